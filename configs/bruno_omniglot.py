@@ -1,0 +1,58 @@
+"""BRUNO on Omniglot, Vinyals split (Korshunova et al. 2018, arXiv:1802.07535, table 1).
+
+    python -m exflow.main --config=configs/bruno_omniglot.py            # published model, needs an accelerator
+    python -m exflow.main --config=configs/bruno_omniglot.py:cpu        # reduced model, 30 minutes on two CPU cores
+"""
+
+from ml_collections import ConfigDict
+
+from exflow.config import base_config
+
+
+def get_config() -> ConfigDict:
+    config = base_config()
+    config.data.dataset = "omniglot"
+    config.data.split = "vinyals"
+    config.optimizer.schedule = "exponential"
+    config.optimizer.decay_rate = 0.999995
+    config.optimizer.boost = 1.5
+    config.optimizer.boost_step = 99  # the original's iteration 100, its iteration 0 being the initialisation
+    config.optimizer.process_freeze_steps = 99
+    return config
+
+
+CPU = {
+    "data.resize": "area",
+    "data.downscale": 2,
+    "data.pipeline": "device",
+    "data.sets_per_batch": 20,
+    "data.set_size": 8,
+    "data.distinct": True,
+    "model.filters": 32,
+    "model.residual_blocks": 1,
+    "model.dense_units": 256,
+    "model.process_init": "empirical",
+    "objective.discriminative_weight": 1.0,
+    "objective.shots": (1, 5),
+    "optimizer.name": "adam",
+    "optimizer.schedule": "cosine",
+    "optimizer.boost": 1.0,
+    "optimizer.ema_decay": 0.999,
+    "training.num_steps": 10_000,
+}
+
+VARIANTS = {
+    "cpu": CPU,
+    "cpu_generative": {**CPU, "objective.discriminative_weight": 0.0},
+    "smoke": {
+        **CPU,
+        "model.filters": 8,
+        "model.dense_units": 32,
+        "model.process_init_batches": 1,
+        "training.num_steps": 8,
+        "training.log_every": 4,
+        "training.evaluate_every": 4,
+        "training.checkpoint_every": 4,
+        "evaluation.num_trials": 1,
+    },
+}

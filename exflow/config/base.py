@@ -1,0 +1,143 @@
+"""Every configuration key with its default and meaning. The defaults are BRUNO as published where it says so."""
+
+from ml_collections import ConfigDict
+
+
+def base_config() -> ConfigDict:
+    """All keys with their defaults, locked against new keys; config files start from it.
+
+    Returns:
+      Sections `data`, `model`, `objective`, `optimizer`, `training` and `evaluation`. 0 or "" switch an option off.
+    """
+    config = ConfigDict(
+        {
+            "name": "",  # filled in by load_config: the name of the config file ...
+            "variant": "",  # ... and what stood behind the colon
+            "data": _data(),
+            "model": _model(),
+            "objective": _objective(),
+            "optimizer": _optimizer(),
+            "training": _training(),
+            "evaluation": _evaluation(),
+        }
+    )
+    return config.lock()
+
+
+def _augmentation() -> dict:
+    """Random affine maps, each range symmetric around no change."""
+    return {
+        "probability": 0.0,  # of changing an image (set) at all
+        "rotation_degrees": 0.0,  # angle, uniform in +- this
+        "scale": 0.0,  # log of the factor per axis, uniform in +- this
+        "shear": 0.0,  # uniform in +- this
+        "translation": 0.0,  # per axis as a fraction of the image's size, uniform in +- this
+    }
+
+
+def _data() -> dict:
+    return {
+        "dataset": "glyphs",  # a name of exflow.data.registry: glyphs, omniglot, mnist, fashion_mnist, cifar10, ...
+        "split": "standard",  # omniglot: vinyals; with "_trainval" behind it the validation part joins the training part
+        "image_size": 28,  # height and width of the cached images, pixels
+        "resize": "bilinear",  # how the data set's pictures are brought to that size: bilinear | area | nearest
+        "downscale": 1,  # the model sees exact means of this many x this many pixels, taken after augmentation
+        "pipeline": "tfdata",  # tfdata (host, any size) | device (inside the compiled step, data set in device memory)
+        "sets_per_batch": 32,  # sets (sequences) per step, over all devices and hosts
+        "set_size": 20,  # images per set
+        "min_set_size": 0,  # > 0: ragged sets, size uniform in min_set_size..set_size
+        "rotate": True,  # turn every set by a random multiple of 90 degrees
+        "distinct": False,  # the sets of a batch are different classes (a class and its rotation count as two)
+        # Inside the compiled step, on training sets only:
+        "augment": _augmentation(),  # drawn per image: a writer's variation
+        "augment_set": _augmentation(),  # drawn per set, the same for all its images: makes new classes
+    }
+
+
+def _model() -> dict:
+    return {
+        "family": "bruno",  # a name of exflow.models.registry
+        "process": "gaussian",  # gaussian | student_t
+        # Flow
+        "scales": 2,  # of the convolutional stack, which halves the image scales - 1 times; 0 leaves the dense couplings
+        "filters": 64,  # of every convolution of a conditioner
+        "residual_blocks": 8,  # per convolutional conditioner
+        "dense_units": 512,  # of both hidden layers of a dense conditioner
+        "dense_couplings": 6,  # after the convolutional stack
+        "weight_norm": True,
+        "initialization": "original",  # data-dependent pass: original (un-normalised) | sequential (see nn.weight_norm)
+        "alpha": 1e-5,  # the logit acts on alpha / 2 + (1 - alpha) x
+        # How it is computed
+        "compute_dtype": "float32",  # of the conditioner networks: float32 | bfloat16; densities stay float32
+        "block_loop": "auto",  # equal residual blocks: scan (compiles fast) | unroll (fast on CPU) | auto (by backend)
+        "conv_gradient": "auto",  # plain | matmul (custom weight gradient for CPU) | auto (by backend)
+        "remat": False,  # recompute activations in the backward pass: less memory, more time
+        # Process
+        "process_init": "constant",  # constant (the three values below) | empirical (maximum likelihood, closed form)
+        "process_init_batches": 8,  # batches of training sets that "empirical" is fitted on
+        "variance": 1.0,  # v of every latent dimension
+        "correlation": 0.1,  # rho / v, in [0, 1)
+        "degrees_of_freedom": 1000.0,  # nu > 2, student_t only
+        "learn_mean": False,  # the published model keeps the mean at 0
+    }
+
+
+def _objective() -> dict:
+    return {
+        "generative_weight": 1.0,  # of the negative log-likelihood, nats per image
+        "discriminative_weight": 0.0,  # of the few-shot cross-entropy, nats per query
+        "shots": (1,),  # sizes of the support sets; the other images of the batch are the queries
+        "temperature": 1.0,  # divides the class log-probabilities
+        "label_smoothing": 0.0,  # in [0, 1)
+    }
+
+
+def _optimizer() -> dict:
+    return {
+        "name": "rmsprop",  # rmsprop | adam, both with the semantics of TensorFlow 1
+        "learning_rate": 1e-3,
+        "schedule": "constant",  # constant | exponential (decay_rate per step) | cosine (to 0 at num_steps)
+        "decay_rate": 1.0,  # per step, exponential only; the original uses 0.999995
+        "boost": 1.0,  # factor on the learning rate ...
+        "boost_step": 0,  # ... from this step on
+        "warmup_steps": 0,  # linear from 0; 0 = none
+        "b1": 0.9,  # adam
+        "b2": 0.999,  # adam
+        "process_learning_rate_multiplier": 1.0,  # of the process parameters' updates
+        "process_freeze_steps": 0,  # the process stays as initialised for so many steps
+        "clip_norm": 0.0,  # of the gradient's global norm; 0 = none
+        "weight_decay": 0.0,  # decoupled, flow only
+        "ema_decay": 0.0,  # of the averaged parameters; 0 = none
+    }
+
+
+def _training() -> dict:
+    return {
+        "seed": 0,  # of parameters, batches and noise
+        "num_steps": 200_000,  # parameter updates
+        "steps_per_call": 1,  # updates per dispatch of the compiled step
+        "num_devices": 0,  # local devices to use; 0 = all, on a CPU-only machine one virtual device per core
+        "log_every": 100,  # steps; this and the next two: 0 = never
+        "evaluate_every": 5_000,  # steps between evaluations on the validation split
+        "checkpoint_every": 1_000,  # steps; the last step is always saved
+        "keep_checkpoints": 2,  # the latest ones; the best one is kept besides
+        "best_metric": "nll",  # of the validation metrics: which checkpoint is the best ...
+        "best_mode": "min",  # ... and whether small or large is good: min | max
+        "time_budget_seconds": 0.0,  # stop, save and exit 0 after this long; 0 = none. The same command resumes
+        "max_nonfinite_steps": 20,  # stop with an error after so many skipped steps in a row
+        "compilation_cache": True,  # keep compiled programs between runs
+    }
+
+
+def _evaluation() -> dict:
+    return {
+        "batch_size": 256,  # images per encoding call
+        "splits": ("test",),  # of train, validation, test
+        "use_ema": True,  # evaluate the averaged parameters, where optimizer.ema_decay keeps them
+        "nll_set_size": 20,  # images per set for likelihoods
+        "settings": ((5, 1), (5, 5), (20, 1), (20, 5)),  # few-shot tasks as (way, shot)
+        "num_trials": 20,  # few-shot trials; one trial queries every class in every rotation once
+        "validation_trials": 1,  # the same during training
+        "noise_draws": 1,  # dequantization draws per image
+        "num_sample_rows": 8,  # sets in the sample figures
+    }

@@ -1,0 +1,124 @@
+"""Finding and running config files, and the resolved configuration as JSON."""
+
+import json
+import re
+import runpy
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from exflow.config.base import base_config
+from exflow.config.overrides import as_tuples, set_from_text, set_value
+from exflow.config.validation import validate
+from exflow.errors import UserError
+
+PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def load_config(spec: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigDict:
+    """Resolve a configuration: the file's `get_config()`, then its variant, then the overrides.
+
+    Args:
+      spec: "path/to/file.py", "path/to/file.py:variant" or the bare name of a config that comes with exflow,
+        such as "bruno_glyphs:smoke".
+      overrides: Dotted keys and values as text, such as ("model.filters", "32").
+
+    Returns:
+      Validated and locked configuration with `name` and `variant` filled in.
+
+    Raises:
+      UserError: One line: no such file, variant or key, a value of the wrong type or out of range, a file that fails.
+    """
+    path, variant = _split(spec)
+    path = find_config(path)
+    config, variants = _run(path)
+    if variant and variant not in variants:
+        known = ", ".join(f":{name}" for name in variants) or "none"
+        raise UserError(f"--config: {path.name} has no variant {variant!r}. Its variants: {known}.")
+    with config.unlocked():
+        config.name, config.variant = path.stem, variant
+    for key, value in variants.get(variant, {}).items():
+        set_value(config, key, value)
+    for key, text in overrides:
+        set_from_text(config, key, text)
+    validate(config)
+    return config.lock()
+
+
+def available_configs() -> list[str]:
+    """Names of the configs that come with exflow."""
+    return sorted(path.stem for path in _bundled_folder().glob("*.py"))
+
+
+def find_config(path: str) -> Path:
+    """The config file `path`, or the one of that name that comes with exflow.
+
+    A file that exists wins. Otherwise "name", "name.py" and "configs/name.py" mean a bundled config, so that the
+    documented commands work in any folder.
+
+    Raises:
+      UserError: No such file; lists the bundled configs.
+    """
+    given = Path(path).expanduser()
+    if given.is_file():
+        return given
+    if given.parent in (Path("."), Path("configs")):
+        bundled = _bundled_folder() / f"{given.name.removesuffix('.py')}.py"
+        if bundled.is_file():
+            return bundled
+    known = ", ".join(f"configs/{name}.py" for name in available_configs())
+    raise UserError(f"--config: no file {path!r}. Configs that come with exflow: {known}.")
+
+
+def to_json(config: ConfigDict) -> str:
+    """The resolved configuration as indented JSON, tuples as lists."""
+    return json.dumps(config.to_dict(), indent=2) + "\n"
+
+
+def from_json(text: str) -> ConfigDict:
+    """The configuration that `to_json` wrote, also by an earlier version: keys it lacks get their defaults."""
+    config = base_config()
+    with config.unlocked():
+        _update(config, json.loads(text))
+    return config.lock()
+
+
+def _update(config: ConfigDict, values: dict[str, Any]) -> None:
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(config.get(key), ConfigDict):
+            _update(config[key], value)
+        else:
+            config[key] = as_tuples(value)
+
+
+def _split(spec: str) -> tuple[str, str]:
+    path, variant = re.fullmatch(r"(.*?)(?::(\w*))?", spec, re.DOTALL).groups()  # type: ignore[union-attr]
+    return path, variant or ""
+
+
+def _bundled_folder() -> Path:
+    """`exflow/_configs` of an installed wheel, or `configs` beside the package in a checkout."""
+    installed = PACKAGE / "_configs"
+    return installed if installed.is_dir() else PACKAGE.parent / "configs"
+
+
+def _run(path: Path) -> tuple[ConfigDict, dict[str, dict[str, Any]]]:
+    """Execute a config file: its configuration and its variants. Errors in it are told in one line."""
+    try:
+        namespace = runpy.run_path(str(path))
+        config = namespace["get_config"]() if "get_config" in namespace else None
+    except UserError:
+        raise
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        line = error.lineno if isinstance(error, SyntaxError) else lines[-1]
+        # ml_collections names all fields of the section before the near ones, partly with escaped line ends
+        reason = re.sub(r'Other fields present: ".*?}"', "", str(error).replace("\\n", " "), flags=re.DOTALL)
+        reason = " ".join(reason.split()).strip("'")
+        raise UserError(f"{path}, line {line}: {type(error).__name__}: {reason}") from error
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"{path}: expected a function get_config() that returns base_config(), changed. See exflow.config.")
+    return config, namespace.get("VARIANTS", {})

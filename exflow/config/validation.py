@@ -1,0 +1,149 @@
+"""Checks of a whole configuration: allowed words, ranges, and keys that contradict each other.
+
+Keys that only a data set, a model or the devices can judge (whether a class has enough images, whether the image can be
+halved so often, whether the devices divide the batch) are checked there.
+"""
+
+import math
+
+from ml_collections import ConfigDict
+
+from exflow.config.base import base_config
+from exflow.errors import UserError
+
+CHOICES = {
+    "data.resize": ("bilinear", "area", "nearest"),
+    "data.pipeline": ("tfdata", "device"),
+    "model.process": ("gaussian", "student_t"),
+    "model.initialization": ("original", "sequential"),
+    "model.compute_dtype": ("float32", "bfloat16"),
+    "model.block_loop": ("auto", "scan", "unroll"),
+    "model.conv_gradient": ("auto", "plain", "matmul"),
+    "model.process_init": ("constant", "empirical"),
+    "optimizer.name": ("rmsprop", "adam"),
+    "optimizer.schedule": ("constant", "exponential", "cosine"),
+    "training.best_mode": ("min", "max"),
+}
+
+# Keys by the interval of their values; every other number must be finite and at least 0.
+AT_LEAST_ONE = (
+    *("data.image_size", "data.downscale", "data.sets_per_batch", "data.set_size"),
+    *("model.filters", "model.dense_units", "model.process_init_batches"),
+    *("training.steps_per_call", "training.keep_checkpoints", "training.max_nonfinite_steps"),
+    *("evaluation.batch_size", "evaluation.nll_set_size", "evaluation.num_trials", "evaluation.validation_trials"),
+)
+POSITIVE = ("model.variance", "objective.temperature", "optimizer.learning_rate", "optimizer.boost")
+BELOW_ONE = (
+    *("model.alpha", "model.correlation", "objective.label_smoothing"),
+    *("optimizer.b1", "optimizer.b2", "optimizer.ema_decay"),
+)
+PROBABILITIES = ("data.augment.probability", "data.augment_set.probability")
+SPLITS = ("train", "validation", "test")
+
+
+def validate(config: ConfigDict) -> None:
+    """Refuse a configuration that cannot run; keys that are not in `base_config` are left alone.
+
+    Args:
+      config: Complete configuration, as `load_config` makes it.
+
+    Raises:
+      UserError: One line that names the key, what it expects and what it got.
+    """
+    flat, defaults = flatten(config), flatten(base_config())
+    missing = [f"config.{key}" for key in defaults if key not in flat]
+    if missing:
+        raise UserError(f"config: lacks {', '.join(missing)}. Start from exflow.config.base_config().")
+    for key, choices in CHOICES.items():
+        if flat[key] not in choices:
+            raise _expected(key, f"one of {', '.join(choices)}", flat[key])
+    for key, default in defaults.items():
+        if type(default) in (int, float):
+            _check_range(key, flat[key])
+    _check_data(config)
+    _check_model(config)
+    _check_objective(config)
+    _check_evaluation(config)
+    if config.training.seed >= 2**31:
+        raise _expected("training.seed", "a number below 2**31", config.training.seed)
+
+
+def flatten(config: ConfigDict, prefix: str = "") -> dict:
+    """Dotted keys and values of all entries, sections left out."""
+    flat = {}
+    for key, value in config.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, ConfigDict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _expected(key: str, what: str, value: object, advice: str = "") -> UserError:
+    return UserError(f"config.{key}: expected {what}, got {value!r}." + (f" {advice}" if advice else ""))
+
+
+def _check_range(key: str, value: int | float) -> None:
+    if not math.isfinite(value):
+        raise _expected(key, "a finite number", value)
+    if key in AT_LEAST_ONE and value < 1:
+        raise _expected(key, "at least 1", value)
+    if key in POSITIVE and value <= 0:
+        raise _expected(key, "a positive number", value)
+    if key in BELOW_ONE and not 0 <= value < 1:
+        raise _expected(key, "a number in [0, 1)", value)
+    if key in PROBABILITIES and not 0 <= value <= 1:
+        raise _expected(key, "a probability", value)
+    if value < 0:
+        raise _expected(key, "at least 0", value)
+
+
+def _check_data(config: ConfigDict) -> None:
+    data = config.data
+    if data.image_size % data.downscale:
+        raise _expected("data.downscale", f"a divisor of data.image_size = {data.image_size}", data.downscale)
+    if data.min_set_size > data.set_size:
+        raise _expected("data.min_set_size", f"at most data.set_size = {data.set_size}", data.min_set_size)
+
+
+def _check_model(config: ConfigDict) -> None:
+    if config.model.alpha == 0:
+        raise _expected("model.alpha", "a positive number", config.model.alpha, "The logit of 0 is infinite.")
+    if config.model.degrees_of_freedom <= 2:
+        raise _expected("model.degrees_of_freedom", "more than 2", config.model.degrees_of_freedom)
+    if config.optimizer.decay_rate > 1 or config.optimizer.decay_rate == 0:
+        raise _expected("optimizer.decay_rate", "a factor in (0, 1]", config.optimizer.decay_rate)
+
+
+def _check_objective(config: ConfigDict) -> None:
+    objective, data = config.objective, config.data
+    shots = objective.shots
+    if not shots or not all(isinstance(shot, int) and shot >= 1 for shot in shots):
+        raise _expected("objective.shots", "whole numbers of at least 1, such as (1, 5)", shots)
+    if objective.generative_weight == 0 and objective.discriminative_weight == 0:
+        raise UserError("config.objective: both weights are 0, nothing is learned. Set generative_weight=1.")
+    if objective.discriminative_weight == 0:
+        return
+    if data.set_size <= max(shots):
+        raise _expected(
+            "data.set_size", f"more than max(objective.shots) = {max(shots)}", data.set_size, "Queries are what is left."
+        )
+    if data.sets_per_batch < 2:
+        raise _expected("data.sets_per_batch", "at least 2 classes to tell apart", data.sets_per_batch)
+    if not data.distinct:
+        raise _expected(
+            "data.distinct",
+            "True with objective.discriminative_weight > 0",
+            data.distinct,
+            "Two sets of one class cannot be told apart.",
+        )
+
+
+def _check_evaluation(config: ConfigDict) -> None:
+    evaluation = config.evaluation
+    for setting in evaluation.settings:
+        pair = isinstance(setting, tuple | list) and len(setting) == 2 and all(isinstance(n, int) for n in setting)
+        if not pair or setting[0] < 2 or setting[1] < 1:
+            raise _expected(
+                "evaluation.settings", "pairs (way, shot) with way >= 2 and shot >= 1, such as ((5, 1),)", setting
+            )
+    unknown = [split for split in evaluation.splits if split not in SPLITS]
+    if unknown or not evaluation.splits:
+        raise _expected("evaluation.splits", f"some of {SPLITS}", evaluation.splits)

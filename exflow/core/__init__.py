@@ -1,0 +1,1 @@
+"""Pure mathematics in JAX: bijectors, exchangeable processes, densities; no Flax, no input or output."""

@@ -1,0 +1,220 @@
+"""What the exchangeable Gaussian and Student-t processes share: the location part and densities of whole sets.
+
+Per dimension the elements of a set have mean mu, variance v and pairwise covariance rho. With the ratio
+r = rho / (v - rho), a set of N elements with mean m gives the next one the mean m + (mu - m) / (1 + N r) and the
+(Gaussian) variance (v - rho) (1 + r / (1 + N r)). The parameters are kept as (mu, v - rho, r), so that nothing is
+subtracted and rho = 0 is an ordinary point with finite gradients.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from exflow.core import statistics
+from exflow.core.statistics import SetStatistics, with_rank
+
+MAX_RAW_CORRELATION = 40.0  # exp(40) is far beyond any float resolution of 1 - correlation and far from overflow
+
+
+class LocationParams(Protocol):
+    """Fields of process parameters that this module reads."""
+
+    @property
+    def mean(self) -> Array: ...
+    @property
+    def within_variance(self) -> Array: ...
+    @property
+    def covariance_ratio(self) -> Array: ...
+
+
+class Location(NamedTuple):
+    """Belief about the next element, before the scale mixture of the Student-t process; arrays `[..., dim]`."""
+
+    count: Array  # N, as float, [..., 1]
+    offset: Array  # predictive mean minus mean of the set
+    posterior_ratio: Array  # tau = r / (1 + N r): posterior variance of the location over v - rho
+    variance: Array  # k = (v - rho) (1 + tau)
+    quadratic_form: Array | None  # beta = (z - mu)' K^-1 (z - mu) of the set; None without scatter
+
+
+def location(params: LocationParams, state: SetStatistics, ndim: int | None = None) -> Location:
+    """Everything the predictive needs of (params, state); `ndim` is the wanted rank of the results."""
+    ndim = state.mean.ndim if ndim is None else ndim
+    state = statistics.aligned(state, ndim)
+    mean, within, ratio = (
+        with_rank(field, ndim) for field in (params.mean, params.within_variance, params.covariance_ratio)
+    )
+    count = state.count.astype(state.mean.dtype)[..., jnp.newaxis]
+    shrinkage = 1.0 / (1.0 + count * ratio)
+    from_set = (mean - state.mean) - state.mean_low
+    posterior_ratio = ratio * shrinkage
+    beta = None
+    if state.scatter is not None:
+        beta = ((state.scatter + state.scatter_low) + count * shrinkage * from_set**2) / within
+    return Location(count, shrinkage * from_set, posterior_ratio, within * (1.0 + posterior_ratio), beta)
+
+
+def predictive_mean(state: SetStatistics, where: Location) -> Float[Array, "*lead dim"]:
+    """Mean of the next element."""
+    state = statistics.aligned(state, where.offset.ndim)
+    return state.mean + (state.mean_low + where.offset)
+
+
+def squared_innovation(state: SetStatistics, where: Location, z: Float[Array, "*lead dim"]) -> Float[Array, "*out dim"]:
+    """(z - predictive mean)^2 / k, computed from the deviation of z from the set mean."""
+    ndim = where.offset.ndim
+    state = statistics.aligned(state, ndim)
+    residual = ((with_rank(z, ndim) - state.mean) - state.mean_low) - where.offset
+    return residual**2 / where.variance
+
+
+def location_from_moments(mean: Array, variance: Array, covariance: Array) -> tuple[Array, Array, Array]:
+    """(mean, v - rho, rho / (v - rho)) after checking shapes, and values where they are known.
+
+    Raises:
+      ValueError: Shapes differ or are not `[dim]`, or not 0 <= covariance < variance.
+    """
+    mean, variance, covariance = (jnp.asarray(x) for x in (mean, variance, covariance))
+    if not (mean.ndim == 1 and mean.shape == variance.shape == covariance.shape):
+        raise ValueError(
+            f"mean, variance, covariance: expected three arrays [dim], got {mean.shape}, {variance.shape} and "
+            f"{covariance.shape}. Use jnp.full(dim, value) for equal dimensions."
+        )
+    check_values("covariance", (covariance >= 0) & (covariance < variance), "0 <= covariance < variance", covariance)
+    within = variance - covariance
+    return mean, within, covariance / within
+
+
+def check_values(name: str, valid: Array, expected: str, got: Array) -> None:
+    """Raise ValueError unless `valid` holds everywhere; values known only inside compiled code are not checked."""
+    if isinstance(valid, jax.core.Tracer) or bool(valid.all()):
+        return
+    worst = got[jnp.argmin(valid)]
+    raise ValueError(f"{name}: expected {expected}, got {float(worst)} at index {int(jnp.argmin(valid))}. Clip it.")
+
+
+def constrain_location(raw: dict[str, Array]) -> tuple[Array, Array, Array]:
+    """Raw parameters -> (mean, v - rho, rho / (v - rho)), with v = softplus(raw_variance)^2 and ratio = exp(raw_correlation)."""
+    logit_correlation = jnp.minimum(raw["raw_correlation"], MAX_RAW_CORRELATION)
+    within = jax.nn.softplus(raw["raw_variance"]) ** 2 * jax.nn.sigmoid(-logit_correlation)
+    return raw["mean"], within, jnp.exp(logit_correlation)
+
+
+def unconstrain_location(params: LocationParams) -> dict[str, Array]:
+    """Inverse of `constrain_location`; a covariance of zero becomes the smallest positive one."""
+    deviation = jnp.sqrt(params.within_variance * (1.0 + params.covariance_ratio))
+    tiny = jnp.finfo(params.covariance_ratio.dtype).tiny
+    return {
+        "mean": params.mean,
+        "raw_variance": deviation + jnp.log(-jnp.expm1(-deviation)),
+        "raw_correlation": jnp.log(jnp.maximum(params.covariance_ratio, tiny)),
+    }
+
+
+def fit_location(
+    z_set: Float[Array, "batch set dim"], learn_mean: bool, min_correlation: float, min_variance: float
+) -> tuple[Array, Array, Array]:
+    """Maximum-likelihood (mean, v - rho, rho / (v - rho)) of a Gaussian process for sets of equal size T, in closed form.
+
+    The covariance matrix has the eigenvalues v - rho and v + (T - 1) rho; l1 = mean scatter / (T - 1) and
+    l2 = T mean (set mean - mu)^2 estimate them. The optimum has v = (l2 + (T - 1) l1) / T and rho = (l2 - l1) / T,
+    or rho = 0 when that is negative. Sets of one element leave rho unknown: it becomes the least allowed.
+    """
+    size = z_set.shape[-2]
+    if z_set.ndim != 3 or size == 0 or z_set.shape[0] == 0:
+        raise ValueError(f"z_set: expected [batch, set, dim] with elements, got {z_set.shape}. Stack sets of equal size.")
+    sets = statistics.of_set(z_set, None, with_scatter=True)
+    grand = statistics.of_set(sets.mean, None, with_scatter=True)
+    mean = grand.mean if learn_mean else jnp.zeros_like(grand.mean)
+    second_moment = sets.mean.shape[0] * (grand.mean - mean) ** 2 + grand.scatter
+    between = size * second_moment / z_set.shape[0]
+    assert sets.scatter is not None
+    scatter = statistics.sum_over_set(sets.scatter) / z_set.shape[0]
+    variance = jnp.maximum((between + scatter) / size, min_variance)
+    within = jnp.maximum(scatter / max(size - 1, 1), jnp.finfo(z_set.dtype).tiny)
+    ratio = (between - within) / (size * within) if size > 1 else jnp.zeros_like(within)
+    ratio = jnp.clip(ratio, min_correlation / (1 - min_correlation), 1e4)
+    return mean, variance / (1.0 + ratio), ratio
+
+
+def check_set(params: LocationParams, z_set: Array, mask: Array | None) -> None:
+    """Raise ValueError unless `z_set` is [..., set, dim] and `mask` [..., set]."""
+    dim = params.mean.shape[-1]
+    if z_set.ndim < 2 or z_set.shape[-1] != dim:
+        raise ValueError(f"z_set: expected [..., set, {dim}], got {z_set.shape}. Add a set axis before the last one.")
+    if mask is not None and mask.shape != z_set.shape[:-1]:
+        raise ValueError(f"mask: expected {z_set.shape[:-1]}, got {mask.shape}. Give one bool per element of z_set.")
+
+
+Density = Callable[[Any, SetStatistics, Array], Array]  # predictive_log_prob(params, state, z) -> [...]
+
+
+def log_prob_recurrent(
+    density: Density,
+    params: Any,
+    z_set: Float[Array, "*lead set dim"],
+    mask: Bool[Array, "*lead set"] | None,
+    with_scatter: bool,
+) -> Float[Array, "*lead set"]:
+    """log p(z_n | z_<n) by a scan over the set: one density and one update per element."""
+    check_set(params, z_set, mask)
+    shape, dtype = z_set.shape, jnp.result_type(z_set, params.mean)
+    present = jnp.ones(shape[:-1], jnp.bool_) if mask is None else mask
+    inputs = (jnp.moveaxis(z_set.astype(dtype), -2, 0), jnp.moveaxis(present, -1, 0))
+
+    def step(state, inputs):
+        z, present = inputs
+        z = z if mask is None else jnp.where(present[..., jnp.newaxis], z, 0.0)
+        log_prob = density(params, state, z)
+        return statistics.add(state, z, None if mask is None else present), jnp.where(present, log_prob, 0.0)
+
+    state = statistics.empty(shape[:-2] + shape[-1:], dtype, with_scatter)
+    _, log_probs = jax.lax.scan(step, state, inputs)
+    return jnp.moveaxis(log_probs, 0, -1)
+
+
+def log_prob_parallel(
+    density: Density,
+    params: Any,
+    z_set: Float[Array, "*lead set dim"],
+    mask: Bool[Array, "*lead set"] | None,
+    with_scatter: bool,
+) -> Float[Array, "*lead set"]:
+    """log p(z_n | z_<n) in closed form: prefix sums, then all densities at once."""
+    return _log_prob_given(statistics.before_each, density, params, z_set, mask, with_scatter)
+
+
+def leave_one_out_log_prob(
+    density: Density,
+    params: Any,
+    z_set: Float[Array, "*lead set dim"],
+    mask: Bool[Array, "*lead set"] | None,
+    with_scatter: bool,
+) -> Float[Array, "*lead set"]:
+    """log p(z_n | all others), in time linear in the set size."""
+    return _log_prob_given(statistics.without_each, density, params, z_set, mask, with_scatter)
+
+
+def _log_prob_given(summary, density, params, z_set, mask, with_scatter):
+    check_set(params, z_set, mask)
+    z_set = z_set.astype(jnp.result_type(z_set, params.mean))
+    if z_set.shape[-2] == 0:
+        return jnp.zeros(z_set.shape[:-1], z_set.dtype)
+    if mask is not None:
+        z_set = jnp.where(mask[..., jnp.newaxis], z_set, 0.0)
+    log_probs = density(params, summary(z_set, mask, with_scatter), z_set)
+    return log_probs if mask is None else jnp.where(mask, log_probs, 0.0)
+
+
+def prefers_scan(set_size: int, backend: str | None = None) -> bool:
+    """Whether `log_prob` scans over the set instead of using prefix sums.
+
+    Args:
+      set_size: Number of elements.
+      backend: "cpu", "gpu" or "tpu"; None: where JAX computes by default.
+    """
+    backend = jax.default_backend() if backend is None else backend
+    return backend == "cpu" and set_size > 1

@@ -1,0 +1,268 @@
+"""Exchangeable Gaussian process: exact densities, streaming updates and samples of sets of real vectors.
+
+Per dimension z_1, z_2, ... are jointly Gaussian with mean mu, variance v and equal covariances 0 <= rho < v. That is
+theta ~ N(mu, rho), z_n | theta ~ N(theta, v - rho) independently, so a set of any size is remembered by its count and
+mean. Dimensions are independent; log densities are summed over them, in nats.
+
+Source: Korshunova et al. 2018, arXiv:1802.07535, section 2.2 and equation 7.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from exflow.core import exchangeable, statistics
+from exflow.core.distributions import LOG_2_PI, normal_log_prob
+from exflow.core.statistics import SetStatistics
+from exflow.typing import PRNGKey
+
+
+class GaussianParams(NamedTuple):
+    """Parameters per dimension, in the form that needs no subtraction; build them with `from_moments`."""
+
+    mean: Float[Array, " dim"]  # mu
+    within_variance: Float[Array, " dim"]  # v - rho > 0: variance of an element around the location of its set
+    covariance_ratio: Float[Array, " dim"]  # rho / (v - rho) >= 0: one over the number of elements the prior counts for
+
+    @property
+    def variance(self) -> Float[Array, " dim"]:
+        """v."""
+        return self.within_variance * (1.0 + self.covariance_ratio)
+
+    @property
+    def covariance(self) -> Float[Array, " dim"]:
+        """rho."""
+        return self.within_variance * self.covariance_ratio
+
+    @property
+    def correlation(self) -> Float[Array, " dim"]:
+        """rho / v."""
+        return self.covariance_ratio / (1.0 + self.covariance_ratio)
+
+
+class GaussianPredictive(NamedTuple):
+    """Distribution of the next element given those seen."""
+
+    mean: Float[Array, "*lead dim"]
+    variance: Float[Array, "*lead dim"]
+
+
+def from_moments(
+    mean: Float[Array, " dim"], variance: Float[Array, " dim"], covariance: Float[Array, " dim"]
+) -> GaussianParams:
+    """Parameters with mean mu, variance v and covariance rho per dimension.
+
+    Args:
+      mean: Any real values.
+      variance: Above `covariance`.
+      covariance: At least 0.
+
+    Returns:
+      The parameters.
+
+    Raises:
+      ValueError: Shapes differ, or not 0 <= covariance < variance.
+    """
+    return GaussianParams(*exchangeable.location_from_moments(mean, variance, covariance))
+
+
+def init_raw(dim: int, variance: float = 1.0, correlation: float = 0.1, mean: float = 0.0) -> dict[str, Array]:
+    """Trainable parameters of `dim` equal dimensions: arrays `[dim]` that may take any real value.
+
+    v = softplus(raw_variance)^2, rho / v = sigmoid(raw_correlation); the mean is itself.
+
+    Args:
+      dim: Number of dimensions.
+      variance: v, above 0.
+      correlation: rho / v, in (0, 1).
+      mean: mu.
+
+    Returns:
+      {"mean", "raw_variance", "raw_correlation"}.
+    """
+    moments = (jnp.full(dim, value, float) for value in (mean, variance, variance * correlation))
+    return unconstrain(from_moments(*moments))
+
+
+def constrain(raw: dict[str, Array]) -> GaussianParams:
+    """Raw (trainable) parameters -> parameters; see `init_raw`."""
+    return GaussianParams(*exchangeable.constrain_location(raw))
+
+
+def unconstrain(params: GaussianParams) -> dict[str, Array]:
+    """Parameters -> raw (trainable) parameters, the inverse of `constrain`."""
+    return exchangeable.unconstrain_location(params)
+
+
+def fit(
+    z_set: Float[Array, "batch set dim"],
+    learn_mean: bool = True,
+    min_correlation: float = 1e-4,
+    min_variance: float = 1e-6,
+) -> GaussianParams:
+    """Maximum-likelihood parameters of sets of equal size, in closed form.
+
+    Args:
+      z_set: Sets of elements; at least two elements per set to learn the covariance.
+      learn_mean: Estimate mu; otherwise it is 0.
+      min_correlation: Least rho / v, in [0, 1); above 0 so that `unconstrain` gives a trainable value.
+      min_variance: Least v.
+
+    Returns:
+      The maximiser of the summed `log_prob`, within these bounds and rho / (v - rho) <= 1e4.
+    """
+    return GaussianParams(*exchangeable.fit_location(z_set, learn_mean, min_correlation, min_variance))
+
+
+def init_state(params: GaussianParams, batch_shape: tuple[int, ...] = ()) -> SetStatistics:
+    """State of the empty set, or of `batch_shape` empty sets."""
+    return statistics.empty((*batch_shape, *params.mean.shape), params.mean.dtype, with_scatter=False)
+
+
+def update(
+    params: GaussianParams,
+    state: SetStatistics,
+    z: Float[Array, "*lead dim"],
+    mask: Bool[Array, "*lead"] | None = None,
+) -> SetStatistics:
+    """Absorb one more element per set, in O(dim).
+
+    Args:
+      params: Parameters.
+      state: What has been seen; its leading axes broadcast against those of `z`.
+      z: Next element.
+      mask: Where False, the element is left out and may hold anything.
+
+    Returns:
+      State of `count + 1` elements.
+    """
+    return statistics.add(state, z.astype(params.mean.dtype), mask)
+
+
+def update_set(
+    params: GaussianParams,
+    state: SetStatistics,
+    z_set: Float[Array, "*lead set dim"],
+    mask: Bool[Array, "*lead set"] | None = None,
+) -> SetStatistics:
+    """Absorb whole sets at once; equals `update` element by element. Masked elements may hold anything."""
+    exchangeable.check_set(params, z_set, mask)
+    return statistics.merge(state, statistics.of_set(z_set.astype(params.mean.dtype), mask, with_scatter=False))
+
+
+def merge(params: GaussianParams, a: SetStatistics, b: SetStatistics) -> SetStatistics:
+    """State of the union of two disjoint sets."""
+    del params
+    return statistics.merge(a, b)
+
+
+def remove(params: GaussianParams, state: SetStatistics, z: Float[Array, "*lead dim"]) -> SetStatistics:
+    """State without the element `z`, which must have been absorbed before."""
+    return statistics.remove(state, z.astype(params.mean.dtype))
+
+
+def predictive(params: GaussianParams, state: SetStatistics) -> GaussianPredictive:
+    """Mean and variance of the next element; the variance is at least v - rho."""
+    where = exchangeable.location(params, state)
+    return GaussianPredictive(exchangeable.predictive_mean(state, where), where.variance)
+
+
+def predictive_log_prob(
+    params: GaussianParams, state: SetStatistics, z: Float[Array, "*lead dim"]
+) -> Float[Array, "*out"]:
+    """log p(z | seen), summed over dimensions, in nats; leading axes of `state` and `z` broadcast."""
+    where = exchangeable.location(params, state, max(z.ndim, state.mean.ndim))
+    innovation = exchangeable.squared_innovation(state, where, z)
+    return normal_log_prob(innovation * where.variance, where.variance).sum(axis=-1)
+
+
+def log_prob(
+    params: GaussianParams, z_set: Float[Array, "*lead set dim"], mask: Bool[Array, "*lead set"] | None = None
+) -> Float[Array, "*lead set"]:
+    """log p(z_n | z_<n) for all n at once, in nats; the sum over the set is the joint log density.
+
+    Args:
+      params: Parameters.
+      z_set: Sets in any order (the sum does not depend on it).
+      mask: Elements where it is False neither count nor contribute, may hold anything, and get 0.
+
+    Returns:
+      One value per element, by `log_prob_recurrent` or `log_prob_parallel`, whichever is faster here.
+    """
+    chosen = log_prob_recurrent if exchangeable.prefers_scan(z_set.shape[-2]) else log_prob_parallel
+    return chosen(params, z_set, mask)
+
+
+def log_prob_recurrent(
+    params: GaussianParams, z_set: Float[Array, "*lead set dim"], mask: Bool[Array, "*lead set"] | None = None
+) -> Float[Array, "*lead set"]:
+    """`log_prob` by a scan over the set."""
+    return exchangeable.log_prob_recurrent(predictive_log_prob, params, z_set, mask, with_scatter=False)
+
+
+def log_prob_parallel(
+    params: GaussianParams, z_set: Float[Array, "*lead set dim"], mask: Bool[Array, "*lead set"] | None = None
+) -> Float[Array, "*lead set"]:
+    """`log_prob` in closed form, by prefix sums."""
+    return exchangeable.log_prob_parallel(predictive_log_prob, params, z_set, mask, with_scatter=False)
+
+
+def leave_one_out_log_prob(
+    params: GaussianParams, z_set: Float[Array, "*lead set dim"], mask: Bool[Array, "*lead set"] | None = None
+) -> Float[Array, "*lead set"]:
+    """log p(z_n | all other elements of the set) for all n, in nats; 0 where masked."""
+    return exchangeable.leave_one_out_log_prob(predictive_log_prob, params, z_set, mask, with_scatter=False)
+
+
+def class_log_probs(
+    params: GaussianParams, states: SetStatistics, queries: Float[Array, "*lead query dim"]
+) -> Float[Array, "*lead query class"]:
+    """log p(query | class) for all pairs, in nats, as two matrix products (the density is quadratic in z).
+
+    Both factors are centred on the average predictive mean of the classes, which keeps float32 cancellation small.
+
+    Args:
+      params: Parameters.
+      states: One state per class; leading axes `[..., class]`.
+      queries: Elements to score against all classes of the same leading index.
+
+    Returns:
+      Log densities; add log class priors to classify.
+    """
+    mean, variance = predictive(params, states)
+    centre = mean.mean(axis=-2, keepdims=True)
+    mean, queries = mean - centre, queries - centre
+    precision = 1.0 / variance
+    constant = (LOG_2_PI + jnp.log(variance) + precision * mean**2).sum(axis=-1)[..., jnp.newaxis, :]
+
+    def product(a, b):
+        return jnp.einsum("...qd,...kd->...qk", a, b, precision=jax.lax.Precision.HIGHEST)
+
+    return product(queries, precision * mean) - 0.5 * (product(queries**2, precision) + constant)
+
+
+def sample(
+    params: GaussianParams, state: SetStatistics, key: PRNGKey, num_samples: int
+) -> Float[Array, "num *lead dim"]:
+    """Independent draws of the next element given those seen."""
+    mean, variance = predictive(params, state)
+    noise = jax.random.normal(key, (num_samples, *mean.shape), mean.dtype)
+    return mean[jnp.newaxis] + jnp.sqrt(variance)[jnp.newaxis] * noise
+
+
+def sample_joint(
+    params: GaussianParams, state: SetStatistics, key: PRNGKey, num_samples: int
+) -> Float[Array, "num *lead dim"]:
+    """Draws of the next `num_samples` elements together: one location theta per set, then elements around it.
+
+    The law is that of drawing one element after the other and absorbing each.
+    """
+    where = exchangeable.location(params, state)
+    mean = exchangeable.predictive_mean(state, where)
+    location_key, element_key = jax.random.split(key)
+    deviation = jnp.sqrt(params.within_variance).reshape((1,) * (mean.ndim - 1) + (-1,))
+    theta = mean + deviation * jnp.sqrt(where.posterior_ratio) * jax.random.normal(location_key, mean.shape, mean.dtype)
+    noise = jax.random.normal(element_key, (num_samples, *mean.shape), mean.dtype)
+    return theta[jnp.newaxis] + deviation[jnp.newaxis] * noise

@@ -1,0 +1,323 @@
+"""Exchangeable Student-t process: exact densities, streaming updates and samples of sets of real vectors.
+
+Per dimension z_1, z_2, ... are jointly Student-t with nu degrees of freedom, mean mu and *covariance matrix* (not scale
+matrix) with variance v and equal covariances 0 <= rho < v. That is w ~ InvGamma(nu / 2, (nu - 2) / 2),
+theta | w ~ N(mu, w rho), z_n | theta, w ~ N(theta, w (v - rho)) independently: the Gaussian process with a shared random
+scale, so a set is remembered by its count, mean and scatter. Dimensions are independent; log densities are summed over
+them, in nats. For large nu it is the Gaussian process, without loss of accuracy in float32.
+
+Source: Korshunova et al. 2018, arXiv:1802.07535, section 2.2; Shah et al. 2014, arXiv:1402.4306.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from exflow.core import exchangeable, statistics
+from exflow.core.distributions import student_t_predictive_log_prob
+from exflow.core.exchangeable import Location
+from exflow.core.statistics import SetStatistics, with_rank
+from exflow.typing import PRNGKey
+
+_CLASS_BLOCK_ENTRIES = 1 << 22  # entries (query x class x dim) that `class_log_probs` holds at once
+
+
+class StudentTParams(NamedTuple):
+    """Parameters per dimension, in the form that needs no subtraction; build them with `from_moments`."""
+
+    mean: Float[Array, " dim"]  # mu
+    within_variance: Float[Array, " dim"]  # v - rho > 0: average variance of an element around the location of its set
+    covariance_ratio: Float[Array, " dim"]  # rho / (v - rho) >= 0: one over the number of elements the prior counts for
+    excess_degrees_of_freedom: Float[Array, " dim"]  # nu - 2 > 0
+
+    @property
+    def variance(self) -> Float[Array, " dim"]:
+        """v."""
+        return self.within_variance * (1.0 + self.covariance_ratio)
+
+    @property
+    def covariance(self) -> Float[Array, " dim"]:
+        """rho."""
+        return self.within_variance * self.covariance_ratio
+
+    @property
+    def correlation(self) -> Float[Array, " dim"]:
+        """rho / v."""
+        return self.covariance_ratio / (1.0 + self.covariance_ratio)
+
+    @property
+    def degrees_of_freedom(self) -> Float[Array, " dim"]:
+        """nu."""
+        return self.excess_degrees_of_freedom + 2.0
+
+
+class StudentTPredictive(NamedTuple):
+    """Distribution of the next element given those seen."""
+
+    mean: Float[Array, "*lead dim"]
+    variance: Float[Array, "*lead dim"]  # the variance, not the squared scale
+    degrees_of_freedom: Float[Array, "*lead dim"]
+
+
+def from_moments(
+    mean: Float[Array, " dim"],
+    variance: Float[Array, " dim"],
+    covariance: Float[Array, " dim"],
+    degrees_of_freedom: Float[Array, " dim"],
+) -> StudentTParams:
+    """Parameters with mean mu, variance v, covariance rho and nu degrees of freedom per dimension.
+
+    Args:
+      mean: Any real values.
+      variance: Above `covariance`.
+      covariance: At least 0.
+      degrees_of_freedom: Above 2 and finite; 1e30 is the Gaussian process.
+
+    Returns:
+      The parameters.
+
+    Raises:
+      ValueError: Shapes differ, or values are out of range.
+    """
+    location = exchangeable.location_from_moments(mean, variance, covariance)
+    degrees_of_freedom = jnp.asarray(degrees_of_freedom)
+    if degrees_of_freedom.shape != location[0].shape:
+        raise ValueError(
+            f"degrees_of_freedom: expected {location[0].shape}, got {degrees_of_freedom.shape}. "
+            "Use jnp.full(dim, value) for equal dimensions."
+        )
+    valid = (degrees_of_freedom > 2) & jnp.isfinite(degrees_of_freedom)
+    exchangeable.check_values("degrees_of_freedom", valid, "finite values above 2", degrees_of_freedom)
+    return StudentTParams(*location, degrees_of_freedom - 2.0)
+
+
+def init_raw(
+    dim: int, variance: float = 1.0, correlation: float = 0.1, degrees_of_freedom: float = 1000.0, mean: float = 0.0
+) -> dict[str, Array]:
+    """Trainable parameters of `dim` equal dimensions: arrays `[dim]` that may take any real value.
+
+    v = softplus(raw_variance)^2, rho / v = sigmoid(raw_correlation), nu = 2 + exp(raw_degrees_of_freedom).
+
+    Args:
+      dim: Number of dimensions.
+      variance: v, above 0.
+      correlation: rho / v, in (0, 1).
+      degrees_of_freedom: nu, above 2.
+      mean: mu.
+
+    Returns:
+      {"mean", "raw_variance", "raw_correlation", "raw_degrees_of_freedom"}.
+    """
+    moments = (mean, variance, variance * correlation, degrees_of_freedom)
+    return unconstrain(from_moments(*(jnp.full(dim, value, float) for value in moments)))
+
+
+def constrain(raw: dict[str, Array]) -> StudentTParams:
+    """Raw (trainable) parameters -> parameters; see `init_raw`."""
+    excess = jnp.exp(jnp.clip(raw["raw_degrees_of_freedom"], -40.0, 70.0))  # a normal float32 number
+    return StudentTParams(*exchangeable.constrain_location(raw), excess)
+
+
+def unconstrain(params: StudentTParams) -> dict[str, Array]:
+    """Parameters -> raw (trainable) parameters, the inverse of `constrain`."""
+    raw = exchangeable.unconstrain_location(params)
+    return raw | {"raw_degrees_of_freedom": jnp.log(params.excess_degrees_of_freedom)}
+
+
+def fit(
+    z_set: Float[Array, "batch set dim"],
+    learn_mean: bool = True,
+    degrees_of_freedom: float = 1000.0,
+    min_correlation: float = 1e-4,
+    min_variance: float = 1e-6,
+) -> StudentTParams:
+    """Mean, variance and covariance that are the maximum-likelihood ones of a Gaussian process, with the given nu.
+
+    These are the moments of the process whatever nu is; the likelihood of a Student-t has no closed-form optimum.
+
+    Args:
+      z_set: Sets of equal size; at least two elements per set to learn the covariance.
+      learn_mean: Estimate mu; otherwise it is 0.
+      degrees_of_freedom: nu of every dimension, above 2.
+      min_correlation: Least rho / v, in [0, 1); above 0 so that `unconstrain` gives a trainable value.
+      min_variance: Least v.
+
+    Returns:
+      The parameters.
+    """
+    location = exchangeable.fit_location(z_set, learn_mean, min_correlation, min_variance)
+    return StudentTParams(*location, jnp.full_like(location[0], degrees_of_freedom - 2.0))
+
+
+def init_state(params: StudentTParams, batch_shape: tuple[int, ...] = ()) -> SetStatistics:
+    """State of the empty set, or of `batch_shape` empty sets."""
+    return statistics.empty((*batch_shape, *params.mean.shape), params.mean.dtype, with_scatter=True)
+
+
+def update(
+    params: StudentTParams,
+    state: SetStatistics,
+    z: Float[Array, "*lead dim"],
+    mask: Bool[Array, "*lead"] | None = None,
+) -> SetStatistics:
+    """Absorb one more element per set, in O(dim).
+
+    Args:
+      params: Parameters.
+      state: What has been seen; its leading axes broadcast against those of `z`.
+      z: Next element.
+      mask: Where False, the element is left out and may hold anything.
+
+    Returns:
+      State of `count + 1` elements.
+    """
+    return statistics.add(state, z.astype(params.mean.dtype), mask)
+
+
+def update_set(
+    params: StudentTParams,
+    state: SetStatistics,
+    z_set: Float[Array, "*lead set dim"],
+    mask: Bool[Array, "*lead set"] | None = None,
+) -> SetStatistics:
+    """Absorb whole sets at once; equals `update` element by element. Masked elements may hold anything."""
+    exchangeable.check_set(params, z_set, mask)
+    return statistics.merge(state, statistics.of_set(z_set.astype(params.mean.dtype), mask, with_scatter=True))
+
+
+def merge(params: StudentTParams, a: SetStatistics, b: SetStatistics) -> SetStatistics:
+    """State of the union of two disjoint sets."""
+    del params
+    return statistics.merge(a, b)
+
+
+def remove(params: StudentTParams, state: SetStatistics, z: Float[Array, "*lead dim"]) -> SetStatistics:
+    """State without the element `z`, which must have been absorbed before."""
+    return statistics.remove(state, z.astype(params.mean.dtype))
+
+
+def _belief(params: StudentTParams, state: SetStatistics, ndim: int | None = None) -> tuple[Location, Array, Array]:
+    """Location part, nu - 2 at the same rank, and beta."""
+    where = exchangeable.location(params, state, ndim)
+    if where.quadratic_form is None:
+        raise ValueError("state: expected one with scatter, got none. Start from student_t_process.init_state.")
+    return where, with_rank(params.excess_degrees_of_freedom, where.variance.ndim), where.quadratic_form
+
+
+def predictive(params: StudentTParams, state: SetStatistics) -> StudentTPredictive:
+    """Mean, variance and degrees of freedom of the next element."""
+    where, excess, beta = _belief(params, state)
+    mean = exchangeable.predictive_mean(state, where)
+    scale = 1.0 + (beta - where.count) / (excess + where.count)
+    degrees_of_freedom = jnp.broadcast_to(excess + (2.0 + where.count), mean.shape)
+    return StudentTPredictive(mean, scale * where.variance, degrees_of_freedom)
+
+
+def predictive_log_prob(
+    params: StudentTParams, state: SetStatistics, z: Float[Array, "*lead dim"]
+) -> Float[Array, "*out"]:
+    """log p(z | seen), summed over dimensions, in nats; leading axes of `state` and `z` broadcast."""
+    where, excess, beta = _belief(params, state, max(z.ndim, state.mean.ndim))
+    innovation = exchangeable.squared_innovation(state, where, z)
+    return student_t_predictive_log_prob(innovation, where.variance, excess, where.count, beta).sum(axis=-1)
+
+
+def log_prob(
+    params: StudentTParams, z_set: Float[Array, "*lead set dim"], mask: Bool[Array, "*lead set"] | None = None
+) -> Float[Array, "*lead set"]:
+    """log p(z_n | z_<n) for all n at once, in nats; the sum over the set is the joint log density.
+
+    Args:
+      params: Parameters.
+      z_set: Sets in any order (the sum does not depend on it).
+      mask: Elements where it is False neither count nor contribute, may hold anything, and get 0.
+
+    Returns:
+      One value per element, by `log_prob_recurrent` or `log_prob_parallel`, whichever is faster here.
+    """
+    chosen = log_prob_recurrent if exchangeable.prefers_scan(z_set.shape[-2]) else log_prob_parallel
+    return chosen(params, z_set, mask)
+
+
+def log_prob_recurrent(
+    params: StudentTParams, z_set: Float[Array, "*lead set dim"], mask: Bool[Array, "*lead set"] | None = None
+) -> Float[Array, "*lead set"]:
+    """`log_prob` by a scan over the set."""
+    return exchangeable.log_prob_recurrent(predictive_log_prob, params, z_set, mask, with_scatter=True)
+
+
+def log_prob_parallel(
+    params: StudentTParams, z_set: Float[Array, "*lead set dim"], mask: Bool[Array, "*lead set"] | None = None
+) -> Float[Array, "*lead set"]:
+    """`log_prob` in closed form, by prefix sums."""
+    return exchangeable.log_prob_parallel(predictive_log_prob, params, z_set, mask, with_scatter=True)
+
+
+def leave_one_out_log_prob(
+    params: StudentTParams, z_set: Float[Array, "*lead set dim"], mask: Bool[Array, "*lead set"] | None = None
+) -> Float[Array, "*lead set"]:
+    """log p(z_n | all other elements of the set) for all n, in nats; 0 where masked."""
+    return exchangeable.leave_one_out_log_prob(predictive_log_prob, params, z_set, mask, with_scatter=True)
+
+
+def class_log_probs(
+    params: StudentTParams, states: SetStatistics, queries: Float[Array, "*lead query dim"]
+) -> Float[Array, "*lead query class"]:
+    """log p(query | class) for all pairs, in nats, some queries at a time so that memory stays bounded.
+
+    Args:
+      params: Parameters.
+      states: One state per class; leading axes `[..., class]`.
+      queries: Elements to score against all classes of the same leading index.
+
+    Returns:
+      Log densities; add log class priors to classify.
+    """
+
+    def score(query: Array) -> Array:  # [..., dim] -> [..., class]
+        return predictive_log_prob(params, states, query[..., jnp.newaxis, :])
+
+    per_query = math.prod(states.mean.shape)
+    batch_size = max(1, _CLASS_BLOCK_ENTRIES // max(1, per_query))
+    by_query = jnp.moveaxis(queries, -2, 0)
+    scores = jax.vmap(score)(by_query) if len(by_query) <= batch_size else jax.lax.map(score, by_query, batch_size=batch_size)
+    return jnp.moveaxis(scores, 0, -2)
+
+
+def _sample_scale(excess: Array, where: Location, beta: Array, key: PRNGKey, shape: tuple[int, ...]) -> Array:
+    """Draws of w given the elements seen: InvGamma((nu + N) / 2, (nu - 2 + beta) / 2)."""
+    half = jnp.broadcast_to(0.5 * (excess + (2.0 + where.count)), shape)
+    return 0.5 * jnp.broadcast_to(excess + beta, shape) / jax.random.gamma(key, half, dtype=beta.dtype)
+
+
+def sample(
+    params: StudentTParams, state: SetStatistics, key: PRNGKey, num_samples: int
+) -> Float[Array, "num *lead dim"]:
+    """Independent draws of the next element given those seen."""
+    where, excess, beta = _belief(params, state)
+    mean = exchangeable.predictive_mean(state, where)
+    shape = (num_samples, *mean.shape)
+    scale_key, element_key = jax.random.split(key)
+    expanded = [with_rank(array, len(shape)) for array in (excess, where.count, beta, where.variance, mean)]
+    scale = _sample_scale(expanded[0], where._replace(count=expanded[1]), expanded[2], scale_key, shape)
+    return expanded[4] + jnp.sqrt(scale * expanded[3]) * jax.random.normal(element_key, shape, mean.dtype)
+
+
+def sample_joint(
+    params: StudentTParams, state: SetStatistics, key: PRNGKey, num_samples: int
+) -> Float[Array, "num *lead dim"]:
+    """Draws of the next `num_samples` elements together: one scale w and location theta per set, then elements.
+
+    The law is that of drawing one element after the other and absorbing each.
+    """
+    where, excess, beta = _belief(params, state)
+    mean = exchangeable.predictive_mean(state, where)
+    scale_key, location_key, element_key = jax.random.split(key, 3)
+    scale = _sample_scale(excess, where, beta, scale_key, mean.shape)
+    deviation = jnp.sqrt(scale * with_rank(params.within_variance, mean.ndim))
+    theta = mean + deviation * jnp.sqrt(where.posterior_ratio) * jax.random.normal(location_key, mean.shape, mean.dtype)
+    noise = jax.random.normal(element_key, (num_samples, *mean.shape), mean.dtype)
+    return theta[jnp.newaxis] + deviation[jnp.newaxis] * noise

@@ -1,0 +1,126 @@
+"""Prepared data sets as plain `.npz` files of uint8 images: no TensorFlow and no pickle needed to read them."""
+
+import os
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from exflow.data.registry import SPLITS, LabelledImages
+from exflow.errors import UserError
+
+FORMAT = 1  # of the file; a reader refuses other numbers
+
+
+def tfds_dir() -> Path:
+    """Folder of TFDS: $TFDS_DATA_DIR or ~/tensorflow_datasets.
+
+    Raises:
+      UserError: If $TFDS_DATA_DIR is set and is not a folder.
+    """
+    configured = os.environ.get("TFDS_DATA_DIR")
+    if configured and not Path(configured).is_dir():
+        raise UserError(
+            f"TFDS_DATA_DIR: expected a folder, got {configured}. Correct it, create the folder, or unset it."
+        )
+    return Path(configured) if configured else Path.home() / "tensorflow_datasets"
+
+
+def cache_dirs() -> list[Path]:
+    """Where prepared files are looked for, in this order; new ones go to the first that can be written."""
+    configured = os.environ.get("EXFLOW_CACHE_DIR")
+    if configured:
+        return [Path(configured)]
+    return [tfds_dir() / "exflow", Path.home() / ".cache" / "exflow"]
+
+
+def file_name(name: str, options: dict) -> str:
+    """Name of the file of one data set with one combination of options, such as omniglot-28-bilinear.npz."""
+    return "-".join([name, *(str(value) for value in options.values())]) + ".npz"
+
+
+def find(name: str, options: dict) -> Path | None:
+    """The prepared file, or None."""
+    paths = [folder / file_name(name, options) for folder in cache_dirs()]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def check(data: LabelledImages) -> None:
+    """Raise ValueError where arrays do not have the documented types, shapes and ranges."""
+    images, labels, split = data
+    for array, field, dtype, ndim in (
+        (images, "images", np.uint8, 4),
+        (labels, "labels", np.int32, 1),
+        (split, "split", np.uint8, 1),
+    ):
+        if array.dtype != dtype or array.ndim != ndim:
+            raise ValueError(f"{field}: expected {np.dtype(dtype)} with {ndim} axes, got {array.dtype} {array.shape}")
+    if not len(images) == len(labels) == len(split):
+        raise ValueError(f"images, labels and split differ in length: {len(images)}, {len(labels)}, {len(split)}")
+    if labels.min(initial=0) < 0:
+        raise ValueError("labels: expected values of at least 0")
+    if set(np.unique(split)) != set(range(len(SPLITS))):
+        raise ValueError(f"split: expected images in each of {', '.join(SPLITS)}")
+
+
+def read(path: Path) -> LabelledImages:
+    """Read and check a prepared file.
+
+    Raises:
+      UserError: If the file is damaged or not of this format; names the file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if int(file["format"]) != FORMAT:
+                raise ValueError(f"format {int(file['format'])}, expected {FORMAT}")
+            data = LabelledImages(file["images"], file["labels"], file["split"])
+        check(data)
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        EOFError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{path}: cannot be read as a prepared data set ({reason}). Delete this file and run again."
+        ) from error
+    return data
+
+
+def write(name: str, options: dict, data: LabelledImages) -> Path:
+    """Write a prepared file, whole or not at all, and return where it is.
+
+    Raises:
+      UserError: If no cache folder can be written.
+    """
+    check(data)
+    folders = cache_dirs()
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(dir=folder, suffix=".tmp")
+        except OSError:
+            continue
+        path = folder / file_name(name, options)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                np.savez_compressed(file, format=FORMAT, **data._asdict())
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        return path
+    tried = " or ".join(str(folder) for folder in folders)
+    raise UserError(
+        f"{name}: the prepared data cannot be written to {tried}. Set EXFLOW_CACHE_DIR to a folder you may write."
+    )

@@ -1,0 +1,96 @@
+"""`load(name)`: a data set as arrays, grouped by class, from the cache, from TFDS or from a generator.
+
+`registry.py` shows how to add a data set. A machine without TensorFlow can load everything that has been prepared
+(`python -m exflow.data.prepare NAME`) and copied to its cache folder.
+"""
+
+import difflib
+import inspect
+from typing import Any
+
+import numpy as np
+
+from exflow.data import cache, glyphs, tfds_sets
+from exflow.data.registry import REGISTRY, SPLITS, ImageSets, LabelledImages, group_by_class, register
+from exflow.errors import UserError
+
+__all__ = ["REGISTRY", "SPLITS", "ImageSets", "LabelledImages", "group_by_class", "load", "load_labelled", "register"]
+
+BUILTIN = (glyphs, tfds_sets)  # modules imported because they register data sets
+
+
+def resolve_options(name: str, **options: Any) -> dict[str, Any]:
+    """Options of a data set with its defaults filled in; None stands for the default.
+
+    Raises:
+      UserError: If the data set or an option is not known; names the nearest valid ones.
+    """
+    if name not in REGISTRY:
+        near = difflib.get_close_matches(name, REGISTRY, n=1)
+        hint = f"Did you mean {near[0]!r}? " if near else ""
+        raise UserError(f"data set: {name!r} is not known. {hint}Known: {', '.join(sorted(REGISTRY))}.")
+    resolved = {key: parameter.default for key, parameter in inspect.signature(REGISTRY[name].build).parameters.items()}
+    for key, value in options.items():
+        if value is None:
+            continue
+        if key not in resolved:
+            raise UserError(f"{name}: has no option {key!r}. Its options: {', '.join(resolved) or 'none'}.")
+        resolved[key] = value
+    return resolved
+
+
+def load_labelled(name: str, **options: Any) -> LabelledImages:
+    """All images of a data set with labels and splits, built and cached at the first use."""
+    options = resolve_options(name, **options)
+    data_set = REGISTRY[name]
+    if not data_set.cache:
+        return data_set.build(**options)
+    path = cache.find(name, options)
+    if path is not None:
+        return cache.read(path)
+    data = data_set.build(**options)
+    cache.write(name, options, data)
+    return data
+
+
+def load(
+    name: str,
+    *,
+    image_size: int | None = None,
+    resize: str | None = None,
+    split: str | None = None,
+    **options: Any,
+) -> dict[str, ImageSets]:
+    """Load a data set as uint8 arrays grouped by class.
+
+    Args:
+      name: A registered name: "omniglot", "glyphs", "mnist", "fashion_mnist", "cifar10", or your own.
+      image_size: Height and width in pixels; None for the usual size of the data set (28; 32 for cifar10).
+      resize: "bilinear", "area" or "nearest" (see `resize.resize`); None for the default of the data set.
+      split: None or "<scheme>" ("vinyals" for omniglot, else "standard") keeps train, validation and test apart.
+        "<scheme>_trainval" adds the validation part to train, as the papers do for final numbers (1,200 training
+        classes of Omniglot). Then validation OVERLAPS with train: its numbers say nothing about generalisation and
+        must not select anything.
+      **options: Further options of the data set; see its builder.
+
+    Returns:
+      "train", "validation" and "test". Disjoint by class for omniglot and glyphs, by image for the others.
+
+    Raises:
+      UserError: If the name, an option or the split is not known, or the data cannot be had; says how to get it.
+    """
+    if resize is not None and name in REGISTRY and "resize" not in inspect.signature(REGISTRY[name].build).parameters:
+        resize = None  # generated at the right size
+    resolved = resolve_options(name, image_size=image_size, resize=resize, **options)
+    scheme = REGISTRY[name].split
+    if split not in (None, scheme, f"{scheme}_trainval"):
+        raise UserError(f"split: expected {scheme!r} or {scheme + '_trainval'!r} for {name}, got {split!r}.")
+    data = load_labelled(name, **resolved)
+    sets = {}
+    for number, part in enumerate(SPLITS):
+        chosen = data.split == number
+        if part == "train" and split == f"{scheme}_trainval":
+            chosen |= data.split == SPLITS.index("validation")
+        rows = np.flatnonzero(chosen)
+        sets[part] = group_by_class(data.images[rows], data.labels[rows], f"{name}/{part}")
+    return sets

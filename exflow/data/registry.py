@@ -1,0 +1,84 @@
+"""What a data set is, and the table of data sets. Adding one takes a decorated function:
+
+    import numpy as np
+    from exflow.data.registry import TEST, TRAIN, VALIDATION, LabelledImages, register
+
+    @register("stripes")
+    def stripes(image_size: int = 28) -> LabelledImages:
+        '''30 classes of 20 striped images each, separated by class.'''
+        rng = np.random.default_rng(0)
+        labels = np.repeat(np.arange(30), 20)
+        column = np.arange(image_size)
+        wave = np.sin(column * (labels[:, None] + 1) / 10 + rng.normal(0, 0.3, (600, 1)))
+        images = np.broadcast_to((127 * (wave + 1))[:, None, :, None], (600, image_size, image_size, 1))
+        split = np.select([labels < 20, labels < 25], [TRAIN, VALIDATION], TEST)
+        return LabelledImages(images.astype(np.uint8), labels.astype(np.int32), split.astype(np.uint8))
+
+Import the module that holds it (from your config, for instance), and `exflow.data.datasets.load("stripes")`, the
+pipelines and `data.name = "stripes"` in a config work. The keyword arguments of the function are the options of the
+data set. Its result is cached in one file per combination of options; `@register(name, cache=False)` builds it anew
+each time instead.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int32, UInt8
+
+SPLITS = ("train", "validation", "test")
+TRAIN, VALIDATION, TEST = range(3)
+
+
+class LabelledImages(NamedTuple):
+    """What a builder returns and what the cache stores: every image with its class and its split."""
+
+    images: UInt8[np.ndarray, "num_images height width channels"]
+    labels: Int32[np.ndarray, " num_images"]  # class of an image, at least 0
+    split: UInt8[np.ndarray, " num_images"]  # 0 train, 1 validation, 2 test
+
+
+class ImageSets(NamedTuple):
+    """One split of a data set, grouped by class."""
+
+    images: UInt8[np.ndarray, "num_images height width channels"]
+    index: Int32[np.ndarray, "num_classes max_count"]  # rows of `images`; padded with the first image of the class
+    count: Int32[np.ndarray, " num_classes"]  # how many entries of a row of `index` are real
+    class_ids: Int32[np.ndarray, " num_classes"]  # the label that the data set gives to the class
+    name: str = "images"  # for messages, such as "omniglot/train"
+
+
+class DataSet(NamedTuple):
+    """An entry of the table of data sets."""
+
+    build: Callable[..., LabelledImages]  # (**options) -> all images
+    split: str  # name of its way to divide the classes or images
+    cache: bool  # whether the result is stored in a file
+
+
+REGISTRY: dict[str, DataSet] = {}
+
+
+def register(name: str, *, split: str = "standard", cache: bool = True) -> Callable:
+    """Decorator that adds a builder `(**options) -> LabelledImages` to the table of data sets under `name`."""
+
+    def add(build: Callable) -> Callable:
+        REGISTRY[name] = DataSet(build, split, cache)
+        return build
+
+    return add
+
+
+def group_by_class(
+    images: UInt8[np.ndarray, "num_images height width channels"],
+    labels: Int32[np.ndarray, " num_images"],
+    name: str = "images",
+) -> ImageSets:
+    """Group images by label; the order of the images inside a class is kept."""
+    class_ids, class_index, count = np.unique(labels, return_inverse=True, return_counts=True)
+    order = np.argsort(class_index, kind="stable").astype(np.int32)
+    position = np.arange(count.max(initial=0))
+    valid = position < count[:, None]
+    start = np.cumsum(count) - count
+    index = order[np.where(valid, start[:, None] + position, start[:, None])]
+    return ImageSets(images, index, count.astype(np.int32), class_ids.astype(np.int32), name)

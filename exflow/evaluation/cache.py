@@ -1,0 +1,175 @@
+"""Encode every image (and rotation) of a split once; all evaluations then work on the cached elements.
+
+A set model encodes each image on its own, so few-shot episodes, likelihoods and samples need no further pass through
+its networks. The original BRUNO scripts push 800 images through the flow for an episode that holds 40 different ones.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, UInt8
+from tqdm import tqdm
+
+from exflow.typing import Element, Params, PRNGKey, SetModel
+
+DATA = PartitionSpec("data")
+REPLICATED = PartitionSpec()
+
+
+@functools.cache
+def local_mesh() -> Mesh:
+    """One-axis mesh `data` over the devices of this process; with several hosts each evaluates on its own."""
+    return Mesh(np.array(jax.local_devices()), ("data",))
+
+
+def replicate(tree: Any) -> Any:
+    """Copy a pytree of arrays (host, one device, or replicated over all hosts) to every local device.
+
+    Leaves that are there already are not copied.
+    """
+    sharding = NamedSharding(local_mesh(), REPLICATED)
+
+    def place(leaf: Any) -> Array:
+        there = isinstance(leaf, jax.Array) and leaf.sharding == sharding
+        return leaf if there else jax.device_put(np.asarray(leaf), sharding)
+
+    return jax.tree.map(place, tree)
+
+
+def data_parallel(function: Callable[..., Any], in_specs: tuple[PartitionSpec, ...], out_specs: Any) -> Callable:
+    """Map a function over the local devices; arguments with `DATA` are split along their first axis."""
+    return jax.shard_map(function, mesh=local_mesh(), in_specs=in_specs, out_specs=out_specs, check_vma=False)
+
+
+def round_up(number: int, divisor: int) -> int:
+    """Smallest multiple of `divisor` that is at least `number`."""
+    return -(-number // divisor) * divisor
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _encode(model: SetModel, params: Params, key: PRNGKey | None, seeds: Array, x: Array) -> Element:
+    def one(params: Params, key: PRNGKey | None, seed: Array, x: Array) -> Element:
+        return model.encode(params, None if key is None else jax.random.fold_in(key, seed), x)
+
+    many = jax.vmap(one, in_axes=(None, None, 0, 0))
+    return data_parallel(many, (REPLICATED, REPLICATED, DATA, DATA), DATA)(params, key, seeds, x)
+
+
+def encode_images(
+    model: SetModel,
+    params: Params,
+    key: PRNGKey | None,
+    x: UInt8[np.ndarray, "images height width channels"],
+    batch_size: int,
+    first_seed: int = 0,
+    description: str | None = None,
+) -> Element:
+    """Encode images in equal batches spread over the local devices; compiled once.
+
+    Args:
+      model: Set model.
+      params: Its parameters.
+      key: Key of the dequantization noise, or None for no noise (its mean). The noise of an image is a function of the
+        key and the image's seed alone, whatever the batch size and the number of devices.
+      x: Images; pixels 0..255.
+      batch_size: Images per call; rounded up to a multiple of the number of devices.
+      first_seed: Image i has the seed `first_seed + i`.
+      description: Title of the progress bar; None shows none.
+
+    Returns:
+      Elements as NumPy arrays with leading axis [images].
+    """
+    params = replicate(params)
+    batch_size = round_up(min(batch_size, max(len(x), 1)), local_mesh().size)
+    sharding = NamedSharding(local_mesh(), DATA)
+    starts = range(0, len(x), batch_size)
+    outputs, pending = [], None
+    for start in tqdm(starts, desc=description, unit="batch", disable=None if description else True, leave=False):
+        rows = np.minimum(np.arange(start, start + batch_size), len(x) - 1)  # the last batch repeats the last image
+        seeds = (first_seed + rows).astype(np.uint32)
+        batch = _encode(model, params, key, *jax.device_put((seeds, np.ascontiguousarray(x[rows])), sharding))
+        if pending is not None:  # copy one batch to the host while the next is computed
+            outputs.append(jax.device_get(pending))
+        pending = batch
+    outputs.append(jax.device_get(pending))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(x)], *outputs)
+
+
+def encode_split(
+    model: SetModel,
+    params: Params,
+    key: PRNGKey | None,
+    image_sets: Any,
+    rotations: Sequence[int] = (0, 1, 2, 3),
+    batch_size: int = 500,
+    transform: Callable[[np.ndarray], Any] | None = None,
+    description: str | None = None,
+) -> Element:
+    """Encode every image of a split under every rotation.
+
+    Args:
+      model: Set model.
+      params: Its parameters.
+      key: Key of the dequantization noise, or None for no noise (its mean).
+      image_sets: Split with `images` uint8 [N, H, W, C], `index` [num_classes, max_count] and `count` [num_classes].
+      rotations: Quarter turns, counter-clockwise; (0,) leaves the images as they are.
+      batch_size: Images per call.
+      transform: Applied to uint8 images [n, H, W, C] before they are encoded, for example to reduce their size.
+      description: Title of the progress bar; None shows none.
+
+    Returns:
+      Elements as NumPy arrays with leading axes [class, rotation, image]; zero at images that do not exist, that is
+      `index[c, count[c]:]`.
+
+    Raises:
+      ValueError: Rotated images are not square, or the images do not fit the model.
+    """
+    index, count = np.asarray(image_sets.index), np.asarray(image_sets.count)
+    exists = np.arange(index.shape[1])[None, :] < count[:, None]
+    images = np.asarray(image_sets.images)[index[exists]]
+    if transform is not None:
+        images = np.asarray(transform(images))
+    check_images(model, images)
+    if any(rotation % 2 for rotation in rotations) and images.shape[1] != images.shape[2]:
+        raise ValueError(f"rotations: quarter turns need square images, got {images.shape[1:3]}. Use rotations=(0,).")
+    turned = np.stack([np.rot90(images, rotation, axes=(1, 2)) for rotation in rotations], axis=1)
+    flat = turned.reshape(-1, *images.shape[1:])
+    elements = encode_images(model, params, key, flat, batch_size, description=description)
+
+    def scatter(leaf: np.ndarray) -> np.ndarray:
+        leaf = leaf.reshape(len(images), len(rotations), *leaf.shape[1:])
+        out = np.zeros((*index.shape, *leaf.shape[1:]), leaf.dtype)
+        out[exists] = leaf
+        return np.ascontiguousarray(np.moveaxis(out, 2, 1))
+
+    return jax.tree.map(scatter, elements)
+
+
+def check_images(model: SetModel, x: Any) -> None:
+    """Raise `TypeError` or `ValueError` unless x is uint8 with the image shape of the model as its last axes."""
+    if x.dtype != np.uint8:
+        raise TypeError(f"x: expected uint8 pixels 0..255, got {x.dtype}. Convert with np.clip(x, 0, 255).astype('uint8').")
+    if x.shape[-3:] != model.image_shape:
+        shape = ", ".join(map(str, model.image_shape))
+        raise ValueError(f"x: expected [..., {shape}], got {x.shape}. Bring raw pictures into shape with preprocess.")
+
+
+def gather(elements: Element, rows: Array) -> Element:
+    """Elements at the given flat rows; leading axes are those of `rows`."""
+    return jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=0, mode="clip"), elements)
+
+
+def empty_states(model: SetModel, params: Params, leading: tuple[int, ...]) -> Any:
+    """State of the empty set with leading axes."""
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*leading, *leaf.shape)), model.init_state(params))
+
+
+def element_bytes(elements: Element) -> int:
+    """Bytes of one cached element, to choose how many are gathered at once."""
+    leaves = jax.tree.leaves(elements)
+    return sum(leaf.nbytes // int(np.prod(leaf.shape[:3])) for leaf in leaves)

@@ -1,0 +1,126 @@
+"""PNG files: grids of images with Pillow, density curves with matplotlib (imported only when one is drawn)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+MIN_CELL = 56  # pixels of a cell; smaller images are enlarged by a whole factor
+LINE = 225  # grey of the lines between cells
+INK = 60  # grey of the titles
+
+
+def looks_inverted(images: UInt8[np.ndarray, "..."]) -> bool:
+    """Whether images are bright ink on black in one channel, which is shown as dark ink on white."""
+    return images.shape[-1] == 1 and float(images.mean()) < 127.5
+
+
+def grid_picture(
+    samples: UInt8[np.ndarray, "rows columns height width channels"],
+    support: UInt8[np.ndarray, "observations height width channels"] | None = None,
+    invert: bool = False,
+    titles: Sequence[str] | None = None,
+) -> Image.Image:
+    """Rows of images; a row of given images may stand above them, aligned right.
+
+    Args:
+      samples: Images; pixels 0..255, one or three channels.
+      support: Given images, at most as many as columns.
+      invert: Show 255 - pixel.
+      titles: One short title per column.
+
+    Returns:
+      Picture in grey or colour, images enlarged without smoothing.
+    """
+    rows, columns, height, width, channels = samples.shape
+    factor = max(1, -(-MIN_CELL // max(height, width)))
+    cell_height, cell_width = factor * height + 1, factor * width + 1
+    top = 14 if titles else 0
+    band = cell_height + 6 if support is not None else 0
+    canvas = np.full((top + band + rows * cell_height + 1, columns * cell_width + 1, channels), LINE, np.uint8)
+    canvas[:top] = 255
+    canvas[top : top + band] = 255
+
+    def paste(image: np.ndarray, y: int, column: int) -> None:
+        image = (255 - image if invert else image).repeat(factor, axis=0).repeat(factor, axis=1)
+        x = column * cell_width + 1
+        canvas[y : y + cell_height - 1, x : x + cell_width - 1] = image
+
+    if support is not None:
+        first = columns - len(support)
+        canvas[top : top + cell_height + 1, first * cell_width :] = LINE
+        for column, image in enumerate(support):
+            paste(image, top + 1, first + column)
+    for row in range(rows):
+        for column in range(columns):
+            paste(samples[row, column], top + band + row * cell_height + 1, column)
+    picture = Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
+    if titles:
+        draw = ImageDraw.Draw(picture)
+        font = ImageFont.load_default()
+        for column, title in enumerate(titles):
+            place = (column * cell_width + cell_width // 2, 1)
+            draw.text(place, title, fill=INK if channels == 1 else (INK,) * 3, font=font, anchor="ma")
+    return picture
+
+
+def stack(pictures: Sequence[Image.Image], gap: int = 8) -> Image.Image:
+    """Pictures of equal width and mode below each other."""
+    height = sum(picture.height for picture in pictures) + gap * (len(pictures) - 1)
+    canvas = Image.new(pictures[0].mode, (pictures[0].width, height), "white")
+    top = 0
+    for picture in pictures:
+        canvas.paste(picture, (0, top))
+        top += picture.height + gap
+    return canvas
+
+
+def save(path: Path, picture: Image.Image) -> Path:
+    """Write a PNG file; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path, format="PNG", optimize=True)
+    return path
+
+
+def write_densities(
+    path: Path,
+    points: Float[np.ndarray, "panels points"],
+    densities: Float[np.ndarray, "curves panels points"],
+    curve_names: Sequence[str],
+    panel_names: Sequence[str],
+    observed: Float[np.ndarray, "observations panels"],
+) -> Path:
+    """Write one panel per latent dimension: a curve per number of observations and the observations as ticks.
+
+    Args:
+      path: PNG file; its folder is made.
+      points: Where the densities are known, per panel.
+      densities: Densities; the first curve is the prior.
+      curve_names: Legend.
+      panel_names: Titles.
+      observed: Observations in the order in which they were given.
+
+    Returns:
+      `path`.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.1 * len(panel_names), 2.9), layout="constrained")
+    FigureCanvasAgg(figure)
+    for panel, name in enumerate(panel_names):
+        axes = figure.add_subplot(1, len(panel_names), panel + 1)
+        for curve, label in enumerate(curve_names):
+            shade = curve / max(len(curve_names) - 1, 1)
+            color, style = ("0.55", "--") if curve == 0 else ((0.1, 0.25 + 0.35 * (1 - shade), 0.55 + 0.4 * shade), "-")
+            axes.plot(points[panel], densities[curve, panel], style, color=color, label=label, linewidth=1.4)
+        axes.plot(observed[:, panel], np.zeros(len(observed)), "|", color="firebrick", markersize=14, label="observed")
+        axes.set_title(name, fontsize=9)
+        axes.set_yticks([])
+        axes.tick_params(labelsize=8)
+    figure.axes[0].legend(fontsize=7, frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    return path

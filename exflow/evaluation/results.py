@@ -1,0 +1,147 @@
+"""`results.json` and the closing table: every number with its unit, its uncertainty, its protocol and what was published."""
+
+import importlib.metadata
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+PACKAGES = ("exflow", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow", "tensorflow-datasets")
+PROTOCOL_WIDTH = 90  # characters of the closing table
+
+
+def result(
+    value: float,
+    unit: str,
+    protocol: str,
+    published: dict[str, Any] | None = None,
+    **uncertainty: float,
+) -> dict[str, Any]:
+    """One entry of `results`.
+
+    Args:
+      value: The number.
+      unit: "%", "nats/image", "bits/dim", ...
+      protocol: One line: how the number was made.
+      published: `{"value", "source"}` of the same quantity in the same unit, or None.
+      **uncertainty: `standard_error` or `ci95`, half width, in the same unit.
+
+    Returns:
+      Dictionary as it stands in `results.json`.
+    """
+    return {"value": value, "unit": unit, **uncertainty, "protocol": protocol, "published": published}
+
+
+def hardware() -> dict[str, Any]:
+    """What the numbers were computed on."""
+    devices = jax.devices()
+    return {
+        "device": devices[0].device_kind,
+        "platform": devices[0].platform,
+        "num_devices": len(devices),
+        "num_hosts": jax.process_count(),
+        "cpu": _cpu_name(),
+        "cpu_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that matter."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def document(
+    config: ConfigDict, step: int, params: Any, results: dict[str, dict[str, Any]], info: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Content of `results.json`.
+
+    Args:
+      config: Complete configuration.
+      step: Training step of the evaluated parameters.
+      params: Evaluated parameters, to count them.
+      results: Entries by name, from `result`.
+      info: Further facts, such as `training_seconds`; may overwrite `num_parameters`.
+
+    Returns:
+      JSON-ready dictionary.
+    """
+    facts = {
+        "step": step,
+        "num_parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
+        "seed": config.training.seed,
+        **(info or {}),
+    }
+    return {"config": config.to_dict(), **facts, "results": results, "hardware": hardware(), "versions": versions()}
+
+
+def write_results(path: Path, content: dict[str, Any]) -> None:
+    """Replace `results.json` atomically; numbers that are not finite become null."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")
+    temporary.replace(path)
+
+
+def table(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """The closing table: result | value | published | protocol."""
+    rows = [("result", "value", "published", "protocol")]
+    for name, entry in results.items():
+        published = entry["published"]
+        reference = "-" if published is None else _number(published["value"], entry["unit"])
+        rows.append((name, _value(entry), reference, _shorten(entry["protocol"], PROTOCOL_WIDTH)))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    rule = "-" * max(map(len, lines))
+    sources = sorted({entry["published"]["source"] for entry in results.values() if entry["published"]})
+    return "\n".join([lines[0], rule, *lines[1:], *(f"published: {source}" for source in sources)])
+
+
+def _value(entry: Mapping[str, Any]) -> str:
+    spread = entry.get("ci95", entry.get("standard_error"))
+    text = _number(entry["value"], entry["unit"])
+    if spread is not None and math.isfinite(spread):
+        text += f" +- {_number(spread, entry['unit'])}"
+    return f"{text} {entry['unit']}"
+
+
+def _number(value: float | None, unit: str) -> str:
+    if value is None:
+        return "nan"
+    return f"{value:.{ {'%': 2, 'bits/dim': 4}.get(unit, 2) }f}"
+
+
+def _shorten(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def _plain(value: Any) -> Any:
+    """Value with only types that JSON knows."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool) or value is None else str(value)
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

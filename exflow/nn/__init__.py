@@ -1,0 +1,1 @@
+"""Flax Linen networks: layers and conditioners; no densities here."""

@@ -1,0 +1,58 @@
+"""Strict settings of the test suite; everything here runs before JAX starts a backend.
+
+Two virtual CPU devices, no silent rank promotion, no legacy random keys, and every jaxtyping annotation of `exflow`
+checked by beartype. `JAX_PLATFORMS=cuda python -m pytest` runs the same tests on another backend.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import pytest
+from jaxtyping import install_import_hook
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("MPLBACKEND", "Agg")
+jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])
+jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_legacy_prng_key", "error")
+
+# Decorates the functions and dataclasses of exflow as they are imported; NamedTuples are left alone.
+install_import_hook("exflow", "beartype.beartype")
+
+# Prepared arrays go to a folder of this run, unless the caller names one (which saves preparing real data every time).
+_OWN_CACHE = None if "EXFLOW_CACHE_DIR" in os.environ else tempfile.mkdtemp(prefix="exflow-test-cache-")
+if _OWN_CACHE:
+    os.environ["EXFLOW_CACHE_DIR"] = _OWN_CACHE  # inherited by the programs that tests start
+
+
+def pytest_unconfigure() -> None:
+    """Removes the cache folder that this run created."""
+    if _OWN_CACHE:
+        shutil.rmtree(_OWN_CACHE, ignore_errors=True)
+
+
+@pytest.fixture
+def x64() -> Iterator[None]:
+    """Computes in float64 for one test: the oracles' precision."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root folder of the checkout, where `python -m exflow.main` is started from."""
+    return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def omniglot_available() -> None:
+    """Skips the test where Omniglot has not been prepared by TFDS: tests never download."""
+    folder = Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
+    if not list(folder.glob("omniglot/*/dataset_info.json")):
+        pytest.skip(f"omniglot is not prepared in {folder} (set TFDS_DATA_DIR)")

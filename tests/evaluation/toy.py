@@ -1,0 +1,121 @@
+"""A set model small enough to check with pencil and paper: affine pixels, one exchangeable Gaussian per dimension."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from exflow.typing import SetModel
+
+
+class ToyElement(NamedTuple):
+    z: Array  # [..., dim]
+    log_det: Array  # [...]
+
+
+class ToyState(NamedTuple):
+    count: Array  # [...]
+    total: Array  # [..., dim], sum of the centred latents
+
+
+def toy_params(dim: int, variance: float = 1.0, covariance: float = 0.6, mean: float = 0.0, factor: float = 1.0) -> dict:
+    """Parameters with the top level keys of real models; z = (pixel / 256 - 1 / 2) * factor * 4."""
+    full = lambda value: jnp.full((dim,), value, jnp.float32)
+    process = {"mean": full(mean), "variance": full(variance), "covariance": full(covariance)}
+    return {"flow": {"factor": jnp.float32(factor)}, "process": process}
+
+
+def toy_model(image_shape: tuple[int, int, int] = (2, 2, 1)) -> SetModel:
+    """Toy model; every function follows the contract of `SetModel`."""
+    dim = int(np.prod(image_shape))
+
+    def moments(params, count, total):
+        process = params["process"]
+        noise = process["variance"] - process["covariance"]
+        weight = process["covariance"] / (noise + count[..., None] * process["covariance"])
+        return process["mean"] + weight * total, noise * (1 + weight)
+
+    def normal(mean, variance, element):
+        terms = -0.5 * (jnp.log(2 * jnp.pi * variance) + (element.z - mean) ** 2 / variance)
+        return terms.sum(-1) + element.log_det
+
+    def encode(params, key, x: UInt8[Array, "..."]):
+        noise = 0.5 if key is None else jax.random.uniform(key, x.shape)
+        scale = 4 * params["flow"]["factor"] / 256
+        z = (x.astype(jnp.float32) + noise - 128) * scale
+        z = z.reshape(x.shape[:-3] + (dim,))
+        return ToyElement(z, jnp.broadcast_to(dim * jnp.log(scale), z.shape[:-1]))
+
+    def init_state(params):
+        del params
+        return ToyState(jnp.zeros(()), jnp.zeros((dim,)))
+
+    def update(params, state, element_set, mask=None):
+        centred = element_set.z - params["process"]["mean"]
+        weight = jnp.ones(centred.shape[:-1]) if mask is None else mask.astype(jnp.float32)
+        total = jnp.where(weight[..., None] > 0, centred, 0.0).sum(-2)
+        return ToyState(state.count + weight.sum(-1), state.total + total)
+
+    def log_prob(params, state, element):
+        return normal(*moments(params, state.count, state.total), element)
+
+    def prefixes(params, element_set, mask):
+        centred = element_set.z - params["process"]["mean"]
+        seen = jnp.ones(centred.shape[:-1]) if mask is None else mask.astype(jnp.float32)
+        centred = jnp.where(seen[..., None] > 0, centred, 0.0)
+        return seen, centred, jnp.cumsum(seen, -1) - seen, jnp.cumsum(centred, -2) - centred
+
+    def conditional_log_probs(params, element_set, mask=None) -> Float[Array, "..."]:
+        seen, _, count, total = prefixes(params, element_set, mask)
+        return jnp.where(seen > 0, normal(*moments(params, count, total), element_set), 0.0)
+
+    def leave_one_out_log_probs(params, element_set, mask=None):
+        seen, centred, _, _ = prefixes(params, element_set, mask)
+        count, total = seen.sum(-1, keepdims=True) - seen, centred.sum(-2, keepdims=True) - centred
+        return jnp.where(seen > 0, normal(*moments(params, count, total), element_set), 0.0)
+
+    def class_log_probs(params, states, elements):
+        mean, variance = moments(params, states.count, states.total)
+        linear = jnp.einsum("...qd,...kd->...qk", elements.z, mean / variance)
+        square = jnp.einsum("...qd,...kd->...qk", elements.z**2, 1 / variance)
+        constant = (jnp.log(2 * jnp.pi * variance) + mean**2 / variance).sum(-1)
+        return linear - 0.5 * (square + constant[..., None, :]) + elements.log_det[..., None]
+
+    def sample(params, state, key, num_samples, coherent=False):
+        mean, variance = moments(params, state.count, state.total)
+        mean, variance = (jnp.broadcast_to(a, state.total.shape) for a in (mean, variance))
+        noise = params["process"]["variance"] - params["process"]["covariance"]
+        theta_key, key = jax.random.split(key)
+        if coherent:
+            mean = mean + jnp.sqrt(variance - noise) * jax.random.normal(theta_key, mean.shape)
+            variance = jnp.broadcast_to(noise, mean.shape)
+        z = mean + jnp.sqrt(variance) * jax.random.normal(key, (num_samples, *mean.shape))
+        x = jnp.floor(z / (4 * params["flow"]["factor"] / 256) + 128)
+        return jnp.clip(x, 0, 255).astype(jnp.uint8).reshape(z.shape[:-1] + image_shape)
+
+    def init(key, batch):
+        del key, batch
+        return toy_params(dim)
+
+    def loss(params, key, batch):
+        element = encode(params, key, batch.x_set)
+        log_probs = conditional_log_probs(params, element, batch.mask)
+        value = -log_probs.sum() / batch.mask.sum()
+        return value, {"nll": value}
+
+    return SetModel(
+        name="toy",
+        image_shape=image_shape,
+        init=init,
+        loss=loss,
+        encode=encode,
+        init_state=init_state,
+        update=update,
+        log_prob=log_prob,
+        conditional_log_probs=conditional_log_probs,
+        leave_one_out_log_probs=leave_one_out_log_probs,
+        class_log_probs=class_log_probs,
+        sample=sample,
+    )

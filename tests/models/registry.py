@@ -1,0 +1,30 @@
+"""Small instances of every model family: a new family gets the shared tests of `test_set_models.py` by one line."""
+
+from exflow.config import base_config
+
+IMAGE_SHAPE = (8, 8, 1)
+
+
+def small_config(**overrides):
+    """Return the base configuration with a tiny network and dotted overrides."""
+    config = base_config()
+    with config.unlocked():
+        config.update_from_flattened_dict(
+            {
+                "data.sets_per_batch": 4,
+                "data.set_size": 5,
+                "model.filters": 4,
+                "model.residual_blocks": 1,
+                "model.dense_units": 8,
+                **{key.replace("__", "."): value for key, value in overrides.items()},
+            }
+        )
+    return config
+
+
+MODELS = {
+    "bruno_gaussian": small_config(),
+    "bruno_student_t": small_config(model__process="student_t", model__degrees_of_freedom=7.0),
+    "bruno_dense": small_config(model__scales=0),
+    "bruno_three_scales": small_config(model__scales=3),
+}

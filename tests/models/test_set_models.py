@@ -1,0 +1,147 @@
+"""Properties that every set model must have, driven by the registry of small models."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from exflow.models.registry import build
+from exflow.typing import Batch
+from tests.models.registry import IMAGE_SHAPE, MODELS
+
+
+def images(*leading, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).integers(0, 256, (*leading, *IMAGE_SHAPE)), jnp.uint8)
+
+
+def batch_of(x_set):
+    return Batch(x_set, jnp.ones(x_set.shape[:2], bool), jnp.arange(x_set.shape[0]))
+
+
+def perturbed(params, key):
+    """Non-zero heads and processes that differ between dimensions, so that nothing cancels by symmetry."""
+    leaves, structure = jax.tree.flatten(params)
+    keys = jax.random.split(key, len(leaves))
+    noisy = [leaf + 0.1 * jax.random.normal(k, leaf.shape, leaf.dtype) for leaf, k in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(structure, noisy)
+
+
+@pytest.fixture(params=MODELS)
+def model_and_params(request):
+    model = build(MODELS[request.param], IMAGE_SHAPE)
+    params = jax.jit(model.init)(jax.random.key(0), batch_of(images(4, 5)))
+    return model, perturbed(params, jax.random.key(1))
+
+
+def in_float64(params):
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params)
+
+
+@pytest.fixture
+def exact(x64, model_and_params):
+    """Model, float64 parameters and the elements of three sets of five images."""
+    model, params = model_and_params
+    params = in_float64(params)
+    return model, params, model.encode(params, None, images(3, 5, seed=2))
+
+
+def take(elements, index):
+    return jax.tree.map(lambda leaf: leaf[:, index], elements)
+
+
+def test_joint_is_permutation_invariant(exact):
+    model, params, elements = exact
+    joint = model.conditional_log_probs(params, elements).sum(-1)
+    permuted = model.conditional_log_probs(params, take(elements, np.array([3, 0, 4, 2, 1]))).sum(-1)
+    np.testing.assert_allclose(permuted, joint, rtol=1e-10)
+
+
+def test_streaming_update_gives_the_conditionals(exact):
+    model, params, elements = exact
+    conditionals = model.conditional_log_probs(params, elements)
+    state = model.init_state(params, (3,))
+    for index in range(5):
+        np.testing.assert_allclose(
+            model.log_prob(params, state, take(elements, index)), conditionals[:, index], rtol=1e-10
+        )
+        state = model.update(params, state, take(elements, slice(index, index + 1)))
+
+
+def test_masked_elements_count_for_nothing(exact):
+    model, params, elements = exact
+    mask = jnp.asarray([[True, False, True, True, False]] * 3)
+    kept = model.conditional_log_probs(params, take(elements, np.array([0, 2, 3])))
+    masked = model.conditional_log_probs(params, elements, mask)
+    np.testing.assert_allclose(masked[:, np.array([0, 2, 3])], kept, rtol=1e-10)
+    np.testing.assert_array_equal(masked[:, np.array([1, 4])], 0.0)
+    state = model.init_state(params, (3,))
+    query = take(elements, 4)
+    np.testing.assert_allclose(
+        model.log_prob(params, model.update(params, state, elements, mask), query),
+        model.log_prob(params, model.update(params, state, take(elements, np.array([0, 2, 3]))), query),
+        rtol=1e-10,
+    )
+
+
+def test_leave_one_out_is_the_last_conditional_after_all_others(exact):
+    model, params, elements = exact
+    leave_one_out = model.leave_one_out_log_probs(params, elements)
+    for index in range(5):
+        order = np.array([other for other in range(5) if other != index] + [index])
+        last = model.conditional_log_probs(params, take(elements, order))[:, -1]
+        np.testing.assert_allclose(leave_one_out[:, index], last, rtol=1e-9)
+
+
+def test_class_log_probs_are_the_predictive_of_every_class(exact):
+    model, params, elements = exact
+    states = model.update(params, model.init_state(params, (3,)), take(elements, slice(0, 3)))
+    queries = jax.tree.map(lambda leaf: leaf.reshape(6, *leaf.shape[2:]), take(elements, slice(3, 5)))
+    matrix = model.class_log_probs(params, states, queries)
+    for query in range(6):
+        for label in range(3):
+            expected = model.log_prob(
+                params,
+                jax.tree.map(lambda leaf, at=label: leaf[at], states),
+                jax.tree.map(lambda leaf, at=query: leaf[at], queries),
+            )
+            np.testing.assert_allclose(matrix[query, label], expected, rtol=1e-9)
+
+
+def test_empty_support_is_the_prior(exact):
+    model, params, elements = exact
+    state = model.init_state(params, (3,))
+    same = model.update(params, state, elements, jnp.zeros((3, 5), bool))
+    query = take(elements, 0)
+    np.testing.assert_allclose(
+        model.log_prob(params, same, query), model.conditional_log_probs(params, elements)[:, 0], rtol=1e-10
+    )
+
+
+@pytest.mark.parametrize("coherent", [False, True])
+def test_samples_are_images(model_and_params, coherent):
+    model, params = model_and_params
+    elements = model.encode(params, jax.random.key(3), images(2, 5))
+    state = model.update(params, model.init_state(params, (2,)), elements)
+    samples = model.sample(params, state, jax.random.key(4), 3, coherent)
+    assert samples.shape == (3, 2, *IMAGE_SHAPE) and samples.dtype == jnp.uint8
+    assert len(np.unique(samples)) > 10
+
+
+def test_loss_is_the_mean_conditional(model_and_params):
+    model, params = model_and_params
+    batch = batch_of(images(4, 5))._replace(mask=jnp.asarray([[True] * 4 + [False]] * 4))
+    loss, metrics = model.loss(params, jax.random.key(5), batch)
+    elements = model.encode(params, jax.random.key(5), batch.x_set)
+    expected = -model.conditional_log_probs(params, elements, batch.mask).sum() / 16
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    np.testing.assert_allclose(metrics["bits_per_dim"], expected / (64 * np.log(2)), rtol=1e-5)
+
+
+def test_gradients_are_finite_and_reach_every_parameter(model_and_params):
+    model, params = model_and_params
+    batch = batch_of(images(4, 5))
+    gradients = jax.grad(lambda params: model.loss(params, jax.random.key(0), batch)[0])(params)
+    for path, gradient in jax.tree.leaves_with_path(gradients):
+        assert np.isfinite(gradient).all(), path
+        if "mean" not in jax.tree_util.keystr(path):
+            assert np.any(gradient != 0), path

@@ -1,0 +1,55 @@
+"""Weight normalisation and its data-dependent initialisation against a plain numpy computation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from exflow.nn.network import network
+from exflow.nn.weight_norm import WeightNorm
+
+
+def initialised(initialization, seed=0):
+    x = 3.0 + 2.0 * jax.random.normal(jax.random.key(seed), (64, 7), jnp.float64)
+    module = WeightNorm(5, initialization=initialization)
+    handed_on, variables = module.init_with_output(jax.random.key(1), x)
+    return module, x, handed_on, variables["params"]
+
+
+@pytest.mark.parametrize("initialization", ["original", "sequential"])
+def test_first_batch_has_zero_mean_and_unit_variance(x64, initialization):
+    module, x, _, params = initialised(initialization)
+    output = np.asarray(module.apply({"params": params}, x))
+    np.testing.assert_allclose(output.mean(axis=0), 0.0, atol=1e-6)
+    np.testing.assert_allclose(output.std(axis=0), 1.0, rtol=1e-6)
+
+
+def test_the_two_modes_differ_in_what_they_hand_on(x64):
+    _, x, original, params = initialised("original")
+    direction = np.asarray(params["direction"], np.float64)
+    pre_activation = np.asarray(x) @ (direction / np.linalg.norm(direction, axis=0))
+    np.testing.assert_allclose(original, pre_activation, rtol=1e-6)
+    module, x, sequential, params = initialised("sequential")
+    np.testing.assert_allclose(sequential, module.apply({"params": params}, x), rtol=1e-6, atol=1e-6)
+
+
+def test_kernel_is_scaled_direction_of_unit_norm(x64):
+    module = WeightNorm(4, (3, 3))
+    x = jax.random.normal(jax.random.key(0), (2, 6, 6, 3), jnp.float64)
+    params = module.init(jax.random.key(1), x)["params"]
+    doubled = {**params, "direction": 2 * params["direction"]}
+    np.testing.assert_allclose(module.apply({"params": doubled}, x), module.apply({"params": params}, x), rtol=1e-9)
+    louder = {**params, "scale": 2 * params["scale"], "bias": 2 * params["bias"]}
+    np.testing.assert_allclose(module.apply({"params": louder}, x), 2 * module.apply({"params": params}, x), rtol=1e-6)
+
+
+def test_without_normalisation_the_kernel_is_orthogonal():
+    net = network(WeightNorm(6, normalize=False))
+    params = net.init(jax.random.key(0), jnp.ones((2, 9)))
+    np.testing.assert_allclose(params["kernel"].T @ params["kernel"], np.eye(6), atol=1e-5)
+    np.testing.assert_array_equal(params["bias"], np.float32(0.01))
+
+
+def test_unknown_initialization_is_an_error():
+    with pytest.raises(ValueError, match="initialization: expected one of"):
+        WeightNorm(2, initialization="lsuv").init(jax.random.key(0), jnp.ones((2, 3)))

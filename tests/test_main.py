@@ -1,0 +1,113 @@
+"""The command line: flags, default folders, exit codes, one-line errors."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from exflow import main as command
+from exflow import training
+from exflow.config import available_configs
+from exflow.errors import UserError
+from exflow.training import loop
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Records what the command line calls instead of doing it."""
+    made = []
+    monkeypatch.setattr(training, "configure_devices", lambda config: made.append(("configure_devices", config)))
+    for mode in command.MODES:
+        monkeypatch.setattr(loop, mode, lambda config, workdir, mode=mode: made.append((mode, config, workdir)))
+    return made
+
+
+def test_default_mode_trains_and_evaluates_in_a_folder_named_after_the_config(calls):
+    command.run(["--config=configs/bruno_glyphs.py"])
+    (first, _), (mode, config, workdir) = calls
+    assert (first, mode, workdir) == ("configure_devices", "train_and_evaluate", Path("runs/bruno_glyphs"))
+    assert (config.name, config.variant) == ("bruno_glyphs", "")
+
+
+def test_flags_and_overrides_arrive(calls, tmp_path):
+    command.run(
+        ["--config", "bruno_glyphs:smoke", f"--workdir={tmp_path}", "--mode=sample", "--config.data.set_size=9"]
+    )
+    mode, config, workdir = calls[-1]
+    assert (mode, workdir, config.data.set_size, config.variant) == ("sample", tmp_path, 9, "smoke")
+
+
+def test_variant_is_part_of_the_default_folder(calls):
+    command.run(["--config=bruno_glyphs:smoke"])
+    assert calls[-1][2] == Path("runs/bruno_glyphs-smoke")
+
+
+def test_a_value_may_hold_equals_signs_and_dashes():
+    _, overrides = command.parse(["--config=x.py", "--config.name=a=b", "--config.optimizer.boost=-1"])
+    assert overrides == [("name", "a=b"), ("optimizer.boost", "-1")]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], r"--config is missing, for example --config=configs/\w+.py. See .*--help"),
+        (["--confg=x.py"], r"--confg=x.py: no such flag. Did you mean --config\?"),
+        (["--config=x.py", "--work=d"], r"--work=d: no such flag. Did you mean --workdir\?"),
+        (["--config=x.py", "extra"], r"extra: no such flag. See --help."),
+        (["--config=x.py", "--mode=trian"], r"argument --mode: invalid choice: 'trian' \(choose from '?train_and"),
+        (["--config=x.py", "--config.data.set_size", "3"], r"--config.data.set_size: expected .*set_size=VALUE."),
+    ],
+)
+def test_mistakes_in_flags(argv, message):
+    with pytest.raises(UserError, match=message):
+        command.parse(argv)
+
+
+def test_help_names_every_mode_and_config(capsys):
+    with pytest.raises(SystemExit) as stop:
+        command.parse(["--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    for word in (*command.MODES, *available_configs(), "--workdir", "--config.SECTION.KEY=VALUE"):
+        assert word in text
+
+
+def _main(monkeypatch, *argv):
+    monkeypatch.setattr(sys, "argv", ["exflow", *argv])
+    command.main()
+
+
+def test_user_error_is_one_line_and_exit_code_2(monkeypatch, capsys):
+    with pytest.raises(SystemExit) as stop:
+        _main(monkeypatch, "--config=nowhere.py")
+    assert stop.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: --config: no file 'nowhere.py'.")
+    assert err.count("\n") == 1
+
+
+def test_debug_shows_the_traceback(monkeypatch):
+    with pytest.raises(UserError, match="no file 'nowhere.py'"):
+        _main(monkeypatch, "--config=nowhere.py", "--debug")
+
+
+def test_other_errors_keep_their_traceback(monkeypatch, calls):
+    def broken(config, workdir):
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(loop, "train_and_evaluate", broken)
+    with pytest.raises(ZeroDivisionError, match="a defect"):
+        _main(monkeypatch, "--config=bruno_glyphs:smoke")
+
+
+def test_as_a_program_a_mistake_costs_one_line_and_leaves_no_folder(repository, tmp_path):
+    command_line = [sys.executable, "-m", "exflow.main", "--config=bruno_glyphs:smoke", "--config.model.filter=3"]
+    workdir = tmp_path / "run"
+    done = subprocess.run(
+        [*command_line, f"--workdir={workdir}"], cwd=repository, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: config.model.filter: no such key. Did you mean config.model.filters?\n"
+    assert not workdir.exists()

@@ -1,0 +1,139 @@
+"""The smallest thing that trains: a linear encoder with one exchangeable Gaussian per dimension, and two pipelines.
+
+Run as a program it trains in a working directory, so that tests can kill it:
+
+    python toy.py WORKDIR [section.key=value ...] [--tfdata-like] [--slow SECONDS]
+"""
+
+import itertools
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from exflow.config import base_config
+from exflow.config.overrides import set_from_text
+from exflow.data.episodes import Pipeline
+from exflow.typing import Batch, SetModel
+
+NUM_SETS, SET_SIZE, IMAGE_SHAPE = 8, 5, (4, 4, 1)
+DIM = 16
+
+
+def toy_config(**overrides):
+    """Complete configuration of a short run; overrides are written section__key=value."""
+    config = base_config()
+    config.data.sets_per_batch, config.data.set_size = NUM_SETS, SET_SIZE
+    config.optimizer.learning_rate = 1e-2
+    config.training.update(
+        num_steps=20, log_every=5, evaluate_every=0, checkpoint_every=5, compilation_cache=False, num_devices=1
+    )
+    for name, value in overrides.items():
+        section, key = name.split("__")
+        config[section][key] = value
+    return config
+
+
+def toy_model(scale: float = 1.0, units: int = DIM) -> SetModel:
+    """Gaussian set model: z = (x / 256 - 1/2) W + b; every z of a set shares a mean that is integrated out roughly.
+
+    The loss is a plain Gaussian with a set mean as location, regularised: enough to have gradients everywhere, noise
+    from a key, and parameters in both groups.
+    """
+
+    def init(key, batch):
+        x = batch.x_set.astype(jnp.float32).reshape(-1, DIM) / 256
+        weight = jnp.eye(DIM, units) + 0.1 * jax.random.normal(key, (DIM, units))
+        return {
+            "flow": {"weight": weight, "bias": -(x @ weight).mean(0)},
+            "process": {"mean": jnp.zeros(units), "raw_variance": jnp.zeros(units)},
+        }
+
+    def loss(params, key, batch):
+        x = batch.x_set.astype(jnp.float32) + jax.random.uniform(key, batch.x_set.shape)
+        z = (x.reshape(*batch.mask.shape, DIM) / 256) @ params["flow"]["weight"] + params["flow"]["bias"]
+        mask = batch.mask[..., None]
+        set_mean = jnp.where(mask, z, 0.0).sum(1, keepdims=True) / mask.sum(1, keepdims=True)
+        variance = jnp.exp(params["process"]["raw_variance"]) * jnp.ones_like(z)
+        centred = z - 0.5 * set_mean - params["process"]["mean"] * jnp.ones_like(z)
+        log_prob = (-0.5 * (jnp.log(2 * jnp.pi * variance) + centred**2 / variance)).sum(-1)
+        nll = -jnp.where(batch.mask, log_prob, 0.0).sum() / batch.mask.sum()
+        penalty = ((params["flow"]["weight"] - jnp.eye(DIM, units)) ** 2).sum()
+        return scale * (nll + penalty), {"nll": nll}
+
+    unused = lambda *args, **kwargs: None
+    return SetModel("toy", IMAGE_SHAPE, init, loss, *([unused] * 8))
+
+
+def device_pipeline(poison: tuple[int, ...] = ()) -> Pipeline:
+    """Images drawn inside the step from the step's number; steps in `poison` get an all-False mask (loss 0 / 0)."""
+
+    def materialize(resident, step):
+        key = jax.random.fold_in(jax.random.key(7), step)
+        x_set = jax.random.randint(key, (NUM_SETS, SET_SIZE, *IMAGE_SHAPE), 0, 256, jnp.int32).astype(jnp.uint8)
+        x_set = jnp.minimum(x_set, resident["limit"])
+        bad = jnp.isin(step, jnp.array(poison, jnp.int32)) if poison else jnp.zeros((), bool)
+        mask = jnp.ones((NUM_SETS, SET_SIZE), bool) & ~bad
+        return Batch(x_set, mask, jnp.arange(NUM_SETS, dtype=jnp.int32))
+
+    resident = {"limit": np.uint8(250)}
+    return Pipeline("device", resident, lambda start: map(np.int32, itertools.count(start)), materialize)
+
+
+def host_pipeline(process_index: int = 0, process_count: int = 1) -> Pipeline:
+    """Images drawn on the host; each process delivers its rows."""
+    per_process = NUM_SETS // process_count
+    rows = slice(process_index * per_process, (process_index + 1) * per_process)
+
+    def batch(step):
+        generator = np.random.default_rng([11, step])
+        x_set = generator.integers(0, 256, (NUM_SETS, SET_SIZE, *IMAGE_SHAPE)).astype(np.uint8)
+        mask = generator.random((NUM_SETS, SET_SIZE)) < 0.8
+        mask[:, 0] = True
+        return Batch(x_set[rows], mask[rows], np.arange(NUM_SETS, dtype=np.int32)[rows])
+
+    return Pipeline("tfdata", (), lambda start: map(batch, itertools.count(start)), lambda resident, inputs: inputs)
+
+
+def slowed(pipeline: Pipeline, seconds: float) -> Pipeline:
+    """The same batches, each after a pause."""
+
+    def batches(start):
+        for inputs in pipeline.batches(start):
+            time.sleep(seconds)
+            yield inputs
+
+    return pipeline._replace(batches=batches)
+
+
+def main(arguments: list[str]) -> None:
+    """Train in a working directory; see the module's description."""
+    workdir, *options = arguments
+    config = toy_config()
+    pipeline_name, pause = "device", 0.0
+    for option in options:
+        key, value = option.split("=")
+        if key == "pipeline":
+            pipeline_name = value
+        elif key == "pause":
+            pause = float(value)
+        else:
+            set_from_text(config, key, value)
+    from exflow.training import configure_devices
+    from exflow.training.trainer import fit
+
+    devices = configure_devices(config)
+    pipeline = (
+        device_pipeline() if pipeline_name == "device" else host_pipeline(jax.process_index(), jax.process_count())
+    )
+    result = fit(config, Path(workdir), toy_model(), slowed(pipeline, pause), devices=devices)
+    if result.finished and jax.process_index() == 0:
+        flat = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree.leaves_with_path(result.state)}
+        np.savez(Path(workdir) / "final.npz", **flat)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
