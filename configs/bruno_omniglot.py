@@ -2,6 +2,8 @@
 
     python -m exflow.main --config=configs/bruno_omniglot.py            # published model, needs an accelerator
     python -m exflow.main --config=configs/bruno_omniglot.py:cpu        # reduced model, 30 minutes on two CPU cores
+
+`:cpu_generative` is the reduced model without the discriminative term.
 """
 
 from ml_collections import ConfigDict

@@ -53,10 +53,7 @@ def run(argv: Sequence[str]) -> None:
     config = load_config(flags.config, overrides)
     workdir = flags.workdir or Path("runs") / "-".join(filter(None, (config.name, config.variant)))
 
-    from exflow.training import configure_devices
-
-    configure_devices(config)  # before anything starts a JAX backend
-    from exflow.training import loop
+    from exflow.training import loop  # after the mistakes that need no JAX to be found
 
     getattr(loop, flags.mode)(config, workdir)
 

@@ -1,5 +1,6 @@
 """Configurations: files, variants, overrides, validation and their one-line errors."""
 
+import re
 import runpy
 
 import pytest
@@ -85,15 +86,15 @@ def test_other_folders_are_not_searched(tmp_path):
         ("x = 1", r"mine.py: expected a function get_config\(\)"),
         ("def get_config():\n    return {}", r"mine.py: expected a function get_config\(\) that returns base_config"),
         (
-            "from exflow.config import base_config\ndef get_config():\n    c = base_config()\n    c.model.filter = 3",
-            r'mine.py, line 4: AttributeError: Key "filter" does not exist .*Did you mean "filters"',
+            "from exflow.config import base_config\ndef get_config():\n    base_config().model.filter = 3",
+            r'mine.py, line 3: AttributeError: Key "filter" does not exist .*Did you mean "filters"',
         ),
         (
-            "from exflow.config import base_config\ndef get_config():\n    c = base_config()\n    c.model.filters = 'a'",
-            r"mine.py, line 4: TypeError: .*filters",
+            "from exflow.config import base_config\ndef get_config():\n    base_config().model.filters = 'a'",
+            r"mine.py, line 3: TypeError: .*filters",
         ),
         (
-            "from ml_collections import ConfigDict\ndef get_config():\n    return ConfigDict({'name': '', 'variant': ''})",
+            "from ml_collections import ConfigDict\nget_config = lambda: ConfigDict({'name': '', 'variant': ''})",
             r"config: lacks config.data.augment.probability, .* Start from exflow.config.base_config\(\)",
         ),
     ],
@@ -150,7 +151,11 @@ def test_text_is_read_as_the_type_of_the_key(key, text, value):
 @pytest.mark.parametrize(
     ("key", "text", "message"),
     [
-        ("model.filters", "abc", r"config.model.filters: expected int, got 'abc'. For example: --config.model.filters=64"),
+        (
+            "model.filters",
+            "abc",
+            r"config.model.filters: expected int, got 'abc'. For example: --config.model.filters=64",
+        ),
         ("model.filters", "1.5", r"expected int, got '1.5'"),
         ("model.filters", "", r"expected int, got ''"),
         ("optimizer.learning_rate", "fast", r"config.optimizer.learning_rate: expected float, got 'fast'"),
@@ -223,10 +228,22 @@ def test_choices(key):
             {"objective.discriminative_weight": "1", "data.distinct": "True", "data.sets_per_batch": "1"},
             r"config.data.sets_per_batch: expected at least 2 classes",
         ),
-        ({"objective.discriminative_weight": "1"}, r"config.data.distinct: expected True with objective.discriminative"),
+        (
+            {"objective.discriminative_weight": "1"},
+            r"config.data.distinct: expected True with objective.discriminative",
+        ),
         ({"evaluation.settings": "((1, 1),)"}, r"config.evaluation.settings: expected pairs \(way, shot\)"),
         ({"evaluation.settings": "(5, 1)"}, r"config.evaluation.settings: expected pairs \(way, shot\)"),
         ({"evaluation.splits": "('tset',)"}, r"config.evaluation.splits: expected some of .*, got \('tset',\)"),
+        (
+            {"training.best_metric": "acc"},
+            r"config.training.best_metric: expected one of nll, .*few_shot/5way_1shot.*'acc'",
+        ),
+        (
+            {"data.dataset": "omniglot", "data.split": "vinyals_trainval"},
+            r"config.training.best_metric: 'nll' is measured on validation classes, which data.split = vinyals_trainval",
+        ),
+        ({"training.best_mode": "max"}, r"config.training.best_mode: expected min with nll, got 'max'"),
         ({"evaluation.splits": "()"}, r"config.evaluation.splits: expected some of"),
     ],
 )
@@ -251,6 +268,11 @@ def test_intervals(keys, bad, expected):
             validate(config)
 
 
+def test_best_checkpoint_by_accuracy(config_file):
+    overrides = [("training.best_metric", "few_shot/20way_1shot"), ("training.best_mode", "max")]
+    assert load_config(str(config_file), overrides).training.best_mode == "max"
+
+
 # JSON
 
 
@@ -269,6 +291,12 @@ def test_json_of_an_earlier_version_gets_defaults_and_keeps_own_keys():
 
 
 # The configs that come with exflow
+
+
+def test_every_key_is_read_somewhere(repository):
+    sources = [path for path in (repository / "exflow").rglob("*.py") if path.parent.name != "config"]
+    words = {word for path in sources for word in re.findall(r"\w+", path.read_text())}
+    assert {key.rpartition(".")[2] for key in flatten(base_config())} - words == set()
 
 
 VARIANTS = {name: sorted(runpy.run_path(str(find_config(name)))["VARIANTS"]) for name in available_configs()}

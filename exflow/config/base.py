@@ -38,7 +38,7 @@ def _augmentation() -> dict:
 def _data() -> dict:
     return {
         "dataset": "glyphs",  # a name of exflow.data.registry: glyphs, omniglot, mnist, fashion_mnist, cifar10, ...
-        "split": "standard",  # omniglot: vinyals; with "_trainval" behind it the validation part joins the training part
+        "split": "standard",  # omniglot: vinyals; with "_trainval" appended, validation joins train
         "image_size": 28,  # height and width of the cached images, pixels
         "resize": "bilinear",  # how the data set's pictures are brought to that size: bilinear | area | nearest
         "downscale": 1,  # the model sees exact means of this many x this many pixels, taken after augmentation
@@ -59,13 +59,14 @@ def _model() -> dict:
         "family": "bruno",  # a name of exflow.models.registry
         "process": "gaussian",  # gaussian | student_t
         # Flow
-        "scales": 2,  # of the convolutional stack, which halves the image scales - 1 times; 0 leaves the dense couplings
+        "scales": 2,  # of the convolutional stack, which halves the image scales - 1 times; 0: dense couplings only
         "filters": 64,  # of every convolution of a conditioner
         "residual_blocks": 8,  # per convolutional conditioner
         "dense_units": 512,  # of both hidden layers of a dense conditioner
         "dense_couplings": 6,  # after the convolutional stack
         "weight_norm": True,
         "initialization": "original",  # data-dependent pass: original (un-normalised) | sequential (see nn.weight_norm)
+        "bounded_features": False,  # conditioners also see 2 tanh(x / 2), in which dequantization noise hardly shows
         "alpha": 1e-5,  # the logit acts on alpha / 2 + (1 - alpha) x
         # How it is computed
         "compute_dtype": "float32",  # of the conditioner networks: float32 | bfloat16; densities stay float32
@@ -87,7 +88,9 @@ def _objective() -> dict:
         "generative_weight": 1.0,  # of the negative log-likelihood, nats per image
         "discriminative_weight": 0.0,  # of the few-shot cross-entropy, nats per query
         "shots": (1,),  # sizes of the support sets; the other images of the batch are the queries
-        "temperature": 1.0,  # divides the class log-probabilities
+        "supports_per_set": 0,  # support windows per set and number of shots, each an episode; 0 = as many as images
+        "temperature": 1.0,  # divides the class log-probabilities of the cross-entropy ...
+        "learn_temperature": False,  # ... as a start value, at the learning rate of the process
         "label_smoothing": 0.0,  # in [0, 1)
     }
 
@@ -121,8 +124,10 @@ def _training() -> dict:
         "evaluate_every": 5_000,  # steps between evaluations on the validation split
         "checkpoint_every": 1_000,  # steps; the last step is always saved
         "keep_checkpoints": 2,  # the latest ones; the best one is kept besides
-        "best_metric": "nll",  # of the validation metrics: which checkpoint is the best ...
-        "best_mode": "min",  # ... and whether small or large is good: min | max
+        # Which checkpoint is the best on the validation split: nll | nll_prior | bits_per_dim (min), or a few-shot
+        # accuracy of evaluation.settings such as few_shot/20way_1shot (max); "": always the latest
+        "best_metric": "nll",
+        "best_mode": "min",  # min | max
         "time_budget_seconds": 0.0,  # stop, save and exit 0 after this long; 0 = none. The same command resumes
         "max_nonfinite_steps": 20,  # stop with an error after so many skipped steps in a row
         "compilation_cache": True,  # keep compiled programs between runs

@@ -120,5 +120,7 @@ def _run(path: Path) -> tuple[ConfigDict, dict[str, dict[str, Any]]]:
         reason = " ".join(reason.split()).strip("'")
         raise UserError(f"{path}, line {line}: {type(error).__name__}: {reason}") from error
     if not isinstance(config, ConfigDict):
-        raise UserError(f"{path}: expected a function get_config() that returns base_config(), changed. See exflow.config.")
+        raise UserError(
+            f"{path}: expected a function get_config() that returns base_config(), changed. See exflow.config."
+        )
     return config, namespace.get("VARIANTS", {})

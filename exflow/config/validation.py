@@ -38,6 +38,7 @@ BELOW_ONE = (
     *("optimizer.b1", "optimizer.b2", "optimizer.ema_decay"),
 )
 PROBABILITIES = ("data.augment.probability", "data.augment_set.probability")
+LIKELIHOODS = ("nll", "nll_prior", "bits_per_dim")
 SPLITS = ("train", "validation", "test")
 
 
@@ -64,6 +65,7 @@ def validate(config: ConfigDict) -> None:
     _check_model(config)
     _check_objective(config)
     _check_evaluation(config)
+    _check_best(config)
     if config.training.seed >= 2**31:
         raise _expected("training.seed", "a number below 2**31", config.training.seed)
 
@@ -123,7 +125,10 @@ def _check_objective(config: ConfigDict) -> None:
         return
     if data.set_size <= max(shots):
         raise _expected(
-            "data.set_size", f"more than max(objective.shots) = {max(shots)}", data.set_size, "Queries are what is left."
+            "data.set_size",
+            f"more than max(objective.shots) = {max(shots)}",
+            data.set_size,
+            "Queries are what is left.",
         )
     if data.sets_per_batch < 2:
         raise _expected("data.sets_per_batch", "at least 2 classes to tell apart", data.sets_per_batch)
@@ -147,3 +152,20 @@ def _check_evaluation(config: ConfigDict) -> None:
     unknown = [split for split in evaluation.splits if split not in SPLITS]
     if unknown or not evaluation.splits:
         raise _expected("evaluation.splits", f"some of {SPLITS}", evaluation.splits)
+
+
+def _check_best(config: ConfigDict) -> None:
+    """Which checkpoint is reported: the names are those of `exflow.evaluation.evaluator.validate`."""
+    training = config.training
+    accuracies = [f"few_shot/{way}way_{shot}shot" for way, shot in config.evaluation.settings]
+    modes = {"": training.best_mode} | dict.fromkeys(LIKELIHOODS, "min") | dict.fromkeys(accuracies, "max")
+    if training.best_metric not in modes:
+        raise _expected("training.best_metric", f"one of {', '.join(filter(None, modes))}", training.best_metric)
+    if training.best_metric and config.data.split.endswith("_trainval"):
+        raise UserError(
+            f"config.training.best_metric: {training.best_metric!r} is measured on validation classes, which "
+            f"data.split = {config.data.split} trains on. Set --config.training.best_metric= (empty)."
+        )
+    mode = modes[training.best_metric]
+    if training.best_mode != mode:
+        raise _expected("training.best_mode", f"{mode} with {training.best_metric}", training.best_mode)

@@ -65,7 +65,9 @@ def chain(*bijectors: Bijector) -> Bijector:
 
 def _run(maps: list[Callable], params: list[Params], x: Array, context) -> tuple[Array, Array]:
     if len(maps) != len(params):
-        raise ValueError(f"params: expected {len(maps)} entries, one per bijector, got {len(params)}. Use the params of init.")
+        raise ValueError(
+            f"params: expected {len(maps)} entries, one per bijector, got {len(params)}. Use the params of init."
+        )
     x, total = maps[0](params[0], x, context)
     for step, step_params in zip(maps[1:], params[1:], strict=True):
         x, log_det = step(step_params, x, context)

@@ -16,7 +16,10 @@ MaskFunction = Callable[[Shape], Mask]
 
 
 def checkerboard_mask(shape: Shape, parity: int) -> Mask:
-    """True (passes through) where row + column is odd (`parity` 0) or even (`parity` 1); `shape` is height, width, channels."""
+    """True (passes through) where row + column is odd (`parity` 0) or even (`parity` 1).
+
+    `shape` is height, width, channels; all channels are alike.
+    """
     height, width, _ = shape
     odd = (np.arange(height)[:, np.newaxis] + np.arange(width)[np.newaxis, :]) % 2 == 1
     return np.broadcast_to((odd ^ bool(_parity(parity)))[:, :, np.newaxis], shape)
@@ -82,17 +85,15 @@ def affine_coupling(mask: Mask | MaskFunction, conditioner: Network) -> Bijector
         shape = x.shape[1:]
         array = np.asarray(mask(shape) if callable(mask) else mask)
         if array.shape != shape or array.dtype != np.bool_:
-            raise ValueError(
-                f"mask: expected bool {shape}, got {array.dtype} {array.shape}. Use a mask of the event shape without batch."
-            )
+            raise ValueError(f"mask: expected bool {shape}, got {array.dtype} {array.shape}. Leave the batch axis out.")
         return array[np.newaxis]
 
     def log_scale_and_shift(params, masked, context, keep):
         raw_log_scale, shift = conditioner.apply(params, masked, context)
         if raw_log_scale.shape != masked.shape or shift.shape != masked.shape:
             raise ValueError(
-                f"conditioner: expected two outputs of shape {masked.shape}, got {raw_log_scale.shape} and {shift.shape}. "
-                "Return (raw_log_scale, shift) with the shape of x."
+                f"conditioner: expected two outputs of shape {masked.shape}, got {raw_log_scale.shape} and "
+                f"{shift.shape}. Return (raw_log_scale, shift) with the shape of x."
             )
         log_scale = jnp.tanh(raw_log_scale.astype(masked.dtype))
         return jnp.where(keep, 0.0, log_scale), jnp.where(keep, 0.0, shift.astype(masked.dtype))

@@ -7,10 +7,11 @@ subtracted and rho = 0 is an ordinary point with finite gradients.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
 from exflow.core import statistics
@@ -19,15 +20,24 @@ from exflow.core.statistics import SetStatistics, with_rank
 MAX_RAW_CORRELATION = 40.0  # exp(40) is far beyond any float resolution of 1 - correlation and far from overflow
 
 
+@runtime_checkable
 class LocationParams(Protocol):
-    """Fields of process parameters that this module reads."""
+    """Fields of process parameters that this module reads, arrays `[dim]`."""
 
     @property
-    def mean(self) -> Array: ...
+    def mean(self) -> Array:
+        """Mean mu."""
+        ...
+
     @property
-    def within_variance(self) -> Array: ...
+    def within_variance(self) -> Array:
+        """v - rho."""
+        ...
+
     @property
-    def covariance_ratio(self) -> Array: ...
+    def covariance_ratio(self) -> Array:
+        """rho / (v - rho)."""
+        ...
 
 
 class Location(NamedTuple):
@@ -42,33 +52,32 @@ class Location(NamedTuple):
 
 def location(params: LocationParams, state: SetStatistics, ndim: int | None = None) -> Location:
     """Everything the predictive needs of (params, state); `ndim` is the wanted rank of the results."""
-    ndim = state.mean.ndim if ndim is None else ndim
+    ndim = state.ndim if ndim is None else ndim
     state = statistics.aligned(state, ndim)
     mean, within, ratio = (
         with_rank(field, ndim) for field in (params.mean, params.within_variance, params.covariance_ratio)
     )
-    count = state.count.astype(state.mean.dtype)[..., jnp.newaxis]
+    count = state.count.astype(mean.dtype)[..., jnp.newaxis]
     shrinkage = 1.0 / (1.0 + count * ratio)
-    from_set = (mean - state.mean) - state.mean_low
+    from_set = (mean - state.mean.value) - state.mean.low
     posterior_ratio = ratio * shrinkage
     beta = None
     if state.scatter is not None:
-        beta = ((state.scatter + state.scatter_low) + count * shrinkage * from_set**2) / within
+        beta = ((state.scatter.value + state.scatter.low) + count * shrinkage * from_set**2) / within
     return Location(count, shrinkage * from_set, posterior_ratio, within * (1.0 + posterior_ratio), beta)
 
 
 def predictive_mean(state: SetStatistics, where: Location) -> Float[Array, "*lead dim"]:
     """Mean of the next element."""
     state = statistics.aligned(state, where.offset.ndim)
-    return state.mean + (state.mean_low + where.offset)
+    return state.mean.value + (state.mean.low + where.offset)
 
 
-def squared_innovation(state: SetStatistics, where: Location, z: Float[Array, "*lead dim"]) -> Float[Array, "*out dim"]:
-    """(z - predictive mean)^2 / k, computed from the deviation of z from the set mean."""
+def residual(state: SetStatistics, where: Location, z: Float[Array, "*lead dim"]) -> Float[Array, "*out dim"]:
+    """z - predictive mean, computed from the deviation of z from the set mean, which is exact far from the origin."""
     ndim = where.offset.ndim
     state = statistics.aligned(state, ndim)
-    residual = ((with_rank(z, ndim) - state.mean) - state.mean_low) - where.offset
-    return residual**2 / where.variance
+    return ((with_rank(z, ndim) - state.mean.value) - state.mean.low) - where.offset
 
 
 def location_from_moments(mean: Array, variance: Array, covariance: Array) -> tuple[Array, Array, Array]:
@@ -90,14 +99,14 @@ def location_from_moments(mean: Array, variance: Array, covariance: Array) -> tu
 
 def check_values(name: str, valid: Array, expected: str, got: Array) -> None:
     """Raise ValueError unless `valid` holds everywhere; values known only inside compiled code are not checked."""
-    if isinstance(valid, jax.core.Tracer) or bool(valid.all()):
+    if isinstance(valid, Tracer) or bool(valid.all()):
         return
     worst = got[jnp.argmin(valid)]
     raise ValueError(f"{name}: expected {expected}, got {float(worst)} at index {int(jnp.argmin(valid))}. Clip it.")
 
 
 def constrain_location(raw: dict[str, Array]) -> tuple[Array, Array, Array]:
-    """Raw parameters -> (mean, v - rho, rho / (v - rho)), with v = softplus(raw_variance)^2 and ratio = exp(raw_correlation)."""
+    """Raw parameters -> (mean, v - rho, r), with v = softplus(raw_variance)^2 and r = exp(raw_correlation)."""
     logit_correlation = jnp.minimum(raw["raw_correlation"], MAX_RAW_CORRELATION)
     within = jax.nn.softplus(raw["raw_variance"]) ** 2 * jax.nn.sigmoid(-logit_correlation)
     return raw["mean"], within, jnp.exp(logit_correlation)
@@ -117,7 +126,7 @@ def unconstrain_location(params: LocationParams) -> dict[str, Array]:
 def fit_location(
     z_set: Float[Array, "batch set dim"], learn_mean: bool, min_correlation: float, min_variance: float
 ) -> tuple[Array, Array, Array]:
-    """Maximum-likelihood (mean, v - rho, rho / (v - rho)) of a Gaussian process for sets of equal size T, in closed form.
+    """Maximum-likelihood (mean, v - rho, rho / (v - rho)) of a Gaussian process for sets of equal size T.
 
     The covariance matrix has the eigenvalues v - rho and v + (T - 1) rho; l1 = mean scatter / (T - 1) and
     l2 = T mean (set mean - mu)^2 estimate them. The optimum has v = (l2 + (T - 1) l1) / T and rho = (l2 - l1) / T,
@@ -125,14 +134,16 @@ def fit_location(
     """
     size = z_set.shape[-2]
     if z_set.ndim != 3 or size == 0 or z_set.shape[0] == 0:
-        raise ValueError(f"z_set: expected [batch, set, dim] with elements, got {z_set.shape}. Stack sets of equal size.")
+        raise ValueError(f"z_set: expected [batch, set, dim] with elements, got {z_set.shape}. Stack equal sets.")
     sets = statistics.of_set(z_set, None, with_scatter=True)
-    grand = statistics.of_set(sets.mean, None, with_scatter=True)
-    mean = grand.mean if learn_mean else jnp.zeros_like(grand.mean)
-    second_moment = sets.mean.shape[0] * (grand.mean - mean) ** 2 + grand.scatter
-    between = size * second_moment / z_set.shape[0]
+    grand = statistics.of_set(sets.mean.value, None, with_scatter=True)
     assert sets.scatter is not None
-    scatter = statistics.sum_over_set(sets.scatter) / z_set.shape[0]
+    assert grand.scatter is not None
+    scatter = statistics.sum_over_set(sets.scatter.value) / z_set.shape[0]
+    between = size * grand.scatter.value / z_set.shape[0]
+    mean = grand.mean.value
+    if not learn_mean:
+        mean, between = jnp.zeros_like(mean), between + size * mean**2
     variance = jnp.maximum((between + scatter) / size, min_variance)
     within = jnp.maximum(scatter / max(size - 1, 1), jnp.finfo(z_set.dtype).tiny)
     ratio = (between - within) / (size * within) if size > 1 else jnp.zeros_like(within)
@@ -159,20 +170,30 @@ def log_prob_recurrent(
     mask: Bool[Array, "*lead set"] | None,
     with_scatter: bool,
 ) -> Float[Array, "*lead set"]:
-    """log p(z_n | z_<n) by a scan over the set: one density and one update per element."""
+    """log p(z_n | z_<n) by a scan over the set: one density and one update per element.
+
+    The backward pass recomputes each step from its state instead of storing all intermediate values, which on CPU is
+    3 to 15 times faster for long sets.
+    """
     check_set(params, z_set, mask)
     shape, dtype = z_set.shape, jnp.result_type(z_set, params.mean)
-    present = jnp.ones(shape[:-1], jnp.bool_) if mask is None else mask
-    inputs = (jnp.moveaxis(z_set.astype(dtype), -2, 0), jnp.moveaxis(present, -1, 0))
+    z_set = z_set.astype(dtype)
+    if mask is not None:
+        z_set = jnp.where(mask[..., jnp.newaxis], z_set, 0.0)
 
+    @jax.checkpoint
     def step(state, inputs):
         z, present = inputs
-        z = z if mask is None else jnp.where(present[..., jnp.newaxis], z, 0.0)
         log_prob = density(params, state, z)
-        return statistics.add(state, z, None if mask is None else present), jnp.where(present, log_prob, 0.0)
+        if present is None:
+            return statistics.add(state, z)._replace(count=state.count + 1), log_prob
+        return statistics.add(state, z, present), jnp.where(present, log_prob, 0.0)
 
     state = statistics.empty(shape[:-2] + shape[-1:], dtype, with_scatter)
-    _, log_probs = jax.lax.scan(step, state, inputs)
+    if mask is None:  # one count for all sets: what depends on it alone is computed once per step
+        state = state._replace(count=jnp.zeros((1,) * (z_set.ndim - 2), jnp.int32))
+    present = None if mask is None else jnp.moveaxis(mask, -1, 0)
+    _, log_probs = jax.lax.scan(step, state, (jnp.moveaxis(z_set, -2, 0), present))
     return jnp.moveaxis(log_probs, 0, -1)
 
 
@@ -210,7 +231,11 @@ def _log_prob_given(summary, density, params, z_set, mask, with_scatter):
 
 
 def prefers_scan(set_size: int, backend: str | None = None) -> bool:
-    """Whether `log_prob` scans over the set instead of using prefix sums.
+    """Whether `log_prob` scans over the set (True) or uses the closed form in prefix sums (False).
+
+    Measured on two CPU cores, 784 dimensions: with the gradient the scan takes the same time as the closed form at
+    20 elements and a third to a fifteenth of it from 1,000 to 10,000, because its working set stays in cache; forward
+    it is never much slower. On accelerators each scan step is at least one kernel launch, so the closed form is used.
 
     Args:
       set_size: Number of elements.

@@ -173,9 +173,9 @@ def predictive_log_prob(
     params: GaussianParams, state: SetStatistics, z: Float[Array, "*lead dim"]
 ) -> Float[Array, "*out"]:
     """log p(z | seen), summed over dimensions, in nats; leading axes of `state` and `z` broadcast."""
-    where = exchangeable.location(params, state, max(z.ndim, state.mean.ndim))
-    innovation = exchangeable.squared_innovation(state, where, z)
-    return normal_log_prob(innovation * where.variance, where.variance).sum(axis=-1)
+    where = exchangeable.location(params, state, max(z.ndim, state.ndim))
+    squared_residual = exchangeable.residual(state, where, z) ** 2
+    return normal_log_prob(squared_residual, where.variance).sum(axis=-1)
 
 
 def log_prob(

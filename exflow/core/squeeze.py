@@ -32,7 +32,7 @@ def squeezed_shape(shape: tuple[int, int, int], times: int = 1) -> tuple[int, in
     height, width, channels = shape
     if height % 2**times or width % 2**times:
         raise ValueError(
-            f"shape: expected height and width divisible by {2**times}, got {height} x {width}. Use fewer scales or pad."
+            f"shape: expected height and width divisible by {2**times}, got {height} x {width}. Use fewer scales."
         )
     return height // 2**times, width // 2**times, channels * 4**times
 
@@ -55,7 +55,7 @@ def flatten(event_shape: tuple[int, ...]) -> Bijector:
     def forward(params: Params, x: Array, context=None):
         if x.shape[1:] != tuple(event_shape):
             raise ValueError(
-                f"x: expected [batch, {', '.join(map(str, event_shape))}], got {x.shape}. Pass flatten the shape before it."
+                f"x: expected [batch, {', '.join(map(str, event_shape))}], got {x.shape}. Fix event_shape."
             )
         return x.reshape(x.shape[0], math.prod(event_shape)), jnp.zeros(x.shape[0], x.dtype)
 

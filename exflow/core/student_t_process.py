@@ -1,10 +1,10 @@
 """Exchangeable Student-t process: exact densities, streaming updates and samples of sets of real vectors.
 
-Per dimension z_1, z_2, ... are jointly Student-t with nu degrees of freedom, mean mu and *covariance matrix* (not scale
-matrix) with variance v and equal covariances 0 <= rho < v. That is w ~ InvGamma(nu / 2, (nu - 2) / 2),
-theta | w ~ N(mu, w rho), z_n | theta, w ~ N(theta, w (v - rho)) independently: the Gaussian process with a shared random
-scale, so a set is remembered by its count, mean and scatter. Dimensions are independent; log densities are summed over
-them, in nats. For large nu it is the Gaussian process, without loss of accuracy in float32.
+Per dimension z_1, z_2, ... are jointly Student-t with nu degrees of freedom, mean mu and *covariance matrix* (not
+scale matrix) with variance v and equal covariances 0 <= rho < v. That is w ~ InvGamma(nu / 2, (nu - 2) / 2),
+theta | w ~ N(mu, w rho), z_n | theta, w ~ N(theta, w (v - rho)) independently: the Gaussian process with a shared
+random scale, so a set is remembered by its count, mean and scatter. Dimensions are independent; log densities are
+summed over them, in nats. For large nu it is the Gaussian process, without loss of accuracy in float32.
 
 Source: Korshunova et al. 2018, arXiv:1802.07535, section 2.2; Shah et al. 2014, arXiv:1402.4306.
 """
@@ -220,8 +220,8 @@ def predictive_log_prob(
     params: StudentTParams, state: SetStatistics, z: Float[Array, "*lead dim"]
 ) -> Float[Array, "*out"]:
     """log p(z | seen), summed over dimensions, in nats; leading axes of `state` and `z` broadcast."""
-    where, excess, beta = _belief(params, state, max(z.ndim, state.mean.ndim))
-    innovation = exchangeable.squared_innovation(state, where, z)
+    where, excess, beta = _belief(params, state, max(z.ndim, state.ndim))
+    innovation = exchangeable.residual(state, where, z) ** 2 / where.variance
     return student_t_predictive_log_prob(innovation, where.variance, excess, where.count, beta).sum(axis=-1)
 
 
@@ -280,11 +280,12 @@ def class_log_probs(
     def score(query: Array) -> Array:  # [..., dim] -> [..., class]
         return predictive_log_prob(params, states, query[..., jnp.newaxis, :])
 
-    per_query = math.prod(states.mean.shape)
+    per_query = math.prod(states.mean.value.shape)
     batch_size = max(1, _CLASS_BLOCK_ENTRIES // max(1, per_query))
     by_query = jnp.moveaxis(queries, -2, 0)
-    scores = jax.vmap(score)(by_query) if len(by_query) <= batch_size else jax.lax.map(score, by_query, batch_size=batch_size)
-    return jnp.moveaxis(scores, 0, -2)
+    if len(by_query) <= batch_size:
+        return jnp.moveaxis(jax.vmap(score)(by_query), 0, -2)
+    return jnp.moveaxis(jax.lax.map(score, by_query, batch_size=batch_size), 0, -2)
 
 
 def _sample_scale(excess: Array, where: Location, beta: Array, key: PRNGKey, shape: tuple[int, ...]) -> Array:

@@ -21,18 +21,18 @@ def tfds_dir() -> Path:
       UserError: If $TFDS_DATA_DIR is set and is not a folder.
     """
     configured = os.environ.get("TFDS_DATA_DIR")
-    if configured and not Path(configured).is_dir():
+    if configured and not Path(configured).expanduser().is_dir():
         raise UserError(
             f"TFDS_DATA_DIR: expected a folder, got {configured}. Correct it, create the folder, or unset it."
         )
-    return Path(configured) if configured else Path.home() / "tensorflow_datasets"
+    return Path(configured).expanduser() if configured else Path.home() / "tensorflow_datasets"
 
 
 def cache_dirs() -> list[Path]:
     """Where prepared files are looked for, in this order; new ones go to the first that can be written."""
     configured = os.environ.get("EXFLOW_CACHE_DIR")
     if configured:
-        return [Path(configured)]
+        return [Path(configured).expanduser()]
     return [tfds_dir() / "exflow", Path.home() / ".cache" / "exflow"]
 
 
@@ -103,24 +103,23 @@ def write(name: str, options: dict, data: LabelledImages) -> Path:
     check(data)
     folders = cache_dirs()
     for folder in folders:
+        path, temporary = folder / file_name(name, options), None
         try:
             folder.mkdir(parents=True, exist_ok=True)
             descriptor, temporary = tempfile.mkstemp(dir=folder, suffix=".tmp")
-        except OSError:
-            continue
-        path = folder / file_name(name, options)
-        try:
             with os.fdopen(descriptor, "wb") as file:
                 np.savez_compressed(file, format=FORMAT, **data._asdict())
                 file.flush()
                 os.fsync(file.fileno())
             os.chmod(temporary, 0o644)
             os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-        return path
+            return path
+        except OSError:
+            continue  # not writable, or full
+        finally:
+            if temporary:
+                Path(temporary).unlink(missing_ok=True)
     tried = " or ".join(str(folder) for folder in folders)
     raise UserError(
-        f"{name}: the prepared data cannot be written to {tried}. Set EXFLOW_CACHE_DIR to a folder you may write."
+        f"{name}: prepared data cannot be written to {tried}. Set EXFLOW_CACHE_DIR to a folder you may write."
     )

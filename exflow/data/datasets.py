@@ -67,10 +67,10 @@ def load(
       name: A registered name: "omniglot", "glyphs", "mnist", "fashion_mnist", "cifar10", or your own.
       image_size: Height and width in pixels; None for the usual size of the data set (28; 32 for cifar10).
       resize: "bilinear", "area" or "nearest" (see `resize.resize`); None for the default of the data set.
-      split: None or "<scheme>" ("vinyals" for omniglot, else "standard") keeps train, validation and test apart.
-        "<scheme>_trainval" adds the validation part to train, as the papers do for final numbers (1,200 training
-        classes of Omniglot). Then validation OVERLAPS with train: its numbers say nothing about generalisation and
-        must not select anything.
+      split: None, "standard" or its name ("vinyals" for omniglot) keeps train, validation and test apart. The same
+        with "_trainval" behind it adds the validation part to train, as the papers do for final numbers (1,200
+        training classes of Omniglot). Then validation OVERLAPS with train: its numbers say nothing about
+        generalisation and must not select anything.
       **options: Further options of the data set; see its builder.
 
     Returns:
@@ -82,14 +82,15 @@ def load(
     if resize is not None and name in REGISTRY and "resize" not in inspect.signature(REGISTRY[name].build).parameters:
         resize = None  # generated at the right size
     resolved = resolve_options(name, image_size=image_size, resize=resize, **options)
-    scheme = REGISTRY[name].split
-    if split not in (None, scheme, f"{scheme}_trainval"):
-        raise UserError(f"split: expected {scheme!r} or {scheme + '_trainval'!r} for {name}, got {split!r}.")
+    scheme = split or "standard"
+    if scheme.removesuffix("_trainval") not in ("standard", REGISTRY[name].split):
+        expected = f"{REGISTRY[name].split!r} or {REGISTRY[name].split + '_trainval'!r}"
+        raise UserError(f"split: expected {expected} for {name}, got {split!r}.")
     data = load_labelled(name, **resolved)
     sets = {}
     for number, part in enumerate(SPLITS):
         chosen = data.split == number
-        if part == "train" and split == f"{scheme}_trainval":
+        if part == "train" and scheme.endswith("_trainval"):
             chosen |= data.split == SPLITS.index("validation")
         rows = np.flatnonzero(chosen)
         sets[part] = group_by_class(data.images[rows], data.labels[rows], f"{name}/{part}")

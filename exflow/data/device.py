@@ -58,7 +58,7 @@ def draw_episodes(
         group = jax.random.randint(group_key, (spec.num_sets,), 0, num_groups)
     class_index, rotation = group // num_rotations, group % num_rotations
     rows = index[class_index]
-    valid = jnp.arange(rows.shape[1]) < count[class_index][:, None]
+    valid = jnp.arange(rows.shape[1])[None, :] < count[class_index][:, None]
     position = random_order(image_key, rows.shape, spec.set_size, valid)
     smallest = spec.set_size if spec.min_set_size is None else spec.min_set_size
     size = jax.random.randint(size_key, (spec.num_sets, 1), smallest, spec.set_size + 1)

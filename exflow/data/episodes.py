@@ -57,10 +57,10 @@ def check_spec(image_sets: ImageSets, spec: EpisodeSpec) -> None:
         )
     too_few = np.flatnonzero(image_sets.count < spec.set_size)
     if len(too_few):
-        first = too_few[0]
+        first, count = too_few[0], image_sets.count
         raise UserError(
-            f"{name}: class {image_sets.class_ids[first]} has {image_sets.count[first]} images, sets need {spec.set_size} "
-            f"({len(too_few)} of {len(image_sets.count)} classes have too few). Use set_size <= {image_sets.count.min()}."
+            f"{name}: class {image_sets.class_ids[first]} has {count[first]} images, sets need {spec.set_size} "
+            f"({len(too_few)} of {len(count)} classes have too few). Use set_size <= {count.min()}."
         )
     num_groups = len(image_sets.count) * (NUM_ROTATIONS if spec.rotate else 1)
     if spec.distinct and spec.num_sets > num_groups:

@@ -1,4 +1,6 @@
-"""What a data set is, and the table of data sets. Adding one takes a decorated function:
+"""What a data set is, and the table of data sets.
+
+Adding one takes a decorated function:
 
     import numpy as np
     from exflow.data.registry import TEST, TRAIN, VALIDATION, LabelledImages, register

@@ -1,7 +1,7 @@
 """Resizing of whole arrays of uint8 images, once, when a data set is prepared."""
 
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float32, UInt8
 from PIL import Image
 
 from exflow.errors import UserError
@@ -9,12 +9,37 @@ from exflow.errors import UserError
 METHODS = ("bilinear", "area", "nearest")
 
 
-def area_weights(size: int, new_size: int) -> Float64[np.ndarray, "new_size size"]:
-    """Share of every old pixel in every new pixel, along one axis; rows sum to one."""
-    edges = np.arange(new_size + 1) * size / new_size
-    old = np.arange(size)
-    overlap = np.minimum(edges[1:, None], old + 1) - np.maximum(edges[:-1, None], old)
-    return np.clip(overlap, 0, None) * new_size / size
+CHUNK = 2000  # images resized at a time
+
+
+def area_weights(size: int, new_size: int) -> Float32[np.ndarray, "size new_size"]:
+    """Length of every old pixel inside every new pixel along one axis, in units of 1/new_size old pixels: integers."""
+    old, new = np.arange(size)[:, None], np.arange(new_size)
+    overlap = np.minimum((old + 1) * new_size, (new + 1) * size) - np.maximum(old * new_size, new * size)
+    return np.clip(overlap, 0, None).astype(np.float32)
+
+
+def _area(
+    images: UInt8[np.ndarray, "num_images height width channels"], image_size: int
+) -> UInt8[np.ndarray, "num_images image_size image_size channels"]:
+    """Mean over the area of every new pixel, rounded half up; exact, because sums of integers are."""
+    num_images, height, width, channels = images.shape
+    exact = np.float32 if 255 * height * width < 2**24 else np.float64
+    down, across = area_weights(height, image_size).astype(exact), area_weights(width, image_size).astype(exact)
+    resized = np.empty((num_images, image_size, image_size, channels), np.uint8)
+    for start in range(0, num_images, CHUNK):
+        rows = images[start : start + CHUNK].transpose(0, 3, 1, 2).astype(exact) @ across  # [n, c, height, new]
+        total = (rows.swapaxes(2, 3) @ down).transpose(0, 3, 2, 1).astype(np.int64)  # [n, new, new, c]
+        resized[start : start + CHUNK] = (2 * total + height * width) // (2 * height * width)
+    return resized
+
+
+def check(image_size: int, method: str) -> None:
+    """Raise UserError if the size or the method is not known; builders call it before they read anything."""
+    if method not in METHODS:
+        raise UserError(f"resize: expected one of {', '.join(METHODS)}, got {method!r}.")
+    if image_size < 1:
+        raise UserError(f"image_size: expected at least 1, got {image_size}.")
 
 
 def resize(
@@ -32,10 +57,7 @@ def resize(
     Raises:
       UserError: If the method or the size is not known.
     """
-    if method not in METHODS:
-        raise UserError(f"resize: expected one of {', '.join(METHODS)}, got {method!r}.")
-    if image_size < 1:
-        raise UserError(f"image_size: expected at least 1, got {image_size}.")
+    check(image_size, method)
     height, width = images.shape[1:3]
     if (height, width) == (image_size, image_size):
         return images
@@ -44,12 +66,8 @@ def resize(
         column = ((np.arange(image_size) + 0.5) * width / image_size).astype(int)
         return images[:, row][:, :, column]
     if method == "area":
-        down, across = area_weights(height, image_size), area_weights(width, image_size)
-        means = np.einsum("ah,nhwc,bw->nabc", down, images, across, optimize=True)
-        return np.floor(means + 0.5).astype(np.uint8)
+        return _area(images, image_size)
     size = (image_size, image_size)
-    resized = [
-        np.asarray(Image.fromarray(x.squeeze(-1) if x.shape[-1] == 1 else x).resize(size, Image.Resampling.BILINEAR))
-        for x in images
-    ]
+    pictures = (Image.fromarray(x.squeeze(-1) if x.shape[-1] == 1 else x) for x in images)
+    resized = [np.asarray(picture.resize(size, Image.Resampling.BILINEAR)) for picture in pictures]
     return np.stack(resized).reshape(len(images), *size, images.shape[-1])

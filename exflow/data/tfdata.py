@@ -1,5 +1,6 @@
 """Episodes from `tf.data`, on the host, in parallel with the compiled step. The only pipeline that needs TensorFlow."""
 
+import contextlib
 import importlib
 import os
 import warnings
@@ -33,8 +34,9 @@ def import_tensorflow() -> Any:
         raise UserError(
             "TensorFlow is not installed here: `python -m pip install tensorflow`, or use the pipeline 'device'."
         ) from error
-    for kind in ("GPU", "TPU"):
-        tf.config.set_visible_devices([], kind)
+    with contextlib.suppress(RuntimeError):  # the caller has started TensorFlow already, with devices of its choice
+        for kind in ("GPU", "TPU"):
+            tf.config.set_visible_devices([], kind)
     return tf
 
 

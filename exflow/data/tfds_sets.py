@@ -1,9 +1,12 @@
-"""Omniglot, MNIST, Fashion-MNIST and CIFAR-10 through `tensorflow_datasets` (TFDS), which is imported only when needed."""
+"""Omniglot, MNIST, Fashion-MNIST and CIFAR-10 from `tensorflow_datasets` (TFDS), imported only when needed."""
 
+import contextlib
 import importlib
-import socket
+import logging
+import urllib.error
+import urllib.request
 import warnings
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,69 +15,96 @@ from tqdm import tqdm
 
 from exflow.data import cache, vinyals
 from exflow.data.registry import TEST, TRAIN, VALIDATION, LabelledImages, register
+from exflow.data.resize import check as check_resize
 from exflow.data.resize import resize as resize_images
 from exflow.data.tfdata import import_tensorflow
 from exflow.errors import UserError
 
 NUM_VALIDATION = 5000  # images held out of the training images where TFDS has no validation split
-NETWORK_TIMEOUT_SECONDS = 5.0
+TIMEOUT_SECONDS = 5.0
 BATCH_SIZE = 500
 
 
-def _unavailable(name: str, folder: Any, reason: str) -> UserError:
-    reason = " ".join(reason.split())[:200]
+def _unavailable(name: str, reason: str) -> UserError:
     searched = " or ".join(str(path) for path in cache.cache_dirs())
+    reason = " ".join(reason.split())[:200]
     return UserError(
-        f"{name}: no prepared file in {searched}, no TFDS data set in {folder}, and it cannot be downloaded ({reason}). "
-        f"Run `python -m exflow.data.prepare {name}` on a machine with internet and copy the file, or set TFDS_DATA_DIR "
-        "to a folder that holds it; configs/bruno_glyphs.py runs without it."
+        f"{name}: no prepared file in {searched}, no TFDS data set in {cache.tfds_dir()}, no download ({reason}). "
+        f"Run `python -m exflow.data.prepare {name}` where there is internet and copy the file, or "
+        "set TFDS_DATA_DIR to a folder that holds the data; configs/bruno_glyphs.py runs without it."
     )
 
 
-def _can_reach(host: str) -> bool:
+@contextlib.contextmanager
+def _quiet_absl() -> Iterator[None]:
+    """Only errors from the logger of TFDS, which warns about folders that our own message explains."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
-        with socket.create_connection((host, 443), NETWORK_TIMEOUT_SECONDS):
-            return True
-    except OSError:
-        return False
+        yield
+    finally:
+        logger.setLevel(level)
 
 
-def _open(name: str, version: str, host: str) -> Any:
-    """The prepared TFDS builder, downloaded if need be and possible."""
+def _check_reachable(url: str) -> None:
+    """Raise OSError quickly where there is no connection: TFDS itself would try again and again."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT_SECONDS):
+            pass
+    except urllib.error.HTTPError:
+        pass  # an answer, if not the page
+
+
+def _open(name: str, version: str, url: str) -> Any:
+    """The TFDS builder of a data set, downloaded if it has to be and can be.
+
+    Args:
+      name: As TFDS calls it.
+      version: Of the data set.
+      url: On the site from which TFDS downloads.
+
+    Raises:
+      UserError: If the data set is neither on this machine nor can be downloaded.
+    """
     folder = cache.tfds_dir()
-    try:
-        import_tensorflow()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tfds = importlib.import_module("tensorflow_datasets")
-    except (ImportError, UserError) as error:
-        raise _unavailable(name, folder, "tensorflow-datasets is not installed here") from error
-    tfds.core.utils.gcs_utils._is_gcs_disabled = True  # what is not on this machine comes from its original site
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            builder = tfds.builder(f"{name}:{version}", data_dir=str(folder))
-            if not builder.is_prepared():
-                if not _can_reach(host):
-                    raise OSError(f"no connection to {host}")
+            import_tensorflow()
+            tfds = importlib.import_module("tensorflow_datasets")
+        except (ImportError, UserError) as error:
+            raise _unavailable(name, "tensorflow-datasets is not installed here") from error
+        try:
+            with _quiet_absl():
+                builder = tfds.builder(f"{name}:{version}", data_dir=str(folder))
+                prepared = builder.is_prepared()
+            if not prepared:
+                _check_reachable(url)
                 builder.download_and_prepare()
         except Exception as error:  # TFDS raises many kinds; each means that the data cannot be had
-            raise _unavailable(name, folder, str(error) or type(error).__name__) from error
+            raise _unavailable(name, str(error) or type(error).__name__) from error
     return builder
 
 
 def _read(
-    builder: Any, splits: str, transform: Callable[[Any], Any]
+    builder: Any, splits: str, channels: int
 ) -> tuple[UInt8[np.ndarray, "num_images height width channels"], Int[np.ndarray, " num_images"]]:
     """All images and labels of TFDS splits, in the order of TFDS."""
+    tf = import_tensorflow()
+    undecoded = importlib.import_module("tensorflow_datasets").decode.SkipDecoding()
+
+    def decode(example: Any) -> Any:
+        return tf.io.decode_png(example["image"], channels), example["label"]
+
+    total = sum(builder.info.splits[part].num_examples for part in splits.split("+"))
+    images, labels = [], []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        data = builder.as_dataset(split=splits, shuffle_files=False)
-        data = data.map(lambda x: (transform(x["image"]), x["label"]), num_parallel_calls=-1, deterministic=True)
-        total = sum(builder.info.splits[part].num_examples for part in splits.split("+"))
-        images, labels = [], []
-        with tqdm(total=total, desc=f"reading {builder.name}", unit="images", disable=None) as bar:
-            for image, label in data.batch(BATCH_SIZE).prefetch(2).as_numpy_iterator():
+        data = builder.as_dataset(split=splits, decoders={"image": undecoded}, shuffle_files=False)
+        data = data.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(BATCH_SIZE).prefetch(2)
+        with tqdm(total=total, desc=f"reading {builder.name}", unit=" images", disable=None) as bar:
+            for image, label in data.as_numpy_iterator():
                 images.append(image)
                 labels.append(label)
                 bar.update(len(label))
@@ -91,16 +121,19 @@ def omniglot(image_size: int = 28, resize: str = "bilinear") -> LabelledImages:
       image_size: Height and width after the resize from 105x105.
       resize: "bilinear" as in the preprocessing of BRUNO (arXiv:1802.07535), "area" or "nearest".
     """
-    images, labels = _read(_open("omniglot", "3.0.0", "github.com"), "train+test", lambda image: 255 - image[..., :1])
+    check_resize(image_size, resize)
+    builder = _open("omniglot", "3.0.0", "https://github.com/brendenlake/omniglot")
+    images, labels = _read(builder, "train+test", channels=1)
     order = np.argsort(labels, kind="stable")
-    images, labels = resize_images(images[order], image_size, resize), labels[order].astype(np.int32)
+    images, labels = resize_images(255 - images[order], image_size, resize), labels[order].astype(np.int32)
     return LabelledImages(images, labels, vinyals.split_of_label()[labels])
 
 
-def _with_validation(name: str, version: str, host: str, image_size: int, resize: str) -> LabelledImages:
+def _with_validation(name: str, url: str, channels: int, image_size: int, resize: str) -> LabelledImages:
     """A data set with TFDS splits train and test; the last training images become the validation split."""
-    builder = _open(name, version, host)
-    parts = [_read(builder, part, lambda image: image) for part in ("train", "test")]
+    check_resize(image_size, resize)
+    builder = _open(name, "3.*.*", url)
+    parts = [_read(builder, part, channels) for part in ("train", "test")]
     images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     num_train, num_test = (len(part[1]) for part in parts)
     split = np.repeat(
@@ -112,18 +145,21 @@ def _with_validation(name: str, version: str, host: str, image_size: int, resize
 @register("mnist")
 def mnist(image_size: int = 28, resize: str = "bilinear") -> LabelledImages:
     """MNIST: 55,000 / 5,000 / 10,000 digits; validation is the end of the training images in TFDS order."""
-    return _with_validation("mnist", "3.*.*", "storage.googleapis.com", image_size, resize)
+    return _with_validation("mnist", "https://storage.googleapis.com/cvdf-datasets/mnist/", 1, image_size, resize)
 
 
 @register("fashion_mnist")
 def fashion_mnist(image_size: int = 28, resize: str = "bilinear") -> LabelledImages:
     """Fashion-MNIST: 55,000 / 5,000 / 10,000 garments; validation is the end of the training images in TFDS order."""
-    return _with_validation(
-        "fashion_mnist", "3.*.*", "fashion-mnist.s3-website.eu-central-1.amazonaws.com", image_size, resize
-    )
+    url = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+    return _with_validation("fashion_mnist", url, 1, image_size, resize)
 
 
 @register("cifar10")
 def cifar10(image_size: int = 32, resize: str = "bilinear") -> LabelledImages:
-    """CIFAR-10: 45,000 / 5,000 / 10,000 colour images; validation is the end of the training images in TFDS order."""
-    return _with_validation("cifar10", "3.*.*", "www.cs.toronto.edu", image_size, resize)
+    """CIFAR-10: 45,000 / 5,000 / 10,000 colour images; validation is the end of the training images in TFDS order.
+
+    A TFDS folder that holds only part of the training images gives a smaller train split; `exflow.data.prepare` prints
+    the counts.
+    """
+    return _with_validation("cifar10", "https://www.cs.toronto.edu/~kriz/cifar.html", 3, image_size, resize)

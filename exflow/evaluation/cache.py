@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, UInt8
 from tqdm import tqdm
 
+from exflow.data.resize import resize
 from exflow.typing import Element, Params, PRNGKey, SetModel
 
 DATA = PartitionSpec("data")
@@ -39,6 +40,11 @@ def replicate(tree: Any) -> Any:
         return leaf if there else jax.device_put(np.asarray(leaf), sharding)
 
     return jax.tree.map(place, tree)
+
+
+def on_one_device(tree: Any) -> Any:
+    """Copy a pytree of arrays to the first local device, for what is too small to be spread."""
+    return jax.device_put(jax.tree.map(np.asarray, tree), jax.local_devices()[0])
 
 
 def data_parallel(function: Callable[..., Any], in_specs: tuple[PartitionSpec, ...], out_specs: Any) -> Callable:
@@ -69,7 +75,7 @@ def encode_images(
     first_seed: int = 0,
     description: str | None = None,
 ) -> Element:
-    """Encode images in equal batches spread over the local devices; compiled once.
+    """Encode images in equal batches spread over the local devices; compiled once per batch size.
 
     Args:
       model: Set model.
@@ -85,7 +91,7 @@ def encode_images(
       Elements as NumPy arrays with leading axis [images].
     """
     params = replicate(params)
-    batch_size = round_up(min(batch_size, max(len(x), 1)), local_mesh().size)
+    batch_size = round_up(batch_size, local_mesh().size)
     sharding = NamedSharding(local_mesh(), DATA)
     starts = range(0, len(x), batch_size)
     outputs, pending = [], None
@@ -150,10 +156,17 @@ def encode_split(
     return jax.tree.map(scatter, elements)
 
 
+def downscaling(factor: int) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Transform of square images to the rounded means of factor x factor pixels; None for factor 1."""
+    if factor == 1:
+        return None
+    return lambda images: resize(images, images.shape[1] // factor, "area")
+
+
 def check_images(model: SetModel, x: Any) -> None:
     """Raise `TypeError` or `ValueError` unless x is uint8 with the image shape of the model as its last axes."""
     if x.dtype != np.uint8:
-        raise TypeError(f"x: expected uint8 pixels 0..255, got {x.dtype}. Convert with np.clip(x, 0, 255).astype('uint8').")
+        raise TypeError(f"x: expected uint8 pixels 0..255, got {x.dtype}. Round and clip them.")
     if x.shape[-3:] != model.image_shape:
         shape = ", ".join(map(str, model.image_shape))
         raise ValueError(f"x: expected [..., {shape}], got {x.shape}. Bring raw pictures into shape with preprocess.")

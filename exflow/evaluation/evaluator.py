@@ -44,7 +44,8 @@ def evaluate(
       params: Parameters to evaluate.
       step: Training step they are from.
       image_sets: `ImageSets` by split; the splits in `config.evaluation.splits` are evaluated.
-      transform: Applied to uint8 images [n, H, W, C] before they are encoded.
+      transform: Applied to uint8 images [n, H, W, C] before they are encoded; None: the means of
+        `config.data.downscale`.
       info: Further facts for `results.json`, such as `training_seconds`.
       notify: Called with every line for the user.
 
@@ -52,6 +53,7 @@ def evaluate(
       Content of `results.json`.
     """
     start = time.perf_counter()
+    transform = transform or cache.downscaling(config.data.downscale)
     first = jax.process_index() == 0
     say = notify if first else lambda line: None
     params = cache.replicate(params)
@@ -154,14 +156,14 @@ def validate(
       model: Set model.
       params: Its parameters.
       image_sets: The validation split.
-      transform: Applied to images before they are encoded.
+      transform: Applied to images before they are encoded; None: the means of `config.data.downscale`.
       show_progress: Whether to show a progress bar.
 
     Returns:
       `nll` and `nll_prior` in nats per image, `bits_per_dim`, and `few_shot/<way>way_<shot>shot` in [0, 1] from
       standard episodes (settings that the split cannot give are left out).
     """
-    params = cache.replicate(params)
+    params, transform = cache.replicate(params), transform or cache.downscaling(config.data.downscale)
     options, seed, count = config.evaluation, config.training.seed, np.asarray(image_sets.count)
     key = jax.random.fold_in(jax.random.key(seed), SEED)
     title = "validation" if show_progress else None
@@ -200,9 +202,9 @@ def _likelihood_entries(
     config: ConfigDict, model: SetModel, summary: likelihood.Likelihood, split: str
 ) -> dict[str, dict[str, Any]]:
     height, width, channels = model.image_shape
-    size, noise = config.evaluation.nll_set_size, "uniform dequantization noise"
-    sets = f"{summary.num_sets} sets of {size or 'all'} images of one {split} class, {height}x{width}x{channels}"
-    draws = f"{summary.num_draws} draw{'s' if summary.num_draws > 1 else ''} of {noise}"
+    size = config.evaluation.nll_set_size or "all"
+    sets = f"{summary.num_sets} sets of {size} {split} images of a class, {height}x{width}x{channels}"
+    draws = f"{summary.num_draws} noise draw{'s' if summary.num_draws > 1 else ''}"
     scale = likelihood.bits_per_dim(1.0, model.image_shape)
 
     def entry(estimate: likelihood.Estimate, what: str, how: str, prior: bool, bits: bool) -> dict[str, Any]:
@@ -216,7 +218,7 @@ def _likelihood_entries(
             standard_error=estimate.standard_error * factor,
         )
 
-    joint, single = "mean over n of -log p(x_n | x_<n)", "-log p(x) of every image given nothing"
+    joint, single = "-log p(x_n | x_<n), mean over n", "-log p(x), every image on its own"
     entries = {
         f"{split}_nll": entry(summary.nll, joint, draws, False, False),
         f"{split}_nll_prior": entry(summary.nll_prior, single, draws, True, False),
@@ -224,7 +226,7 @@ def _likelihood_entries(
         f"{split}_bits_per_dim_prior": entry(summary.nll_prior, single, draws, True, True),
     }
     if summary.num_draws > 1:
-        how = f"importance-weighted bound over {draws}"
+        how = f"importance-weighted bound of {draws}"
         entries |= {
             f"{split}_nll_bound": entry(summary.nll_bound, joint, how, False, False),
             f"{split}_nll_prior_bound": entry(summary.nll_prior_bound, single, how, True, False),
@@ -242,15 +244,14 @@ def _accuracy_entry(
 ) -> dict[str, Any]:
     how = {
         "corrected": "ties count 1/n and NaN as wrong",
-        "original": "argmax with the target first, so that ties and NaN count as correct, as in the paper's code",
-        "midpoint": "dequantization noise fixed at its mean (not the paper's protocol)",
+        "original": "ties and NaN count as correct, as in the paper's code",
+        "midpoint": "noise fixed at its mean (not the paper's protocol)",
     }[counting]
     number = len(accuracy.trials)
-    episodes = f"{decisions // number} episodes (class x rotation) of one query" if number else "no episodes"
     return results.result(
         100 * accuracy.mean,
         "%",
-        f"{number} trials of {episodes}, {split} classes; {how}; ci95 over trials",
+        f"{number} trials of {decisions // number} one-query episodes, {split} classes; {how}; ci95 is over trials",
         None if counting == "midpoint" else published_accuracy(config, split, *setting),
         ci95=100 * accuracy.ci95,
     )

@@ -5,6 +5,7 @@ gives it the highest predictive log-density. Source: Korshunova et al. 2018, arX
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,7 +13,6 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Bool, Float, Int
-from scipy.special import stdtrit
 from tqdm import tqdm
 
 from exflow.evaluation import cache
@@ -105,11 +105,31 @@ def count_correct(
     return original, np.where(hit[..., 0], 1.0 / tied, 0.0)
 
 
+def student_t_quantile(degrees_of_freedom: int, probability: float = 0.95) -> float:
+    """Value that a Student-t variable exceeds in size with `1 - probability`, for whole degrees of freedom.
+
+    Source: Abramowitz and Stegun 1964, 26.7.3 and 26.7.4, inverted by bisection in the angle arctan(t / sqrt(dof)).
+    """
+    odd = degrees_of_freedom % 2
+
+    def inside(angle: float) -> float:  # P(|t| < sqrt(dof) tan(angle))
+        term, total = (math.cos(angle), 0.0) if odd else (1.0, 0.0)
+        for power in range(1 + odd, degrees_of_freedom, 2):
+            total, term = total + term, term * math.cos(angle) ** 2 * power / (power + 1)
+        return (angle + math.sin(angle) * total) * 2 / math.pi if odd else math.sin(angle) * total
+
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if inside(middle) < probability else (low, middle)
+    return math.sqrt(degrees_of_freedom) * math.tan(low)
+
+
 def summarize(trials: Sequence[float]) -> Accuracy:
     """Mean, standard deviation and 95 % interval over trials."""
     values, number = np.asarray(trials, np.float64), len(trials)
     std = float(values.std(ddof=1)) if number > 1 else float("nan")
-    ci95 = float(stdtrit(number - 1, 0.975)) * std / np.sqrt(number) if number > 1 else float("nan")
+    ci95 = student_t_quantile(number - 1) * std / np.sqrt(number) if number > 1 else float("nan")
     return Accuracy(float(values.mean()), std, float(ci95), tuple(values.tolist()))
 
 

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Bool, Float, Int
-from scipy.special import logsumexp
 
 from exflow.evaluation import cache
 from exflow.typing import Element, Params, SetModel
@@ -53,9 +52,7 @@ class Likelihood(NamedTuple):
     num_draws: int
 
 
-def draw_sets(
-    count: Int[np.ndarray, " classes"], num_rotations: int, max_count: int, set_size: int, seed: int
-) -> Sets:
+def draw_sets(count: Int[np.ndarray, " classes"], num_rotations: int, max_count: int, set_size: int, seed: int) -> Sets:
     """Divide the images of every class and rotation at random into disjoint sets.
 
     A class of `set_size` images (all of Omniglot at 20) gives one set, a smaller one gives one set with masked places,
@@ -144,11 +141,14 @@ def summarize(log_probs: SetLogProbs) -> Likelihood:
     conditional, prior = (np.asarray(part, np.float64) for part in (log_probs.conditional, log_probs.prior))
     size, log_draws = log_probs.mask.sum(axis=-1), np.log(len(conditional))
     joint = conditional.sum(axis=-1)
+    with np.errstate(invalid="ignore"):  # NaN stays NaN
+        joint_bound = np.logaddexp.reduce(joint, axis=0) - log_draws
+        prior_bound = np.where(log_probs.mask, np.logaddexp.reduce(prior, axis=0) - log_draws, 0.0)
     return Likelihood(
         nll=_per_image(joint.mean(axis=0), size),
         nll_prior=_per_image(prior.sum(axis=-1).mean(axis=0), size),
-        nll_bound=_per_image(logsumexp(joint, axis=0) - log_draws, size),
-        nll_prior_bound=_per_image(((logsumexp(prior, axis=0) - log_draws) * log_probs.mask).sum(axis=-1), size),
+        nll_bound=_per_image(joint_bound, size),
+        nll_prior_bound=_per_image(prior_bound.sum(axis=-1), size),
         num_sets=len(size),
         num_draws=len(conditional),
     )

@@ -66,21 +66,22 @@ def grid_picture(
     return picture
 
 
-def stack(pictures: Sequence[Image.Image], gap: int = 8) -> Image.Image:
-    """Pictures of equal width and mode below each other."""
-    height = sum(picture.height for picture in pictures) + gap * (len(pictures) - 1)
-    canvas = Image.new(pictures[0].mode, (pictures[0].width, height), "white")
-    top = 0
-    for picture in pictures:
-        canvas.paste(picture, (0, top))
-        top += picture.height + gap
+def tile(pictures: Sequence[Image.Image], columns: int, gap: int = 12) -> Image.Image:
+    """Pictures of equal size and mode in rows of `columns`."""
+    width, height = pictures[0].size
+    rows, columns = -(-len(pictures) // columns), min(columns, len(pictures))
+    size = (columns * (width + gap) - gap, rows * (height + gap) - gap)
+    canvas = Image.new(pictures[0].mode, size, "white")
+    for place, picture in enumerate(pictures):
+        row, column = divmod(place, columns)
+        canvas.paste(picture, (column * (width + gap), row * (height + gap)))
     return canvas
 
 
 def save(path: Path, picture: Image.Image) -> Path:
     """Write a PNG file; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path, format="PNG", optimize=True)
+    picture.save(path, format="PNG")
     return path
 
 
@@ -91,6 +92,7 @@ def write_densities(
     curve_names: Sequence[str],
     panel_names: Sequence[str],
     observed: Float[np.ndarray, "observations panels"],
+    limits: Float[np.ndarray, "panels 2"],
 ) -> Path:
     """Write one panel per latent dimension: a curve per number of observations and the observations as ticks.
 
@@ -101,6 +103,7 @@ def write_densities(
       curve_names: Legend.
       panel_names: Titles.
       observed: Observations in the order in which they were given.
+      limits: Range of values to show, per panel.
 
     Returns:
       `path`.
@@ -116,9 +119,20 @@ def write_densities(
             shade = curve / max(len(curve_names) - 1, 1)
             color, style = ("0.55", "--") if curve == 0 else ((0.1, 0.25 + 0.35 * (1 - shade), 0.55 + 0.4 * shade), "-")
             axes.plot(points[panel], densities[curve, panel], style, color=color, label=label, linewidth=1.4)
-        axes.plot(observed[:, panel], np.zeros(len(observed)), "|", color="firebrick", markersize=14, label="observed")
+        axes.plot(
+            observed[:, panel],
+            np.zeros(len(observed)),
+            "|",
+            color="firebrick",
+            markersize=16,
+            clip_on=False,
+            label="observed",
+        )
+        axes.set_xlim(*limits[panel])
+        axes.set_ylim(bottom=0)
         axes.set_title(name, fontsize=9)
         axes.set_yticks([])
+        axes.locator_params(axis="x", nbins=5)
         axes.tick_params(labelsize=8)
     figure.axes[0].legend(fontsize=7, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)

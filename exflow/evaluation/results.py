@@ -1,4 +1,4 @@
-"""`results.json` and the closing table: every number with its unit, its uncertainty, its protocol and what was published."""
+"""`results.json` and the closing table: every number with unit, uncertainty, protocol and what was published."""
 
 import importlib.metadata
 import json
@@ -12,8 +12,8 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-PACKAGES = ("exflow", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow", "tensorflow-datasets")
-PROTOCOL_WIDTH = 90  # characters of the closing table
+PACKAGES = ("exflow", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
+PROTOCOL_WIDTH = 100  # characters of the closing table
 
 
 def result(
@@ -63,7 +63,11 @@ def versions() -> dict[str, str]:
 
 
 def document(
-    config: ConfigDict, step: int, params: Any, results: dict[str, dict[str, Any]], info: Mapping[str, Any] | None = None
+    config: ConfigDict,
+    step: int,
+    params: Any,
+    results: dict[str, dict[str, Any]],
+    info: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Content of `results.json`.
 

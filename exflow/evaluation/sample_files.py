@@ -10,12 +10,13 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from exflow.evaluation import cache, sampling
-from exflow.evaluation.pictures import grid_picture, looks_inverted, save, stack
+from exflow.evaluation.pictures import grid_picture, looks_inverted, save, tile
 from exflow.typing import Params, SetModel
 
 SAMPLE_ROWS = 4  # below each row of given images, as in the paper
 OVERVIEW_ROWS = 2  # the same in the picture of several classes
 OVERVIEW_COLUMNS = 9  # prior and after 1..8 images
+OVERVIEW_WIDTH = 2  # classes beside each other
 MAX_OBSERVATIONS = 20
 SEED = 0x73616D70  # separates the noise and the samples from other random numbers
 
@@ -34,7 +35,7 @@ def write_samples(
     `class_<id>.png`: given images above samples after 0, 1, ..., n of them (column k has seen the first k), drawn
     independently. `conditional.png` and `conditional_coherent.png`: the same for several classes, the second with the
     samples of a column as one set of the same class. `prior.png` and `prior_coherent.png`: given nothing; in the
-    second every row is a set of one invented class. `predictive.png`: predictive densities of single latent
+    second every column is a set of one invented class. `predictive.png`: predictive densities of single latent
     dimensions, for models whose elements have a latent vector `z`.
 
     Args:
@@ -43,13 +44,15 @@ def write_samples(
       model: Set model.
       params: Its parameters.
       image_sets: Split whose classes are shown; `config.evaluation.num_sample_rows` of them, evenly spread.
-      transform: Applied to uint8 images [n, H, W, C] before they are encoded.
+      transform: Applied to uint8 images [n, H, W, C] before they are encoded; None: the means of
+        `config.data.downscale`.
       notify: Called with a line that names the folder.
 
     Returns:
       Files written.
     """
-    folder, params = Path(workdir) / "samples", cache.replicate(params)
+    folder = Path(workdir) / "samples"
+    transform = transform or cache.downscaling(config.data.downscale)
     count = np.asarray(image_sets.count)
     number = min(config.evaluation.num_sample_rows, len(count))
     if number == 0:
@@ -60,11 +63,13 @@ def write_samples(
     shown = image_sets._replace(index=image_sets.index[chosen, :size], count=np.full(len(chosen), size))
     support = np.asarray(image_sets.images)[shown.index]
     if transform is not None:
-        support = np.asarray(transform(support.reshape(-1, *support.shape[2:]))).reshape(*shown.index.shape, *model.image_shape)
+        flat = np.asarray(transform(support.reshape(-1, *support.shape[2:])))
+        support = flat.reshape(*shown.index.shape, *flat.shape[1:])
     invert = looks_inverted(support)
     key = jax.random.fold_in(jax.random.key(config.training.seed), SEED)
     noise_key, conditional_key, coherent_key, prior_key = jax.random.split(key, 4)
     elements = cache.encode_split(model, params, noise_key, shown, (0,), config.evaluation.batch_size, transform)
+    params = cache.on_one_device(params)
     titles = ["prior", *map(str, range(1, size + 1))]
     written: list[Path] = []
 
@@ -72,18 +77,20 @@ def write_samples(
         written.append(save(folder / f"{name}.png", picture))
 
     def grids(key: Any, coherent: bool) -> list[np.ndarray]:
-        keys = jax.random.split(key, len(chosen))
-        one = [jax.tree.map(lambda leaf, at=at: leaf[at, 0], elements) for at in range(len(chosen))]
-        rows = [sampling.conditional_grid(model, params, k, e, SAMPLE_ROWS, coherent) for k, e in zip(keys, one, strict=True)]
-        return rows
+        sets = [jax.tree.map(lambda leaf, at=at: leaf[at, 0], elements) for at in range(len(chosen))]
+        keys = jax.random.split(key, len(sets))
+        return [
+            sampling.conditional_grid(model, params, keys[at], element_set, SAMPLE_ROWS, coherent)
+            for at, element_set in enumerate(sets)
+        ]
 
     def overview(samples: list[np.ndarray]) -> Image.Image:
         columns = min(OVERVIEW_COLUMNS, size + 1)
         pictures = [
-            grid_picture(grid[:OVERVIEW_ROWS, :columns], given[: columns - 1], invert, None if at else titles[:columns])
-            for at, (grid, given) in enumerate(zip(samples, support, strict=True))
+            grid_picture(grid[:OVERVIEW_ROWS, :columns], given[: columns - 1], invert, titles[:columns])
+            for grid, given in zip(samples, support, strict=True)
         ]
-        return stack(pictures)
+        return tile(pictures, OVERVIEW_WIDTH)
 
     independent = grids(conditional_key, coherent=False)
     for label, grid, given in zip(chosen, independent, support, strict=True):

@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from exflow.evaluation import cache
+from exflow.evaluation import cache, compiled
 from exflow.evaluation.pictures import write_densities
 from exflow.typing import Element, Params, PRNGKey, SetModel, State
 
-CURVE_POINTS = 300
-CURVE_MARGIN = 0.25  # of the range of the data, added on both sides
+CURVE_POINTS = 600
+CURVE_MARGIN = 0.25  # of the range of the data, shown on both sides of it
+INTEGRATION_MARGIN = 2.0  # the same for the normalisation, which must cover the mass of the density
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -36,11 +37,6 @@ def prefix_states(model: SetModel, params: Params, element_set: Element) -> Stat
     return model.update(params, cache.empty_states(model, params, (size + 1,)), repeated, mask)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 4, 5))
-def _sample(model: SetModel, params: Params, states: State, key: PRNGKey, num_samples: int, coherent: bool) -> Array:
-    return model.sample(params, states, key, num_samples, coherent)
-
-
 def conditional_grid(
     model: SetModel, params: Params, key: PRNGKey, element_set: Element, num_rows: int, coherent: bool = False
 ) -> UInt8[np.ndarray, "rows columns height width channels"]:
@@ -58,7 +54,7 @@ def conditional_grid(
       Images, columns = n + 1.
     """
     states = prefix_states(model, params, element_set)
-    return np.asarray(_sample(model, params, states, key, num_rows, coherent))
+    return np.asarray(compiled.sample(model, params, states, key, num_rows, coherent))
 
 
 def prior_grid(
@@ -77,8 +73,8 @@ def prior_grid(
     Returns:
       Images.
     """
-    states = cache.empty_states(model, params, (num_rows,))
-    return np.asarray(_sample(model, params, states, key, num_columns, coherent)).swapaxes(0, 1)
+    states = compiled.empty_states(model, params, (num_rows,))
+    return np.asarray(compiled.sample(model, params, states, key, num_columns, coherent)).swapaxes(0, 1)
 
 
 def informative_dimensions(z: Float[np.ndarray, "classes images dim"], number: int) -> Int[np.ndarray, " number"]:
@@ -174,8 +170,10 @@ def predictive_figure(
     z = np.asarray(elements.z)[:, 0]
     dimensions = informative_dimensions(z, min(num_panels, z.shape[-1]))
     low, high = z[..., dimensions].min(axis=(0, 1)), z[..., dimensions].max(axis=(0, 1))
-    margin = CURVE_MARGIN * np.maximum(high - low, 1e-3)
-    points = np.linspace(low - margin, high + margin, CURVE_POINTS, axis=-1).astype(np.float64)
+    width = np.maximum(high - low, 1e-3)
+    wide = INTEGRATION_MARGIN * width
+    points = np.linspace(low - wide, high + wide, CURVE_POINTS, axis=-1).astype(np.float64)
+    limits = np.stack([low - CURVE_MARGIN * width, high + CURVE_MARGIN * width], axis=-1).astype(np.float64)
     one = jax.tree.map(lambda leaf: np.asarray(leaf[label, 0]), elements)
     size = len(one.z)
     counts = sorted({0, 1, min(3, size - 1), size - 1})
@@ -185,4 +183,4 @@ def predictive_figure(
     names = ["prior" if count == 0 else f"after {count}" for count in counts]
     panels = [f"latent {dimension}" for dimension in dimensions]
     panels[-1] += " (median)"
-    return write_densities(path, points, densities, names, panels, seen.z[:, dimensions].astype(np.float64))
+    return write_densities(path, points, densities, names, panels, seen.z[:, dimensions].astype(np.float64), limits)

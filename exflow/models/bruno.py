@@ -38,7 +38,7 @@ def bruno(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
       image_shape: Height, width and channels of the images.
 
     Returns:
-      Model with parameters `{"flow": ..., "process": ...}`.
+      Model with parameters `{"flow": ..., "process": ...}`, and `"objective"` if the temperature is learned.
     """
     model, objective = config.model, config.objective
     flow = bruno_flow(model, image_shape)
@@ -63,6 +63,8 @@ def bruno(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
         pixels = dequantize(noise_key, first).reshape(-1, *image_shape)
         start = process.init_raw(dim, variance=model.variance, correlation=model.correlation, **tails)
         params = {"flow": flow.init(flow_key, pixels), "process": start}
+        if objective.learn_temperature:
+            params["objective"] = {"log_temperature": jnp.log(jnp.float32(objective.temperature))}
         if model.process_init == "constant":
             return params
         keys = jax.random.split(noise_key, batch.x_set.shape[0])
@@ -79,7 +81,13 @@ def bruno(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
         total = objective.generative_weight * nll
         metrics = {"nll": nll, "bits_per_dim": bits_per_dim(nll, dim)}
         if objective.discriminative_weight > 0:
-            cross_entropy, few_shot = few_shot_cross_entropy(process, process_params, latent.z, batch.mask, objective)
+            temperature = objective.temperature
+            if objective.learn_temperature:
+                temperature = jnp.exp(params["objective"]["log_temperature"])
+                metrics["temperature"] = temperature
+            cross_entropy, few_shot = few_shot_cross_entropy(
+                process, process_params, latent.z, batch.mask, objective, temperature
+            )
             total = total + objective.discriminative_weight * cross_entropy
             metrics |= few_shot
         return total, metrics

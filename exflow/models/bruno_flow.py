@@ -56,10 +56,13 @@ def bruno_flow(model: ConfigDict, image_shape: tuple[int, int, int]) -> Bijector
             block_loop=model.block_loop,
             gradient=model.conv_gradient,
             remat=model.remat,
+            bounded_features=model.bounded_features,
             compute_dtype=dtype,
         )
     )
-    dense = network(DenseConditioner(model.dense_units, model.initialization, model.weight_norm, dtype))
+    dense = network(
+        DenseConditioner(model.dense_units, model.initialization, model.weight_norm, model.bounded_features, dtype)
+    )
 
     def checkerboards(parities: tuple[int, ...]) -> list[Bijector]:
         return [affine_coupling(checkerboard(parity), conv) for parity in parities]
@@ -73,4 +76,10 @@ def bruno_flow(model: ConfigDict, image_shape: tuple[int, int, int]) -> Bijector
 
     convolutional = scale_blocks(num_squeezes) if model.scales else []
     dense_couplings = [affine_coupling(alternate(index % 2), dense) for index in range(model.dense_couplings)]
-    return chain(scale(1 / 256), logit(model.alpha), *convolutional, flatten(squeezed_shape(image_shape, num_squeezes)), *dense_couplings)
+    return chain(
+        scale(1 / 256),
+        logit(model.alpha),
+        *convolutional,
+        flatten(squeezed_shape(image_shape, num_squeezes)),
+        *dense_couplings,
+    )

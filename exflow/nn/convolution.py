@@ -1,20 +1,16 @@
 """Stride-one "same" convolution with a choice of how its gradients are computed.
 
-XLA's CPU backend computes the gradient of a convolution with respect to its kernel on one thread by an algorithm whose
-rate falls with the number of images, and by a naive loop inside `lax.scan`. Written as one matrix product per kernel
-position (tap), the same gradient runs at the speed of the matrix product. `benchmarks/bench_convolution.py` measures
-both; accelerators have good library kernels, so they use the plain form.
+Inside `lax.scan`, XLA's CPU backend computes the gradient of a convolution with respect to its kernel by a naive loop.
+Written as one matrix product per kernel position (tap), the same gradient runs at the speed of the matrix product.
+Outside of loops, and on accelerators, the plain form is faster. `benchmarks/bench_convolution.py` measures both.
 """
-
-from collections.abc import Callable
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-GRADIENTS = ("auto", "plain", "matmul")
+GRADIENTS = ("plain", "matmul")
 
 
 def _plain(x: Array, kernel: Array) -> Array:
@@ -47,27 +43,18 @@ def _backward(residuals: tuple[Array, Array], output_gradient: Array) -> tuple[A
 _with_matmul_gradient.defvjp(_forward, _backward)
 
 
-def resolve_gradient(gradient: str) -> str:
-    """Turn "auto" into "matmul" on CPU and "plain" on accelerators."""
-    if gradient not in GRADIENTS:
-        raise ValueError(f"gradient: expected one of {GRADIENTS}, got {gradient!r}.")
-    if gradient == "auto":
-        return "matmul" if jax.default_backend() == "cpu" else "plain"
-    return gradient
-
-
 def same_convolution(
     x: Float[Array, "batch height width num_in"],
     kernel: Float[Array, "kernel_height kernel_width num_in num_out"],
-    gradient: str = "auto",
+    gradient: str = "plain",
 ) -> Float[Array, "batch height width num_out"]:
     """Convolve with zero padding and stride one, so that height and width stay.
 
     Args:
       x: Images, channels last.
       kernel: Filters of odd height and width.
-      gradient: "plain" (XLA's own), "matmul" (kernel gradient as one matrix product per tap, input gradient as a
-        convolution with the flipped kernel) or "auto" (matmul on CPU, plain elsewhere). The values agree.
+      gradient: "plain" (XLA's own) or "matmul" (kernel gradient as one matrix product per tap, input gradient as a
+        convolution with the flipped kernel). The values agree.
 
     Returns:
       Filtered images.
@@ -77,8 +64,8 @@ def same_convolution(
     """
     if kernel.shape[0] % 2 == 0 or kernel.shape[1] % 2 == 0:
         raise ValueError(f"kernel: expected odd height and width, got {kernel.shape[:2]}. Use 1x1, 3x3 or 5x5.")
-    gradient = resolve_gradient(gradient)
+    if gradient not in GRADIENTS:
+        raise ValueError(f"gradient: expected one of {GRADIENTS}, got {gradient!r}.")
     if kernel.shape[:2] == (1, 1):
         return x @ kernel[0, 0]
-    convolve: Callable[[Array, Array], Array] = _with_matmul_gradient if gradient == "matmul" else partial(_plain)
-    return convolve(x, kernel)
+    return _with_matmul_gradient(x, kernel) if gradient == "matmul" else _plain(x, kernel)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from exflow.nn.convolution import GRADIENTS
 from exflow.nn.weight_norm import WeightNorm
 
 BLOCK_LOOPS = ("auto", "scan", "unroll")
@@ -25,6 +26,24 @@ def resolve_block_loop(block_loop: str) -> str:
     if block_loop == "auto":
         return "unroll" if jax.default_backend() == "cpu" else "scan"
     return block_loop
+
+
+def resolve_gradient(gradient: str, block_loop: str) -> str:
+    """Turn "auto" into "matmul" where CPU runs convolutions inside a loop, and into "plain" everywhere else."""
+    if gradient not in ("auto", *GRADIENTS):
+        raise ValueError(f"gradient: expected one of {('auto', *GRADIENTS)}, got {gradient!r}.")
+    if gradient == "auto":
+        return "matmul" if jax.default_backend() == "cpu" and block_loop == "scan" else "plain"
+    return gradient
+
+
+def with_bounded(x: Float[Array, "*batch channels"]) -> Float[Array, "*batch twice"]:
+    """Append 2 tanh(x / 2) to the channels of x.
+
+    On logit pixels this is the pixel value again, up to scale: the dequantization noise of a black pixel, which the
+    logit spreads over several units, all but vanishes in it. Masked entries stay 0.
+    """
+    return jnp.concatenate([x, 2 * jnp.tanh(x / 2)], axis=-1)
 
 
 class ResidualBlock(nn.Module):
@@ -73,6 +92,7 @@ class ConvConditioner(nn.Module):
       block_loop: "auto", "scan" or "unroll".
       gradient: Gradient of the convolutions, see `exflow.nn.convolution`.
       remat: Recompute each block in the backward pass instead of keeping its activations.
+      bounded_features: Whether the network sees `with_bounded(x)` in place of x (not in the published models).
       compute_dtype: Type of activations and products (default: that of the input); parameters and outputs are float32
         at least.
     """
@@ -84,6 +104,7 @@ class ConvConditioner(nn.Module):
     block_loop: str = "auto"
     gradient: str = "auto"
     remat: bool = False
+    bounded_features: bool = False
     compute_dtype: Any = None
 
     @nn.compact
@@ -91,13 +112,16 @@ class ConvConditioner(nn.Module):
         self, x: Float[Array, "batch height width channels"], context: None = None
     ) -> tuple[Float[Array, "batch height width channels"], Float[Array, "batch height width channels"]]:
         """Return the raw log-scale and the shift of every entry."""
+        block_loop = resolve_block_loop(self.block_loop)
         options = {
             "initialization": self.initialization,
             "normalize": self.weight_norm,
-            "gradient": self.gradient,
+            "gradient": resolve_gradient(self.gradient, block_loop),
             "dtype": self.compute_dtype,
         }
-        hidden = nn.elu(WeightNorm(self.filters, (1, 1), name="first", **options)(x.astype(self.compute_dtype or x.dtype)))
+        hidden = nn.elu(
+            WeightNorm(self.filters, (1, 1), name="first", **options)(x.astype(self.compute_dtype or x.dtype))
+        )
         if self.num_blocks:
             block = nn.remat(ResidualBlock) if self.remat else ResidualBlock
             blocks = nn.scan(
@@ -105,7 +129,7 @@ class ConvConditioner(nn.Module):
                 variable_axes={"params": 0},
                 split_rngs={"params": True},
                 length=self.num_blocks,
-                unroll=self.num_blocks if resolve_block_loop(self.block_loop) == "unroll" else 1,
+                unroll=max(2, self.num_blocks) if block_loop == "unroll" else 1,  # 1 would leave one block in a loop
             )
             hidden, _ = blocks(self.filters, options, name="blocks")(hidden, None)
         return Heads(x.shape[-1], self.compute_dtype, name="heads")(hidden)
@@ -118,6 +142,7 @@ class DenseConditioner(nn.Module):
       units: Width of both hidden layers.
       initialization: See `WeightNorm`.
       weight_norm: Whether hidden layers are weight-normalised.
+      bounded_features: Whether the network sees `with_bounded(x)` in place of x (not in the published models).
       compute_dtype: Type of activations and products (default: that of the input); parameters and outputs are float32
         at least.
     """
@@ -125,6 +150,7 @@ class DenseConditioner(nn.Module):
     units: int
     initialization: str = "original"
     weight_norm: bool = True
+    bounded_features: bool = False
     compute_dtype: Any = None
 
     @nn.compact
@@ -137,6 +163,7 @@ class DenseConditioner(nn.Module):
             "normalize": self.weight_norm,
             "dtype": self.compute_dtype,
         }
-        hidden = nn.elu(WeightNorm(self.units, name="first", **options)(x.astype(self.compute_dtype or x.dtype)))
+        inputs = (with_bounded(x) if self.bounded_features else x).astype(self.compute_dtype or x.dtype)
+        hidden = nn.elu(WeightNorm(self.units, name="first", **options)(inputs))
         hidden = nn.elu(WeightNorm(self.units, name="second", **options)(hidden))
         return Heads(x.shape[-1], self.compute_dtype, name="heads")(hidden)

@@ -38,7 +38,7 @@ class WeightNorm(nn.Module):
     kernel_shape: tuple[int, ...] = ()
     initialization: str = "original"
     normalize: bool = True
-    gradient: str = "auto"
+    gradient: str = "plain"
     dtype: Any = None
 
     @nn.compact

@@ -6,7 +6,6 @@ that training may reuse its buffers. Reading recomputes the digest: a truncated,
 where Orbax would fill in zeros. Only the first of several processes touches the disk; the others are sent what it read.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -19,14 +18,21 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from exflow.errors import UserError
+from exflow.training.checkpoint_format import (
+    FORMAT,
+    DamagedCheckpoint,
+    all_leaves,
+    check_fits,
+    digest_of,
+    list_steps,
+    metrics_on_disk,
+    named_leaves,
+    nested,
+    only_this_process,
+    read_checkpoint,
+    set_aside,
+)
 from exflow.training.processes import broadcast_json, broadcast_tree
-
-FORMAT = 1
-_MULTIPROCESSING = {"primary_host": 0, "active_processes": {0}}
-
-
-class DamagedCheckpoint(Exception):
-    """A checkpoint that cannot be read, or whose content is not what was written."""
 
 
 class Checkpoints:
@@ -39,6 +45,7 @@ class Checkpoints:
         best_metric: str = "",
         best_mode: str = "max",
         notify: Callable[[str], None] = print,
+        read_only: bool = False,
     ):
         """Look at what is there; nothing is written before `restore` or `save`.
 
@@ -48,12 +55,13 @@ class Checkpoints:
           best_metric: Name in the metrics given to `save` by which the best is chosen; "" keeps only the latest.
           best_mode: "max" or "min".
           notify: Called with one line for the user where something is wrong.
+          read_only: Leave damaged checkpoints where they are; another process may be training here.
         """
-        self.directory = Path(directory)
+        self.directory, self._read_only = Path(directory), read_only
         self._keep, self._best_metric, self._notify = max(keep, 1), best_metric, notify
         self._sign = -1.0 if best_mode == "min" else 1.0
         self._manager: ocp.CheckpointManager | None = None
-        self._metrics = {step: _metrics_on_disk(self.directory / str(step)) for step in self.steps()}
+        self._metrics = {step: metrics_on_disk(self.directory / str(step)) for step in self.steps()}
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints on disk, ascending."""
@@ -91,8 +99,8 @@ class Checkpoints:
             return
         finite = {name: float(value) for name, value in (metrics or {}).items() if np.isfinite(value)}
         meta = json.loads(json.dumps({**meta, "format": FORMAT, "step": step, "metrics": finite}))
-        meta["digest"] = _digest(arrays, meta)
-        items = ocp.args.Composite(state=ocp.args.StandardSave(_nested(arrays)), meta=ocp.args.JsonSave(meta))
+        meta["digest"] = digest_of(arrays, meta)
+        items = ocp.args.Composite(state=ocp.args.StandardSave(nested(arrays)), meta=ocp.args.JsonSave(meta))
         self._metrics[step] = finite
         self._guarded(lambda: self._open().save(step, args=items, force=True))
 
@@ -125,7 +133,7 @@ class Checkpoints:
             raise UserError(message["error"])
         if message["status"] == "none":
             return None
-        leaves = _all_leaves(like)
+        leaves = all_leaves(like)
         if arrays is not None:
             leaves = {name: arrays.get(name, np.zeros(leaf.shape, leaf.dtype)) for name, leaf in leaves.items()}
         tree = jax.tree.unflatten(jax.tree.structure(like), list(leaves.values()))
@@ -144,9 +152,9 @@ class Checkpoints:
             self._manager = None
 
     def _read_newest(self, which: str) -> tuple[int, dict[str, np.ndarray], dict[str, Any]] | None:
-        for path in sorted(self.directory.glob("*.orbax-checkpoint-tmp*")):
-            self._notify(f"checkpoint {path.name.split('.')[0]} in {self.directory} was never completed: ignored.")
-            shutil.rmtree(path, ignore_errors=True)
+        for path in [] if self._read_only else sorted(self.directory.glob("*.orbax-checkpoint-tmp*")):
+            self._notify(f"checkpoint {path.name.split('.')[0]} in {self.directory} was only half written: ignored.")
+            shutil.rmtree(path, ignore_errors=True)  # Orbax's own scratch folder, never a checkpoint
         order = self.steps()[::-1]
         best = self.best_step() if which == "best" else None
         order = ([best] if best is not None else []) + [step for step in order if step != best]
@@ -155,9 +163,9 @@ class Checkpoints:
             try:
                 return step, *read_checkpoint(path)
             except DamagedCheckpoint as error:
-                aside = _set_aside(path)
                 self._metrics.pop(step, None)
-                self._notify(f"checkpoint {step} in {self.directory} is damaged ({error}): kept as {aside.name}, trying another.")
+                kept = "" if self._read_only else f"kept as {set_aside(path).name}, "
+                self._notify(f"checkpoint {step} in {self.directory} is damaged ({error}): {kept}trying another.")
         return None
 
     def _open(self) -> ocp.CheckpointManager:
@@ -168,7 +176,7 @@ class Checkpoints:
                 save_root_metadata=False,
                 lightweight_initialize=True,  # a damaged older checkpoint must not stop training
                 preservation_policy=_LatestAndBest(self._keep, self.best_step),
-                multiprocessing_options=ocp.options.MultiprocessingOptions(**_MULTIPROCESSING),
+                multiprocessing_options=only_this_process(),
             )
             self._manager = ocp.CheckpointManager(self.directory.absolute(), options=options)
         return self._manager
@@ -179,7 +187,7 @@ class Checkpoints:
         except Exception as error:
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(
-                f"{self.directory}: a checkpoint could not be written ({first}). Free disk space or use another --workdir."
+                f"{self.directory}: a checkpoint could not be written ({first}). Free disk space or change --workdir."
             ) from error
 
 
@@ -190,115 +198,7 @@ class _LatestAndBest:
         self._keep, self._best_step = keep, best_step
 
     def should_preserve(self, checkpoints: Any, *, context: Any) -> Any:
+        """One truth value per checkpoint: whether to keep it."""
         best = self._best_step()
         either = [policies.LatestN(self._keep), policies.CustomSteps([] if best is None else [best])]
         return policies.AnyPreservationPolicy(either).should_preserve(checkpoints, context=context)
-
-
-def list_steps(directory: Path) -> list[int]:
-    """Steps of the completed checkpoints in `directory`, ascending; damaged ones that were set aside do not count."""
-    if not directory.is_dir():
-        return []
-    return sorted(int(path.name) for path in directory.iterdir() if path.name.isdigit() and path.is_dir())
-
-
-def read_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Read and verify one checkpoint.
-
-    Args:
-      path: Folder of one step.
-
-    Returns:
-      Arrays by name ("params/flow/..."), and the meta data.
-
-    Raises:
-      DamagedCheckpoint: It cannot be read or its digest differs.
-      UserError: It was written by an incompatible version.
-    """
-    options = ocp.options.MultiprocessingOptions(**_MULTIPROCESSING)
-    try:
-        with ocp.Checkpointer(ocp.CompositeCheckpointHandler(), multiprocessing_options=options) as reader:
-            items = ocp.args.Composite(state=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore())
-            content = reader.restore(path.absolute(), args=items)
-        meta = dict(content["meta"])
-        arrays = {name: np.asarray(leaf) for name, leaf in named_leaves(content["state"]).items()}
-        digest = meta.pop("digest")
-        if meta["format"] > FORMAT:
-            raise UserError(f"{path}: written by a newer exflow (format {meta['format']}). Update exflow.")
-        if digest != _digest(arrays, meta):
-            raise DamagedCheckpoint("its content differs from what was written")
-    except (UserError, DamagedCheckpoint):
-        raise
-    except Exception as error:  # Orbax and TensorStore raise many kinds for truncated, missing and garbled files
-        raise DamagedCheckpoint(f"it cannot be read: {type(error).__name__}") from error
-    return arrays, meta
-
-
-def named_leaves(tree: Any) -> dict[str, Any]:
-    """Non-empty leaves of a tree by path, "params/flow/0/kernel" (Orbax refuses empty arrays)."""
-    return {name: leaf for name, leaf in _all_leaves(tree).items() if np.size(leaf)}
-
-
-def check_fits(arrays: dict[str, Any], like: Any, path: Path) -> None:
-    """Raise UserError, naming the first differences, unless `arrays` hold every leaf of `like` with shape and dtype."""
-    wanted = named_leaves(like)
-    tops = {name.split("/")[0] for name in wanted}
-    describe = lambda leaf: "nothing" if leaf is None else f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}"
-    names = [*wanted, *(name for name in arrays if name.split("/")[0] in tops and name not in wanted)]
-    differences = [
-        f"{name}: checkpoint has {describe(arrays.get(name))}, config needs {describe(wanted.get(name))}"
-        for name in names
-        if describe(arrays.get(name)) != describe(wanted.get(name))
-    ]
-    if differences:
-        more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
-        raise UserError(
-            f"{path}: checkpoint does not fit the configuration ({'; '.join(differences[:3])}{more}). "
-            "Use another --workdir, or the configuration the checkpoint was made with."
-        )
-
-
-def _all_leaves(tree: Any) -> dict[str, Any]:
-    paths, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {"/".join(_key_name(key) for key in path): leaf for path, leaf in paths}
-
-
-def _key_name(key: Any) -> str:
-    for attribute in ("key", "name", "idx"):
-        if hasattr(key, attribute):
-            return str(getattr(key, attribute)).replace("/", "|")
-    return str(key)
-
-
-def _nested(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for name, array in arrays.items():
-        *parents, last = name.split("/")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = array
-    return tree
-
-
-def _digest(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> str:
-    digest = hashlib.blake2b(json.dumps(meta, sort_keys=True).encode(), digest_size=16)
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(array.view(np.uint8).data if array.ndim else array.tobytes())
-    return digest.hexdigest()
-
-
-def _metrics_on_disk(path: Path) -> dict[str, float]:
-    try:
-        return dict(json.loads((path / "meta" / "metadata").read_text())["metrics"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-
-
-def _set_aside(path: Path) -> Path:
-    number = 0
-    while (aside := path.with_name(f"{path.name}.damaged{f'-{number}' if number else ''}")).exists():
-        number += 1
-    return path.rename(aside)

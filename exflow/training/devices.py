@@ -3,17 +3,20 @@
 import hashlib
 import os
 import platform
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import jax
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from exflow.errors import UserError
 from exflow.training.processes import initialize_distributed
-from exflow.training.sharding import check_divides
+from exflow.training.sharding import check_divides, make_mesh
 
 
-def configure_devices(config: ConfigDict) -> list[jax.Device]:
+def configure_devices(config: ConfigDict) -> Mesh:
     """Choose the devices of a run; call it before anything touches a device.
 
     On accelerators all devices are used. A CPU is split into as many virtual devices as it has cores available, or the
@@ -25,34 +28,31 @@ def configure_devices(config: ConfigDict) -> list[jax.Device]:
       config: Complete configuration; `data.sets_per_batch` and `training` are read.
 
     Returns:
-      Devices for the mesh, of all processes.
+      Mesh with the axis "data" over the devices of all processes.
 
     Raises:
       UserError: The sets of a batch cannot be divided evenly, or there are fewer devices than asked for.
     """
     if config.training.compilation_cache:
         enable_compilation_cache()
-    initialize_distributed()
     num_sets, wanted = config.data.sets_per_batch, config.training.num_devices
-    num_processes = jax.distributed.global_state.num_processes if jax.distributed.is_initialized() else 1
-    num_cores = wanted or _largest_divisor(num_sets, len(os.sched_getaffinity(0)), num_processes)
-    try:
-        jax.config.update("jax_num_cpu_devices", num_cores)
-    except RuntimeError:
-        pass  # the backends exist already
-    local = jax.local_devices()
-    if wanted > len(local):
+    num_processes = initialize_distributed()
+    with suppress(RuntimeError):  # the devices exist already
+        num_cores = len(os.sched_getaffinity(0))
+        jax.config.update("jax_num_cpu_devices", wanted or _largest_divisor(num_sets, num_cores, num_processes))
+    num_processes, num_local = jax.process_count(), jax.local_device_count()
+    if wanted > num_local:
         raise UserError(
-            f"config.training.num_devices: expected at most the {len(local)} devices here, got {wanted}. Set it to 0."
+            f"config.training.num_devices: expected at most the {num_local} devices here, got {wanted}. Set it to 0."
         )
-    per_process = wanted or len(local)
-    if not wanted and local[0].platform == "cpu":
-        per_process = _largest_divisor(num_sets, len(local), num_processes)
+    per_process = wanted or num_local
+    if not wanted and jax.default_backend() == "cpu":
+        per_process = _largest_divisor(num_sets, num_local, num_processes)
     check_divides(num_sets, per_process * num_processes)
-    by_process: dict[int, list[jax.Device]] = {}
+    by_process: dict[int, list[Any]] = {}
     for device in jax.devices():
         by_process.setdefault(device.process_index, []).append(device)
-    return [device for process in sorted(by_process) for device in by_process[process][:per_process]]
+    return make_mesh([device for process in sorted(by_process) for device in by_process[process][:per_process]])
 
 
 def enable_compilation_cache() -> None:
@@ -60,16 +60,14 @@ def enable_compilation_cache() -> None:
 
     Does nothing where a cache is set up already (`JAX_COMPILATION_CACHE_DIR`) or the folder cannot be written.
     """
-    if jax.config.jax_compilation_cache_dir:
+    if jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
         return
     root = Path(os.environ.get("EXFLOW_CACHE_DIR") or Path.home() / ".cache" / "exflow")
     directory = root / "jax" / _processor()
-    try:
+    with suppress(OSError):
         directory.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return
-    if os.access(directory, os.W_OK):
-        jax.config.update("jax_compilation_cache_dir", str(directory))
+        if os.access(directory, os.W_OK):
+            jax.config.update("jax_compilation_cache_dir", str(directory))
 
 
 def _largest_divisor(num_sets: int, at_most: int, num_processes: int) -> int:

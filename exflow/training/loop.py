@@ -2,59 +2,146 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from exflow.data import datasets
+from exflow.data.augment import downscale, random_affine
 from exflow.data.episodes import EpisodeSpec, Pipeline, make_pipeline
 from exflow.data.registry import ImageSets
+from exflow.errors import UserError
+from exflow.evaluation import evaluator
+from exflow.evaluation.sample_files import write_samples
 from exflow.models import registry
+from exflow.training.checkpoint import Checkpoints
 from exflow.training.devices import configure_devices
-from exflow.training.trainer import Evaluate, FitResult, fit
-from exflow.typing import Batch, PRNGKey, SetModel
+from exflow.training.state import TrainState, evaluation_params
+from exflow.training.trainer import FitResult, fit
+from exflow.typing import Batch, Params, PRNGKey, SetModel
 
 
-class Experiment(NamedTuple):
-    """What a configuration stands for."""
-
-    model: SetModel
-    image_sets: dict[str, ImageSets]  # "train", "validation" and "test"
-    pipeline: Pipeline  # of training batches
-    transform: Callable[[PRNGKey, Batch], Batch] | None  # augmentation inside the compiled step
-    devices: list[jax.Device]
+def train_and_evaluate(config: ConfigDict, workdir: Path) -> None:
+    """Train, or go on training; evaluate when training is complete."""
+    if train(config, workdir).finished:
+        evaluate(config, workdir)
 
 
-def build_experiment(config: ConfigDict) -> Experiment:
-    """Load the data and build what the configuration describes; nothing is computed yet.
+def train(config: ConfigDict, workdir: Path) -> FitResult:
+    """Train the configured model in `workdir`, resuming what is there.
 
     Raises:
-      UserError: The data cannot be had, or does not fit the configuration or the devices.
+      UserError: The data cannot be had, or does not fit the configuration, the devices or the directory.
     """
-    devices = configure_devices(config)
-    data = config.data
-    image_sets = datasets.load(data.dataset, image_size=data.image_size, resize=data.resize, split=data.split)
-    spec = EpisodeSpec(data.sets_per_batch, data.set_size, data.rotate, data.distinct, data.min_set_size or None)
-    pipeline = make_pipeline(
-        data.pipeline, image_sets["train"], spec, config.training.seed, jax.process_index(), jax.process_count()
-    )
-    height, width, channels = image_sets["train"].images.shape[1:]
-    model = registry.build(config, (height // data.downscale, width // data.downscale, channels))
-    return Experiment(model, image_sets, pipeline, None, devices)
-
-
-def train(config: ConfigDict, workdir: Path, evaluate: Evaluate | None = None) -> FitResult:
-    """Train the configured model in `workdir`, resuming what is there."""
-    experiment = build_experiment(config)
+    mesh = configure_devices(config)
+    image_sets = load_data(config)
+    model = build_model(config, image_sets)
     empirical = config.model.process_init == "empirical"
+
+    def validate(state: TrainState, step: int) -> dict[str, float]:
+        del step
+        params = evaluation_params(state) if config.evaluation.use_ema else state.params
+        return evaluator.validate(config, model, params, image_sets["validation"])
+
     return fit(
         config,
         workdir,
-        experiment.model,
-        experiment.pipeline,
-        evaluate=evaluate,
-        transform=experiment.transform,
-        devices=experiment.devices,
+        model,
+        build_pipeline(config, image_sets["train"]),
+        evaluate=validate,
+        transform=build_transform(config),
+        mesh=mesh,
         init_batches=config.model.process_init_batches if empirical else 1,
     )
+
+
+def evaluate(config: ConfigDict, workdir: Path) -> None:
+    """Evaluate the best checkpoint (the latest where none was validated): `results.json`, samples, closing table."""
+    configure_devices(config)
+    image_sets = load_data(config)
+    model = build_model(config, image_sets)
+    params, meta = load_params(config, Path(workdir), model)
+    info = {"training_seconds": meta["wall_seconds"], "training_cpu_seconds": meta["cpu_seconds"]}
+    evaluator.evaluate(config, Path(workdir), model, params, meta["step"], image_sets, info=info)
+
+
+def sample(config: ConfigDict, workdir: Path) -> None:
+    """Draw samples from the best checkpoint into `samples/`."""
+    configure_devices(config)
+    image_sets = load_data(config)
+    model = build_model(config, image_sets)
+    params, _ = load_params(config, Path(workdir), model)
+    write_samples(config, Path(workdir), model, params, image_sets["test"])
+
+
+def load_data(config: ConfigDict) -> dict[str, ImageSets]:
+    """Arrays of "train", "validation" and "test"."""
+    data = config.data
+    return datasets.load(data.dataset, image_size=data.image_size, resize=data.resize, split=data.split)
+
+
+def build_model(config: ConfigDict, image_sets: dict[str, ImageSets]) -> SetModel:
+    """The configured model for the images of a data set, as it sees them."""
+    height, width, channels = image_sets["train"].images.shape[1:]
+    factor = config.data.downscale
+    return registry.build(config, (height // factor, width // factor, channels))
+
+
+def build_pipeline(config: ConfigDict, image_sets: ImageSets) -> Pipeline:
+    """Batches of training sets."""
+    data = config.data
+    spec = EpisodeSpec(data.sets_per_batch, data.set_size, data.rotate, data.distinct, data.min_set_size or None)
+    return make_pipeline(
+        data.pipeline, image_sets, spec, config.training.seed, jax.process_index(), jax.process_count()
+    )
+
+
+def build_transform(config: ConfigDict) -> Callable[[PRNGKey, Batch], Batch]:
+    """What happens to a training batch inside the compiled step: warps per set, warps per image, smaller pictures."""
+    data = config.data
+
+    def transform(key: PRNGKey, batch: Batch) -> Batch:
+        set_key, image_key = jax.random.split(key)
+        x_set = batch.x_set
+        if data.augment_set.probability > 0:
+            x_set = random_affine(set_key, x_set, per_set=True, **data.augment_set)
+        if data.augment.probability > 0:
+            x_set = random_affine(image_key, x_set, **data.augment)
+        if data.downscale > 1:
+            x_set = downscale(x_set, data.downscale)
+        return batch._replace(x_set=x_set)
+
+    return transform
+
+
+def load_params(config: ConfigDict, workdir: Path, model: SetModel) -> tuple[Params, dict[str, Any]]:
+    """Parameters of the best checkpoint, else the latest, to evaluate with; nothing is changed on disk.
+
+    Args:
+      config: Complete configuration.
+      workdir: Working directory of a run, which may be going on.
+      model: Model of the configuration.
+
+    Returns:
+      Parameters as numpy arrays, and the checkpoint's meta data.
+
+    Raises:
+      UserError: No good checkpoint, or it does not fit the configuration.
+    """
+    training, data = config.training, config.data
+    checkpoints = Checkpoints(
+        workdir / "checkpoints", best_metric=training.best_metric, best_mode=training.best_mode, read_only=True
+    )
+    group = "ema_params" if config.optimizer.ema_decay > 0 and config.evaluation.use_ema else "params"
+
+    def init() -> Params:
+        shape = (data.sets_per_batch, data.set_size)
+        x_set = jnp.zeros((*shape, *model.image_shape), jnp.uint8)
+        return model.init(jax.random.key(0), Batch(x_set, jnp.ones(shape, bool), jnp.zeros(shape[:1], jnp.int32)))
+
+    found = checkpoints.restore({group: jax.eval_shape(init)}, "best")
+    if found is None:
+        raise UserError(f"{workdir}: no readable checkpoint. Train first: --mode=train with this --workdir.")
+    return found[0][group], found[1]

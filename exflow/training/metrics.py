@@ -32,7 +32,9 @@ class MetricsWriter:
         path = workdir / "metrics.jsonl"
         _drop_lines_beyond(path, first_step)
         self._file = path.open("a", buffering=1)
-        self._tensorboard = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1 if first_step else None)
+        self._tensorboard = SummaryWriter(
+            str(workdir / "tensorboard"), purge_step=first_step + 1 if first_step else None
+        )
         if sys.stderr.isatty():
             self._bar = tqdm(total=num_steps, initial=first_step, unit="step", dynamic_ncols=True)
 
@@ -48,7 +50,9 @@ class MetricsWriter:
         if not self._active:
             return
         values = {**values, **extra}
-        self._file.write(json.dumps({"step": step, "split": split} | {k: _json_number(v) for k, v in values.items()}) + "\n")
+        self._file.write(
+            json.dumps({"step": step, "split": split} | {k: _json_number(v) for k, v in values.items()}) + "\n"
+        )
         for name, value in values.items():
             if math.isfinite(value):
                 self._tensorboard.add_scalar(f"{split}/{name}", value, step)
@@ -121,6 +125,6 @@ def _drop_lines_beyond(path: Path, step: int) -> None:
 
 def _step_of(line: str) -> float:
     try:
-        return json.loads(line)["step"]
+        return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
         return math.inf  # a line that was being written when the run was killed

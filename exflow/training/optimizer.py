@@ -41,7 +41,7 @@ def learning_rate_schedule(config: ConfigDict, num_steps: int) -> Schedule:
       num_steps: Length of training in steps, used by "cosine".
 
     Returns:
-      Function from an integer count to a float32 scalar.
+      Function from an integer count to a float scalar.
 
     Raises:
       UserError: Unknown schedule.
@@ -53,8 +53,8 @@ def learning_rate_schedule(config: ConfigDict, num_steps: int) -> Schedule:
     log_decay = math.log(config.decay_rate) if config.schedule == "exponential" else 0.0
 
     def schedule(count: Any) -> Array:
-        t = jnp.asarray(count, jnp.float32)
-        rate = jnp.float32(config.learning_rate)
+        t = jnp.asarray(count, float)
+        rate = jnp.asarray(config.learning_rate, float)
         if config.schedule == "exponential":
             rate = rate * jnp.exp((t + 1) * log_decay)  # a float32 power of 0.999995 is off by 0.6 % after 200,000
         if config.schedule == "cosine":
@@ -78,19 +78,22 @@ def scale_by_adam_epsilon_hat(b1: float, b2: float, epsilon: float = 1e-8) -> op
     def init(params: Params) -> AdamState:
         return AdamState(jnp.zeros((), jnp.int32), optax.tree.zeros_like(params), optax.tree.zeros_like(params))
 
-    def update(updates: Params, state: AdamState, params: Params = None) -> tuple[Params, AdamState]:
+    def update(updates: Params, state: Any, params: Params = None) -> tuple[Params, Any]:
         del params
         count = state.count + 1
         mean = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mean, updates)
         square = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state.square, updates)
-        t = count.astype(jnp.float32)  # 1 - b^t without cancellation: -expm1(t ln b)
-        correction = jnp.sqrt(-jnp.expm1(t * math.log(b2))) / -jnp.expm1(t * math.log(b1)) if b1 else 1.0
-        if not b1:
-            correction = jnp.sqrt(-jnp.expm1(t * math.log(b2)))
-        scaled = jax.tree.map(lambda m, v: correction * m / (jnp.sqrt(v) + epsilon), mean, square)
+        t = count.astype(float)
+        correction = jnp.sqrt(_one_minus_power(b2, t)) / _one_minus_power(b1, t)
+        scaled = jax.tree.map(lambda m, v: correction.astype(m.dtype) * m / (jnp.sqrt(v) + epsilon), mean, square)
         return scaled, AdamState(count, mean, square)
 
     return optax.GradientTransformation(init, update)
+
+
+def _one_minus_power(base: float, t: Array) -> Array:
+    """1 - base^t for t >= 1, without cancellation."""
+    return -jnp.expm1(t * math.log(base)) if base else jnp.ones_like(t)
 
 
 def zero_until(num_updates: int) -> optax.GradientTransformation:
@@ -100,10 +103,10 @@ def zero_until(num_updates: int) -> optax.GradientTransformation:
         del params
         return jnp.zeros((), jnp.int32)
 
-    def update(updates: Params, count: Array, params: Params = None) -> tuple[Params, Array]:
+    def update(updates: Params, state: Any, params: Params = None) -> tuple[Params, Any]:
         del params
-        factor = (count >= num_updates).astype(jnp.float32)
-        return jax.tree.map(lambda g: g * factor.astype(g.dtype), updates), count + 1
+        frozen = state < num_updates  # `state` counts the updates
+        return jax.tree.map(lambda g: jnp.where(frozen, jnp.zeros_like(g), g), updates), state + 1
 
     return optax.GradientTransformation(init, update)
 
@@ -117,7 +120,7 @@ def _preconditioner(config: ConfigDict) -> optax.GradientTransformation:
 
 
 def make_optimizer(config: ConfigDict, num_steps: int) -> tuple[optax.GradientTransformation, Schedule]:
-    """Build the optimizer for parameters whose top level may hold a group named "process".
+    """Build the optimizer for parameters whose top level may hold a group "process", and "objective", treated alike.
 
     Order: clip by the global norm; zero the process gradients while frozen; RMSProp or Adam; decoupled weight decay
     (not on the process); times the learning rate, for the process times `process_learning_rate_multiplier` as well.
@@ -152,4 +155,4 @@ def make_optimizer(config: ConfigDict, num_steps: int) -> tuple[optax.GradientTr
 def _group_labels(params: Params) -> Any:
     if not isinstance(params, dict):
         return "flow"
-    return {name: "process" if name == "process" else "flow" for name in params}
+    return {name: "process" if name in ("process", "objective") else "flow" for name in params}

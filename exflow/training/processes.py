@@ -12,28 +12,30 @@ from jax.experimental import multihost_utils
 from exflow.errors import UserError
 
 
-def initialize_distributed() -> None:
+def initialize_distributed() -> int:
     """Join the other processes when the environment says so; call before anything touches a device.
 
     `EXFLOW_COORDINATOR=host:port`, `EXFLOW_NUM_PROCESSES` and `EXFLOW_PROCESS_ID` name them explicitly;
     `EXFLOW_DISTRIBUTED=auto` lets JAX ask the cluster (Slurm, Open MPI, TPU pods, Kubernetes).
 
+    Returns:
+      Number of processes as far as it is known before devices are touched: 1 for a cluster's own answer.
+
     Raises:
       UserError: The variables are incomplete.
     """
     names = ("EXFLOW_COORDINATOR", "EXFLOW_NUM_PROCESSES", "EXFLOW_PROCESS_ID")
-    values = [os.environ.get(name, "") for name in names]
+    coordinator, num_processes, process_id = values = [os.environ.get(name, "") for name in names]
     automatic = os.environ.get("EXFLOW_DISTRIBUTED", "") == "auto"
-    if jax.distributed.is_initialized() or not (automatic or any(values)):
-        return
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    if automatic:
-        jax.distributed.initialize()
-        return
-    coordinator, num_processes, process_id = values
-    if not coordinator or not num_processes.isdigit() or not process_id.isdigit():
+    if any(values) and not (coordinator and num_processes.isdigit() and process_id.isdigit()):
         raise UserError(f"{', '.join(names)}: expected host:port and two integers, got {values}. Set all three.")
-    jax.distributed.initialize(coordinator, int(num_processes), int(process_id))
+    if not jax.distributed.is_initialized() and (automatic or coordinator):
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        if coordinator:
+            jax.distributed.initialize(coordinator, int(num_processes), int(process_id))
+        else:
+            jax.distributed.initialize()
+    return int(num_processes) if coordinator else 1
 
 
 def broadcast_bytes(data: bytes) -> bytes:

@@ -10,7 +10,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from exflow.errors import UserError
 
 
-def make_mesh(devices: Sequence[jax.Device]) -> Mesh:
+def make_mesh(devices: Sequence[Any]) -> Mesh:
     """Mesh with the single axis "data" over `devices`."""
     return Mesh(np.array(devices), ("data",))
 

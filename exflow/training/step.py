@@ -44,7 +44,9 @@ def init_train_state(
     def init(params: Params) -> TrainState:
         zero = jnp.zeros((), jnp.int32)
         copy = jax.tree.map(jnp.copy, params)
-        return TrainState(zero, copy, jax.tree.map(jnp.copy, copy) if ema_decay else (), optimizer.init(copy), zero, zero)
+        return TrainState(
+            zero, copy, jax.tree.map(jnp.copy, copy) if ema_decay else (), optimizer.init(copy), zero, zero
+        )
 
     return jax.jit(init, out_shardings=replicated(mesh))(params)
 
@@ -131,7 +133,9 @@ def make_train_step(
 
     one = compiled(step)
     many = compiled(
-        lambda state, resident, stacked: jax.lax.scan(lambda carry, inputs: step(carry, resident, inputs), state, stacked)
+        lambda state, resident, stacked: jax.lax.scan(
+            lambda carry, inputs: step(carry, resident, inputs), state, stacked
+        )
     )
 
     def run_one_by_one(state: TrainState, resident: Any, inputs: list[Any]) -> tuple[TrainState, list[Metrics]]:

@@ -19,7 +19,7 @@ from exflow.training.devices import configure_devices
 from exflow.training.metrics import MetricsWriter, Stopwatch
 from exflow.training.optimizer import make_optimizer
 from exflow.training.processes import broadcast_tree, on_first_process
-from exflow.training.sharding import make_mesh, place_inputs, replicate, replicated
+from exflow.training.sharding import place_inputs, replicate, replicated
 from exflow.training.state import TrainState
 from exflow.training.step import init_train_state, make_train_step, named_keys
 from exflow.training.stopping import StopRequest, caught_signals
@@ -52,7 +52,7 @@ def fit(
     *,
     evaluate: Evaluate | None = None,
     transform: Callable[[PRNGKey, Batch], Batch] | None = None,
-    devices: list[jax.Device] | None = None,
+    mesh: Mesh | None = None,
     init_batches: int = 1,
 ) -> FitResult:
     """Train, resuming from the newest good checkpoint in `workdir` if there is one.
@@ -67,7 +67,7 @@ def fit(
       pipeline: Where batches come from, see `exflow.data.episodes.Pipeline`.
       evaluate: Called every `training.evaluate_every` steps and at the end; returns validation metrics.
       transform: Augmentation inside the compiled step.
-      devices: As returned by `configure_devices`, which is called if they are not given.
+      mesh: As returned by `configure_devices`, which is called if it is not given.
       init_batches: Number of first batches, concatenated, on which the parameters are initialised.
 
     Returns:
@@ -78,8 +78,8 @@ def fit(
       TrainingDiverged: `training.max_nonfinite_steps` steps in a row were not finite.
     """
     start, workdir = time.monotonic(), Path(workdir)
-    mesh = make_mesh(devices or configure_devices(config))
-    stop = StopRequest(config.training.time_budget_seconds, start)
+    mesh = mesh or configure_devices(config)
+    stop = StopRequest(float(config.training.time_budget_seconds), start)
     with ExitStack() as stack:
         checkpoints = Checkpoints(
             workdir / "checkpoints",
@@ -95,7 +95,9 @@ def fit(
         on_first_process(claim)
         stack.enter_context(caught_signals(stop))
         stack.callback(checkpoints.close)
-        return _Run(config, workdir, model, pipeline, mesh, checkpoints, stop, evaluate, transform, init_batches, stack).run()
+        return _Run(
+            config, workdir, model, pipeline, mesh, checkpoints, stop, evaluate, transform, init_batches, stack
+        ).run()
 
 
 class _Run:
@@ -115,7 +117,7 @@ class _Run:
         init_batches: int,
         stack: ExitStack,
     ):
-        self.config, self.training, self.workdir, self.stack = config, config.training, workdir, stack
+        self.config, self.training, self.model = config, config.training, model
         self.pipeline, self.mesh, self.checkpoints, self.stop = pipeline, mesh, checkpoints, stop
         self.evaluate = evaluate if config.training.evaluate_every else None
         optimizer, schedule = make_optimizer(config.optimizer, config.training.num_steps)
@@ -150,7 +152,8 @@ class _Run:
         kind = mesh.devices.flat[0].device_kind
         self.writer.say(
             f"{model.name}: {num_parameters:,} parameters; {mesh.size} x {kind}; {self.images_per_step} images a step "
-            f"({pipeline.name}); " + (f"resuming at step {self.step}" if self.step else "starting")
+            f"({pipeline.name}); "
+            + (f"resuming at step {self.step}" if self.step else "starting")
             + f" of {self.training.num_steps} in {workdir}"
         )
 
@@ -176,7 +179,11 @@ class _Run:
             if logs or reason:
                 self.log()
             metrics = None
-            if self.evaluate and not reason and (done or _due(training.evaluate_every, self.last_evaluation, self.step)):
+            if (
+                self.evaluate
+                and not reason
+                and (done or _due(training.evaluate_every, self.last_evaluation, self.step))
+            ):
                 metrics = self.validate()
             if done or reason or _due(training.checkpoint_every, before, self.step) or self.is_best(metrics):
                 self.save(metrics)
@@ -184,7 +191,7 @@ class _Run:
         finished = self.step >= training.num_steps
         if not finished:
             self.writer.say(
-                f"stopped at step {self.step} of {training.num_steps} ({reason}), saved: run the same command again to resume."
+                f"stopped at step {self.step} of {training.num_steps} ({reason}) and saved: the same command resumes."
             )
         return FitResult(self.state, self.step, finished, *self.watch.read(), self.checkpoints)
 
@@ -207,7 +214,7 @@ class _Run:
         saved = self.checkpoints.steps()
         good = self.checkpoints.directory / str(saved[-1]) if saved else "none"
         raise TrainingDiverged(
-            f"loss or gradient not finite in steps {first} to {last} (batch seed {self.training.seed}, steps count from 0); "
+            f"loss or gradient not finite in steps {first} to {last} (from 0; batch seed {self.training.seed}); "
             f"parameters are as before step {first}, last good checkpoint: {good}. "
             "Lower --config.optimizer.learning_rate or set --config.optimizer.clip_norm, with another --workdir."
         )
@@ -249,8 +256,14 @@ class _Run:
         """Start saving; the state is known to be good."""
         self.fetch()
         wall, cpu = self.watch.read()
-        meta = {"wall_seconds": wall, "cpu_seconds": cpu, "last_evaluation": self.last_evaluation}
-        self.checkpoints.save(self.state, {"config": config_to_dict(self.config), **meta}, metrics)
+        meta = {
+            "config": config_to_dict(self.config),
+            "image_shape": list(self.model.image_shape),
+            "wall_seconds": wall,
+            "cpu_seconds": cpu,
+            "last_evaluation": self.last_evaluation,
+        }
+        self.checkpoints.save(self.state, meta, metrics)
 
 
 def initial_batch(

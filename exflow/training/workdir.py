@@ -90,7 +90,10 @@ def store_config(config: ConfigDict, workdir: Path, has_progress: bool) -> None:
 def config_differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Values that a resumed run may not change, each as "section.key: old -> new"."""
     old_values, new_values = _fixed_values(old), _fixed_values(new)
-    show = lambda values, name: json.dumps(values[name]) if name in values else "absent"
+
+    def show(values: dict[str, Any], name: str) -> str:
+        return json.dumps(values[name]) if name in values else "absent"
+
     return [
         f"{name}: {show(old_values, name)} -> {show(new_values, name)}"
         for name in sorted(old_values.keys() | new_values.keys())

@@ -20,9 +20,14 @@ class ToyState(NamedTuple):
     total: Array  # [..., dim], sum of the centred latents
 
 
-def toy_params(dim: int, variance: float = 1.0, covariance: float = 0.6, mean: float = 0.0, factor: float = 1.0) -> dict:
-    """Parameters with the top level keys of real models; z = (pixel / 256 - 1 / 2) * factor * 4."""
-    full = lambda value: jnp.full((dim,), value, jnp.float32)
+def toy_params(
+    dim: int, variance: float = 1.0, covariance: float = 0.6, mean: float = 0.0, factor: float = 1.0
+) -> dict:
+    """Parameters with the top level keys of real models; z = (pixel - 128) / 64 * factor."""
+
+    def full(value: float) -> Array:
+        return jnp.full((dim,), value, jnp.float32)
+
     process = {"mean": full(mean), "variance": full(variance), "covariance": full(covariance)}
     return {"flow": {"factor": jnp.float32(factor)}, "process": process}
 
@@ -31,11 +36,14 @@ def toy_model(image_shape: tuple[int, int, int] = (2, 2, 1)) -> SetModel:
     """Toy model; every function follows the contract of `SetModel`."""
     dim = int(np.prod(image_shape))
 
+    def field(params, name, ndim):
+        return params["process"][name].reshape((1,) * (ndim - 1) + (dim,))
+
     def moments(params, count, total):
-        process = params["process"]
-        noise = process["variance"] - process["covariance"]
-        weight = process["covariance"] / (noise + count[..., None] * process["covariance"])
-        return process["mean"] + weight * total, noise * (1 + weight)
+        mean, variance, covariance = (field(params, name, total.ndim) for name in ("mean", "variance", "covariance"))
+        noise = variance - covariance
+        weight = covariance / (noise + count[..., None] * covariance)
+        return mean + weight * total, noise * (1 + weight)
 
     def normal(mean, variance, element):
         terms = -0.5 * (jnp.log(2 * jnp.pi * variance) + (element.z - mean) ** 2 / variance)
@@ -53,7 +61,7 @@ def toy_model(image_shape: tuple[int, int, int] = (2, 2, 1)) -> SetModel:
         return ToyState(jnp.zeros(()), jnp.zeros((dim,)))
 
     def update(params, state, element_set, mask=None):
-        centred = element_set.z - params["process"]["mean"]
+        centred = element_set.z - field(params, "mean", element_set.z.ndim)
         weight = jnp.ones(centred.shape[:-1]) if mask is None else mask.astype(jnp.float32)
         total = jnp.where(weight[..., None] > 0, centred, 0.0).sum(-2)
         return ToyState(state.count + weight.sum(-1), state.total + total)
@@ -62,7 +70,7 @@ def toy_model(image_shape: tuple[int, int, int] = (2, 2, 1)) -> SetModel:
         return normal(*moments(params, state.count, state.total), element)
 
     def prefixes(params, element_set, mask):
-        centred = element_set.z - params["process"]["mean"]
+        centred = element_set.z - field(params, "mean", element_set.z.ndim)
         seen = jnp.ones(centred.shape[:-1]) if mask is None else mask.astype(jnp.float32)
         centred = jnp.where(seen[..., None] > 0, centred, 0.0)
         return seen, centred, jnp.cumsum(seen, -1) - seen, jnp.cumsum(centred, -2) - centred
@@ -86,12 +94,12 @@ def toy_model(image_shape: tuple[int, int, int] = (2, 2, 1)) -> SetModel:
     def sample(params, state, key, num_samples, coherent=False):
         mean, variance = moments(params, state.count, state.total)
         mean, variance = (jnp.broadcast_to(a, state.total.shape) for a in (mean, variance))
-        noise = params["process"]["variance"] - params["process"]["covariance"]
+        noise = field(params, "variance", mean.ndim) - field(params, "covariance", mean.ndim)
         theta_key, key = jax.random.split(key)
         if coherent:
             mean = mean + jnp.sqrt(variance - noise) * jax.random.normal(theta_key, mean.shape)
             variance = jnp.broadcast_to(noise, mean.shape)
-        z = mean + jnp.sqrt(variance) * jax.random.normal(key, (num_samples, *mean.shape))
+        z = mean[None] + jnp.sqrt(variance)[None] * jax.random.normal(key, (num_samples, *mean.shape))
         x = jnp.floor(z / (4 * params["flow"]["factor"] / 256) + 128)
         return jnp.clip(x, 0, 255).astype(jnp.uint8).reshape(z.shape[:-1] + image_shape)
 

@@ -1,5 +1,7 @@
 """BRUNO itself: published parameter counts, starting point, exact likelihood and its objectives."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -130,16 +132,16 @@ def test_discriminative_objective_equals_brute_force(x64):
     total = -0.5 * model.conditional_log_probs(params, latent).mean()
     for shot in (1, 3):
         losses = []
-        for label in range(4):
-            for query in range(shot, 5):
-                scores = []
-                for candidate in range(4):
-                    members = [(candidate, index) for index in range(shot)] + [(label, query)]
-                    index = tuple(np.array(column) for column in zip(*members, strict=True))
-                    chosen = jax.tree.map(lambda leaf, at=index: leaf[at], latent)
-                    scores.append(float(model.conditional_log_probs(params, chosen)[-1]))
-                scores = np.array(scores)
-                losses.append(np.logaddexp.reduce(scores) - scores[label])
+        for label, window, offset in itertools.product(range(4), range(5), range(shot, 5)):
+            scores = []
+            for candidate in range(4):
+                members = [(candidate, (window + index) % 5) for index in range(shot)]
+                members.append((label, (window + offset) % 5))
+                index = tuple(np.array(column) for column in zip(*members, strict=True))
+                chosen = jax.tree.map(lambda leaf, at=index: leaf[at], latent)
+                scores.append(float(model.conditional_log_probs(params, chosen)[-1]))
+            scores = np.array(scores)
+            losses.append(np.logaddexp.reduce(scores) - scores[label])
         np.testing.assert_allclose(metrics[f"cross_entropy_{shot}shot"], np.mean(losses), rtol=1e-8)
         total = total + 2.0 * np.mean(losses) / 2
     np.testing.assert_allclose(loss, total, rtol=1e-8)

@@ -53,34 +53,34 @@ def toy_model(scale: float = 1.0, units: int = DIM) -> SetModel:
         }
 
     def loss(params, key, batch):
-        x = batch.x_set.astype(jnp.float32) + jax.random.uniform(key, batch.x_set.shape)
-        z = (x.reshape(*batch.mask.shape, DIM) / 256) @ params["flow"]["weight"] + params["flow"]["bias"]
+        x = batch.x_set.astype(jnp.float32).reshape(-1)
+        x = x + jax.random.uniform(key, x.shape)  # drawn flat: compiles five times faster than with five axes
+        z = x.reshape(-1, DIM) / 256 @ params["flow"]["weight"] + params["flow"]["bias"][None]
+        z = z.reshape(*batch.mask.shape, units)
         mask = batch.mask[..., None]
         set_mean = jnp.where(mask, z, 0.0).sum(1, keepdims=True) / mask.sum(1, keepdims=True)
-        variance = jnp.exp(params["process"]["raw_variance"]) * jnp.ones_like(z)
-        centred = z - 0.5 * set_mean - params["process"]["mean"] * jnp.ones_like(z)
+        variance = jnp.exp(params["process"]["raw_variance"])[None, None]
+        centred = z - 0.5 * set_mean - params["process"]["mean"][None, None]
         log_prob = (-0.5 * (jnp.log(2 * jnp.pi * variance) + centred**2 / variance)).sum(-1)
         nll = -jnp.where(batch.mask, log_prob, 0.0).sum() / batch.mask.sum()
         penalty = ((params["flow"]["weight"] - jnp.eye(DIM, units)) ** 2).sum()
         return scale * (nll + penalty), {"nll": nll}
 
-    unused = lambda *args, **kwargs: None
-    return SetModel("toy", IMAGE_SHAPE, init, loss, *([unused] * 8))
+    return SetModel("toy", IMAGE_SHAPE, init, loss, *([None] * 8))
 
 
 def device_pipeline(poison: tuple[int, ...] = ()) -> Pipeline:
-    """Images drawn inside the step from the step's number; steps in `poison` get an all-False mask (loss 0 / 0)."""
+    """Images gathered inside the step, which ones follows from its number; steps in `poison` have no image: loss 0 / 0."""
+    images = np.random.default_rng(7).integers(0, 256, (1000, *IMAGE_SHAPE)).astype(np.uint8)
 
     def materialize(resident, step):
-        key = jax.random.fold_in(jax.random.key(7), step)
-        x_set = jax.random.randint(key, (NUM_SETS, SET_SIZE, *IMAGE_SHAPE), 0, 256, jnp.int32).astype(jnp.uint8)
-        x_set = jnp.minimum(x_set, resident["limit"])
+        position = jnp.arange(NUM_SETS * SET_SIZE, dtype=jnp.int32).reshape(NUM_SETS, SET_SIZE)
+        x_set = resident[(17 * step + 31 * position) % len(images)]
         bad = jnp.isin(step, jnp.array(poison, jnp.int32)) if poison else jnp.zeros((), bool)
         mask = jnp.ones((NUM_SETS, SET_SIZE), bool) & ~bad
         return Batch(x_set, mask, jnp.arange(NUM_SETS, dtype=jnp.int32))
 
-    resident = {"limit": np.uint8(250)}
-    return Pipeline("device", resident, lambda start: map(np.int32, itertools.count(start)), materialize)
+    return Pipeline("device", images, lambda start: map(np.int32, itertools.count(start)), materialize)
 
 
 def host_pipeline(process_index: int = 0, process_count: int = 1) -> Pipeline:
@@ -125,11 +125,11 @@ def main(arguments: list[str]) -> None:
     from exflow.training import configure_devices
     from exflow.training.trainer import fit
 
-    devices = configure_devices(config)
+    mesh = configure_devices(config)
     pipeline = (
         device_pipeline() if pipeline_name == "device" else host_pipeline(jax.process_index(), jax.process_count())
     )
-    result = fit(config, Path(workdir), toy_model(), slowed(pipeline, pause), devices=devices)
+    result = fit(config, Path(workdir), toy_model(), slowed(pipeline, pause), mesh=mesh)
     if result.finished and jax.process_index() == 0:
         flat = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree.leaves_with_path(result.state)}
         np.savez(Path(workdir) / "final.npz", **flat)

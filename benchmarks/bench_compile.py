@@ -1,0 +1,48 @@
+"""Compile time of the gradient of the full model with its residual blocks scanned or unrolled."""
+
+import statistics
+import time
+
+import jax
+
+from benchmarks.cases import TINY, build_model, configuration, random_batch
+from benchmarks.report import Result, main
+from benchmarks.timing import ROUNDS
+
+BLOCK_LOOPS = ("scan", "unroll")
+SIZES = {"data.sets_per_batch": 32, "data.set_size": 20}
+
+
+def compile_seconds(overrides: dict) -> tuple[float, float]:
+    """Seconds to trace and lower, and to compile, from empty caches; nothing is computed."""
+    config = configuration("bruno_omniglot", overrides)
+    model = build_model(config)
+    batch = random_batch(config.data.sets_per_batch, config.data.set_size, model.image_shape)
+    params = jax.eval_shape(model.init, jax.random.key(0), batch)
+    jax.clear_caches()
+    start = time.perf_counter()
+    lowered = jax.jit(jax.value_and_grad(model.loss, has_aux=True)).lower(params, jax.random.key(0), batch)
+    middle = time.perf_counter()
+    lowered.compile()
+    return middle - start, time.perf_counter() - middle
+
+
+def run(quick: bool) -> Result:
+    """Seconds from Python to an executable, without the persistent cache."""
+    jax.config.update("jax_enable_compilation_cache", False)
+    sizes, repeats = (TINY, 1) if quick else (SIZES, ROUNDS)
+    samples: dict[str, list[tuple[float, float]]] = {name: [] for name in BLOCK_LOOPS}
+    for _ in range(repeats):
+        for name in BLOCK_LOOPS:
+            samples[name].append(compile_seconds(sizes | {"model.block_loop": name}))
+    medians = {}
+    for name, pairs in samples.items():
+        lower, compiling = (statistics.median(column) for column in zip(*pairs, strict=True))
+        medians[name] = {"lower s": lower, "compile s": compiling, "both s": statistics.median(map(sum, pairs))}
+    within = [sum(unroll) / sum(scan) for scan, unroll in zip(*samples.values(), strict=True)]
+    settings = {"config": "bruno_omniglot", "overrides": sizes, "repeats": repeats}
+    return Result(settings, medians, {"unroll": {"unroll / scan": statistics.median(within)}})
+
+
+if __name__ == "__main__":
+    main(run)

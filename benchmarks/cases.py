@@ -1,0 +1,46 @@
+"""The models and data that several benchmarks measure; the data are random, since speed does not depend on them."""
+
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from exflow.config import load_config
+from exflow.data.registry import ImageSets, group_by_class
+from exflow.models import registry
+from exflow.typing import Batch, SetModel
+
+TINY = {  # changes that make any model quick to compile; "full" or "small" no longer mean anything
+    "model.scales": 1,
+    "model.filters": 4,
+    "model.residual_blocks": 2,
+    "model.dense_units": 8,
+    "model.dense_couplings": 1,
+    "data.sets_per_batch": 4,
+    "data.set_size": 6,
+}
+ALWAYS = {"model.process_init": "constant", "training.compilation_cache": False}
+
+
+def configuration(spec: str, overrides: dict[str, Any] | None = None) -> ConfigDict:
+    """A bundled configuration such as "bruno_omniglot:cpu" with dotted keys changed."""
+    changes = ALWAYS | (overrides or {})
+    return load_config(spec, [(key, str(value)) for key, value in changes.items()])
+
+
+def build_model(config: ConfigDict) -> SetModel:
+    """The model of the configuration, for images of one channel."""
+    size = config.data.image_size // config.data.downscale
+    return registry.build(config, (size, size, 1))
+
+
+def random_batch(num_sets: int, set_size: int, image_shape: tuple[int, int, int]) -> Batch:
+    """A training batch of random pixels, as NumPy arrays."""
+    x_set = np.random.default_rng(0).integers(0, 256, (num_sets, set_size, *image_shape), np.uint8)
+    return Batch(x_set, np.ones((num_sets, set_size), bool), np.arange(num_sets, dtype=np.int32))
+
+
+def random_image_sets(num_classes: int, per_class: int = 20, size: int = 28) -> ImageSets:
+    """A data set of random pixels; Omniglot has 1,028 training and 423 test classes of 20 images."""
+    images = np.random.default_rng(0).integers(0, 256, (num_classes * per_class, size, size, 1), np.uint8)
+    return group_by_class(images, np.repeat(np.arange(num_classes), per_class), "random")

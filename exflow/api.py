@@ -1,0 +1,279 @@
+"""The Python API: a trained model that scores, samples and classifies from small sets of uint8 images.
+
+    import exflow
+
+    model = exflow.load("runs/bruno_omniglot")
+    state = model.init_state()
+    for x in stream:                                # uint8 images of model.image_shape
+        print(model.log_prob(state, x))             # nats, given all images before
+        state = model.update(state, x)
+
+Images are encoded in groups and sets are padded to powers of two, so that arbitrary sizes cause few compilations.
+Results are NumPy arrays; states are pytrees of small arrays that can be stored and updated any number of times.
+"""
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float, UInt8
+from ml_collections import ConfigDict
+
+from exflow import loading
+from exflow.evaluation import cache, compiled
+from exflow.evaluation.compiled import power_of_two, scatter
+from exflow.raw_images import preprocess
+from exflow.typing import Element, Params, PRNGKey, SetModel, State
+
+Images = Any  # array-like of uint8 [..., height, width, channels]; checked at run time
+MAX_ENCODED = 256  # images per encoding call
+
+
+def load(path_or_name: str | os.PathLike, checkpoint: str = "best") -> "Model":
+    """Open a trained model.
+
+    Args:
+      path_or_name: Working directory of a training run, or the name of a model that comes with exflow.
+      checkpoint: For a working directory: "best" on validation, as its evaluation uses, or "latest".
+
+    Returns:
+      The model.
+
+    Raises:
+      UserError: It does not exist or cannot be read; one line that says what to do.
+    """
+    return Model(*loading.find(path_or_name, checkpoint))
+
+
+class Model:
+    """A set model with its parameters.
+
+    Images are uint8 `[..., height, width, channels]` in the convention of the model's data set; `preprocess` brings raw
+    pictures there. `key=None` fixes the dequantization noise at its mean, which makes every result a function of the
+    images alone; a key draws it, as in training and in the paper.
+
+    Attributes:
+      image_shape: Height, width and channels.
+      name: Model family.
+      set_model: The pure functions behind the methods.
+      params: Their parameters.
+      config: Configuration of the training run.
+      info: Where the parameters come from.
+    """
+
+    def __init__(
+        self, set_model: SetModel, params: Params, config: ConfigDict | None = None, info: dict[str, Any] | None = None
+    ):
+        """Wrap a set model; `load` is the usual way to get one."""
+        self.set_model, self.params = set_model, cache.replicate(params)
+        self.config, self.info = config, dict(info or {})
+        self.name, self.image_shape = set_model.name, set_model.image_shape
+
+    def __repr__(self) -> str:
+        number = sum(leaf.size for leaf in jax.tree.leaves(self.params))
+        return f"Model({self.name}, image_shape={self.image_shape}, {number:,} parameters, {self.info})"
+
+    def preprocess(self, raw: Any, invert: bool | None = None) -> UInt8[np.ndarray, "..."]:
+        """Bring raw pictures into the convention of the model's data set.
+
+        Args:
+          raw: One picture [height, width] or [height, width, channels], a stack with a leading axis, a Pillow image,
+            or a list of pictures of any sizes; uint8 0..255 or bool. Drawn black on white where the data set is
+            (Omniglot, glyphs), as `tensorflow_datasets` delivers it otherwise.
+          invert: Exchange black and white; None: as the data set needs.
+
+        Returns:
+          uint8 [*image_shape] for one picture, else [num, *image_shape].
+
+        Raises:
+          TypeError: Pixels are neither uint8 nor bool.
+          ValueError: Not the shape of pictures.
+        """
+        if self.config is None:
+            raise ValueError("preprocess: this model has no configuration that says how. Use exflow.load.")
+        return preprocess(raw, self.config.data, self.image_shape, invert)
+
+    def encode(self, x: Images, key: PRNGKey | None = None) -> Element:
+        """What the model keeps of every image; leading axes are those of `x`."""
+        x = self._images(x, "x", None)
+        flat = self._encode(x.reshape(-1, *self.image_shape), key)
+        return jax.tree.map(lambda leaf: leaf.reshape(*x.shape[:-3], *leaf.shape[1:]), flat)
+
+    def init_state(self) -> State:
+        """State of the empty set."""
+        return self.set_model.init_state(self.params)
+
+    def update(self, state: State, x: Images, key: PRNGKey | None = None) -> State:
+        """Absorb one image [h, w, c] or many [num, h, w, c]; the order does not matter."""
+        elements, mask = self._padded(self._one_or_many(x, "x"), key)
+        return compiled.update(self.set_model, self.params, state, elements, mask)
+
+    def log_prob(
+        self, state: State, x_new: Images, key: PRNGKey | None = None, num_importance_samples: int = 1
+    ) -> Float[np.ndarray, "..."]:
+        """Log p(x_new | absorbed images) in nats, of one image or of each of many on its own.
+
+        Args:
+          state: From `init_state` or `update`.
+          x_new: Image [h, w, c] or images [num, h, w, c].
+          key: Key of the noise; None fixes it at its mean.
+          num_importance_samples: With a key, the density is averaged over so many draws of the noise: a lower bound on
+            the log-probability of the discrete image that tightens with their number.
+
+        Returns:
+          One number, or [num].
+
+        Raises:
+          ValueError: More than one importance sample without a key.
+        """
+        if num_importance_samples < 1 or (num_importance_samples > 1 and key is None):
+            raise ValueError(f"num_importance_samples: expected 1, or more with a key, got {num_importance_samples}.")
+        x = self._one_or_many(x_new, "x_new")
+        keys = [key]
+        if key is not None and num_importance_samples > 1:
+            keys = [jax.random.fold_in(key, draw) for draw in range(num_importance_samples)]
+        draws = []
+        for draw_key in keys:
+            elements, _ = self._padded(x, draw_key)
+            draws.append(np.asarray(compiled.log_prob(self.set_model, self.params, state, elements))[: len(x)])
+        log_probs = np.logaddexp.reduce(np.stack(draws), axis=0) - np.float32(math.log(len(draws)))
+        return np.asarray(log_probs[0]) if np.ndim(x_new) == 3 else log_probs
+
+    def sample(
+        self, state: State, key: PRNGKey, num_samples: int, coherent: bool = False
+    ) -> UInt8[np.ndarray, "num height width channels"]:
+        """Images given the absorbed ones.
+
+        Args:
+          state: From `init_state` or `update`.
+          key: Random key.
+          num_samples: Number of images.
+          coherent: Draw one set of the same unknown class; otherwise every image on its own.
+
+        Returns:
+          Images.
+        """
+        if num_samples < 1:
+            raise ValueError(f"num_samples: expected at least 1, got {num_samples}.")
+        size = power_of_two(num_samples)
+        return np.asarray(compiled.sample(self.set_model, self.params, state, key, size, coherent))[:num_samples]
+
+    def classify(
+        self,
+        support: Images | Sequence[Images],
+        query: Images,
+        key: PRNGKey | None = None,
+        log_prior: Float[Any, " n_way"] | None = None,
+    ) -> Float[np.ndarray, "num_query n_way"]:
+        """Log p(class | query), each class being described by a few images.
+
+        Args:
+          support: Images [n_way, k_shot, h, w, c], or a list of [k, h, w, c] with different numbers k.
+          query: Images [num_query, h, w, c].
+          key: Key of the noise; None fixes it at its mean.
+          log_prior: Log probability of each class, up to a constant; None for equal ones.
+
+        Returns:
+          Log probabilities; every row sums to one after exponentiation.
+        """
+        classes = [self._images(x, "support", 4) for x in support]
+        if not classes:
+            raise ValueError("support: expected at least one class, got none.")
+        query = self._images(query, "query", 4)
+        shots = [len(x) for x in classes]
+        mask = np.zeros((power_of_two(len(classes)), power_of_two(max(max(shots), 1))), bool)
+        for label, shot in enumerate(shots):
+            mask[label, :shot] = True
+        elements = scatter(self._encode(np.concatenate(classes), key), mask)
+        query_key = None if key is None else jax.random.fold_in(key, 1)
+        queries, _ = self._padded(query, query_key)
+        scores = np.asarray(compiled.class_log_probs(self.set_model, self.params, elements, mask, queries))
+        scores = scores[: len(query), : len(classes)].astype(np.float64)
+        if log_prior is not None:
+            prior = np.asarray(log_prior, np.float64)
+            if prior.shape != (len(classes),):
+                raise ValueError(f"log_prior: expected [{len(classes)}], got {prior.shape}. Give one number per class.")
+            scores = scores + prior[None]
+        return scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True)
+
+    def conditional_log_probs(
+        self, x_set: Images, mask: Any = None, key: PRNGKey | None = None
+    ) -> Float[np.ndarray, "..."]:
+        """Log p(x_n | x_<n) of every element of sets [..., set, h, w, c], in nats; 0 where `mask` is False."""
+        return self._over_sets(compiled.conditional, x_set, mask, key)
+
+    def set_log_prob(self, x_set: Images, mask: Any = None, key: PRNGKey | None = None) -> Float[np.ndarray, "..."]:
+        """Log p(x_1, ..., x_n) in nats, which does not depend on the order.
+
+        Args:
+          x_set: Sets of images [..., set, h, w, c].
+          mask: [..., set], False where a ragged set has no element; None if all exist.
+          key: Key of the noise; None fixes it at its mean.
+
+        Returns:
+          One number per set, [...].
+        """
+        return np.asarray(self.conditional_log_probs(x_set, mask, key).sum(axis=-1))
+
+    def anomaly_scores(
+        self, x_set: Images, mask: Any = None, key: PRNGKey | None = None, leave_one_out: bool = False
+    ) -> Float[np.ndarray, "..."]:
+        """How much better each image fits its set than it fits alone; LOW scores are anomalies.
+
+        Args:
+          x_set: Sets of images [..., set, h, w, c], in streaming order.
+          mask: [..., set], False where a ragged set has no element; None if all exist.
+          key: Key of the noise; None fixes it at its mean.
+          leave_one_out: Score each image given all others, and not given the ones before it.
+
+        Returns:
+          log p(x_n | x_<n) - log p(x_n) (or given all others), nats, [..., set]; 0 where `mask` is False.
+        """
+        function = compiled.leave_one_out_gain if leave_one_out else compiled.conditional_gain
+        return self._over_sets(function, x_set, mask, key)
+
+    def _over_sets(self, function: Callable[..., Any], x_set: Any, mask: Any, key: PRNGKey | None) -> np.ndarray:
+        x = self._images(x_set, "x_set", None)
+        if x.ndim < 4:
+            shape = ", ".join(map(str, self.image_shape))
+            raise ValueError(f"x_set: expected [..., set, {shape}], got {x.shape}. Add a set axis.")
+        leading = x.shape[:-3]
+        given = np.ones(leading, bool) if mask is None else np.asarray(mask)
+        if given.dtype != bool or given.shape != leading:
+            raise ValueError(f"mask: expected bool {leading}, got {given.dtype} {given.shape}. One entry per image.")
+        flat = given.reshape(math.prod(leading[:-1]), leading[-1])
+        padded = np.zeros((power_of_two(max(len(flat), 1)), power_of_two(max(leading[-1], 1))), bool)
+        padded[: flat.shape[0], : flat.shape[1]] = flat
+        elements = scatter(self._encode(x.reshape(*flat.shape, *self.image_shape)[flat], key), padded)
+        out = np.asarray(function(self.set_model, self.params, elements, padded))
+        return out[: flat.shape[0], : flat.shape[1]].reshape(leading)
+
+    def _images(self, x: Any, name: str, ndim: int | None) -> np.ndarray:
+        """Check type and shape; `ndim` None allows any leading axes."""
+        x = np.asarray(x)
+        shape = ", ".join(map(str, self.image_shape))
+        if x.dtype != np.uint8:
+            raise TypeError(f"{name}: expected uint8 pixels 0..255, got {x.dtype}. See model.preprocess.")
+        if x.shape[-3:] != self.image_shape or (ndim is not None and x.ndim != ndim):
+            leading = {None: "..., ", 3: "", 4: "num, "}[ndim]
+            raise ValueError(f"{name}: expected [{leading}{shape}], got {x.shape}. See model.preprocess.")
+        return x
+
+    def _one_or_many(self, x: Any, name: str) -> np.ndarray:
+        x = self._images(x, name, 3 if np.ndim(x) == 3 else 4)
+        return x[None] if x.ndim == 3 else x
+
+    def _encode(self, x: np.ndarray, key: PRNGKey | None) -> Element:
+        """Elements of images [num, ...] as NumPy arrays."""
+        if len(x) == 0:
+            like = jax.eval_shape(lambda x: self.set_model.encode(self.params, None, x), x)
+            return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+        return cache.encode_images(self.set_model, self.params, key, x, min(MAX_ENCODED, power_of_two(len(x))))
+
+    def _padded(self, x: np.ndarray, key: PRNGKey | None) -> tuple[Element, np.ndarray]:
+        """Elements padded to a power of two, and the mask of the real ones."""
+        mask = np.arange(power_of_two(max(len(x), 1))) < len(x)
+        return scatter(self._encode(x, key), mask), mask

@@ -1,0 +1,72 @@
+"""Decode, resize and cache a data set once: `python -m exflow.data.prepare omniglot --image_size=28 --resize=area`.
+
+Training prepares what it needs by itself. This command is for doing it in advance, or on a machine with internet and
+TensorFlow for one without: copy the printed file to the cache folder there ($EXFLOW_CACHE_DIR, or `exflow/` inside
+$TFDS_DATA_DIR).
+"""
+
+import argparse
+import inspect
+import sys
+from typing import Any
+
+from exflow.data import cache, datasets
+from exflow.data.registry import REGISTRY, SPLITS
+from exflow.errors import UserError
+
+
+def describe(name: str, path: str, sets: dict[str, datasets.ImageSets]) -> str:
+    """What was prepared, one line per split."""
+    height, width, channels = sets["train"].images.shape[1:]
+    lines = [f"{name}: {height}x{width}x{channels} in {path}"]
+    for part in SPLITS:
+        count = sets[part].count
+        per_class = str(count.min()) if count.min() == count.max() else f"{count.min()} to {count.max()}"
+        lines.append(f"  {part}: {len(count):,} classes, {len(sets[part].images):,} images, {per_class} per class")
+    return "\n".join(lines)
+
+
+def catalogue() -> str:
+    """One line per registered data set."""
+    width = max(map(len, REGISTRY))
+    return "\n".join(
+        f"{name:{width}}  {(inspect.getdoc(REGISTRY[name].build) or '').splitlines()[0]}" for name in sorted(REGISTRY)
+    )
+
+
+def prepare(name: str, **options: Any) -> str:
+    """Prepare a data set unless it is, and describe it.
+
+    Raises:
+      UserError: If the data set or an option is not known, or the data cannot be had or written.
+    """
+    sets = datasets.load(name, **options)
+    if not REGISTRY[name].cache:
+        return describe(name, "memory: it is generated in seconds and needs no preparation", sets)
+    path = cache.find(name, datasets.resolve_options(name, **options))
+    return describe(name, f"{path} ({path.stat().st_size / 2**20:.1f} MiB)" if path else "memory", sets)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; the exit code is 2 where the user has to do something."""
+    parser = argparse.ArgumentParser(prog="python -m exflow.data.prepare", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("name", nargs="*", help="data sets to prepare")
+    parser.add_argument("--image_size", type=int, help="height and width in pixels (default: of the data set)")
+    parser.add_argument("--resize", help="bilinear, area or nearest (default: of the data set)")
+    parser.add_argument("--list", action="store_true", help="print the known data sets")
+    flags = parser.parse_args(arguments)
+    if flags.list or not flags.name:
+        print(catalogue())
+        return 0
+    try:
+        for name in flags.name:
+            print(f"preparing {name} ...", file=sys.stderr, flush=True)
+            print(prepare(name, image_size=flags.image_size, resize=flags.resize), flush=True)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

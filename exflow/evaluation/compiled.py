@@ -1,0 +1,94 @@
+"""Functions of a set model compiled for padded sets: the model is static, so each is compiled once per shape."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from exflow.evaluation import cache
+from exflow.typing import Element, Params, PRNGKey, SetModel, State
+
+_compiled = functools.partial(jax.jit, static_argnums=0)
+
+
+def power_of_two(number: int) -> int:
+    """Smallest power of two that is at least `number` and 1."""
+    return 1 << max(number - 1, 0).bit_length()
+
+
+def scatter(elements: Element, mask: Bool[np.ndarray, "..."]) -> Element:
+    """Put elements [num] where the mask is True, in its order; zeros elsewhere."""
+
+    def place(leaf: np.ndarray) -> np.ndarray:
+        out = np.zeros((*mask.shape, *leaf.shape[1:]), leaf.dtype)
+        out[mask] = leaf
+        return out
+
+    return jax.tree.map(place, elements)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def empty_states(model: SetModel, params: Params, leading: tuple[int, ...]) -> State:
+    """States of empty sets with leading axes."""
+    return cache.empty_states(model, params, leading)
+
+
+@_compiled
+def update(model: SetModel, params: Params, state: State, elements: Element, mask: Array) -> State:
+    """State after the elements [set] where the mask is True."""
+    return model.update(params, state, elements, mask)
+
+
+@_compiled
+def log_prob(model: SetModel, params: Params, state: State, elements: Element) -> Float[Array, " num"]:
+    """Log p(element | state) of each element [num] on its own."""
+    number = jax.tree.leaves(elements)[0].shape[0]
+    states = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (number, *leaf.shape)), state)
+    return model.log_prob(params, states, elements)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 4, 5))
+def sample(model: SetModel, params: Params, states: State, key: PRNGKey, num_samples: int, coherent: bool) -> Array:
+    """Images [num_samples, ...]."""
+    return model.sample(params, states, key, num_samples, coherent)
+
+
+@_compiled
+def class_log_probs(
+    model: SetModel, params: Params, support: Element, mask: Bool[Array, "class set"], queries: Element
+) -> Float[Array, "query class"]:
+    """Log p(query | support of the class) for all pairs."""
+    states = model.update(params, cache.empty_states(model, params, mask.shape[:1]), support, mask)
+    return model.class_log_probs(params, states, queries)
+
+
+@_compiled
+def conditional(
+    model: SetModel, params: Params, elements: Element, mask: Bool[Array, "sets set"]
+) -> Float[Array, "sets set"]:
+    """Log p(x_n | x_<n), 0 where masked."""
+    return jnp.where(mask, model.conditional_log_probs(params, elements, mask), 0.0)
+
+
+@_compiled
+def conditional_gain(
+    model: SetModel, params: Params, elements: Element, mask: Bool[Array, "sets set"]
+) -> Float[Array, "sets set"]:
+    """Log p(x_n | x_<n) - log p(x_n), 0 where masked."""
+    log_probs = model.conditional_log_probs(params, elements, mask)
+    return jnp.where(mask, log_probs - _prior(model, params, elements, mask), 0.0)
+
+
+@_compiled
+def leave_one_out_gain(
+    model: SetModel, params: Params, elements: Element, mask: Bool[Array, "sets set"]
+) -> Float[Array, "sets set"]:
+    """Log p(x_n | all others) - log p(x_n), 0 where masked."""
+    log_probs = model.leave_one_out_log_probs(params, elements, mask)
+    return jnp.where(mask, log_probs - _prior(model, params, elements, mask), 0.0)
+
+
+def _prior(model: SetModel, params: Params, elements: Element, mask: Array) -> Array:
+    return model.log_prob(params, cache.empty_states(model, params, mask.shape), elements)

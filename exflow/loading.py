@@ -1,0 +1,198 @@
+"""Parameters of a trained model from a working directory or from a file that comes with exflow; nothing is written.
+
+A bundled model is two files in `exflow/bundled`: `<name>.npz` with the parameters (matrices and kernels in half
+precision, vectors in float32; no pickle) and `<name>.json` with its configuration, image shape and origin.
+"""
+
+import difflib
+import json
+import os
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from exflow.config import from_json
+from exflow.errors import UserError
+from exflow.models import registry
+from exflow.training.checkpoint import Checkpoints
+from exflow.training.checkpoint_format import all_leaves, check_fits, named_leaves
+from exflow.typing import Batch, Params, SetModel
+
+BUNDLED = Path(__file__).resolve().parent / "bundled"
+CHANNELS = (1, 3)  # of images, tried in this order: the configuration does not say
+CHECKPOINTS = ("best", "latest")
+HALF_MAX = 6e4  # larger values stay in float32
+
+
+class Trained(NamedTuple):
+    """A model with its parameters."""
+
+    model: SetModel
+    params: Params
+    config: ConfigDict
+    info: dict[str, Any]  # step, source, ...
+
+
+def find(path_or_name: str | os.PathLike, checkpoint: str = "best") -> Trained:
+    """Open a working directory, or else a bundled model of that name.
+
+    Raises:
+      UserError: Neither exists, or it cannot be read; says what to do.
+    """
+    path = Path(path_or_name).expanduser()
+    if path.is_dir():
+        return from_workdir(path, checkpoint)
+    name = os.fspath(path_or_name)
+    if (BUNDLED / f"{name}.json").is_file():
+        return from_bundle(BUNDLED / name)
+    known = bundled_names()
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    listing = ", ".join(known) or "none"
+    raise UserError(f"load: no working directory {name!r} and no bundled model of that name.{hint} Bundled: {listing}.")
+
+
+def bundled_names() -> list[str]:
+    """Names of the models that come with exflow."""
+    return sorted(path.stem for path in BUNDLED.glob("*.json"))
+
+
+def from_workdir(workdir: Path, checkpoint: str = "best") -> Trained:
+    """Read the parameters of a training run; safe while it is still running.
+
+    Averaged parameters are taken where training kept them and `config.evaluation.use_ema` asks for them, so that the
+    default is what `results.json` describes.
+
+    Args:
+      workdir: Working directory with config.json and checkpoints/.
+      checkpoint: "best" (by `config.training.best_metric`; the latest where no step was validated) or "latest".
+
+    Returns:
+      The model.
+
+    Raises:
+      UserError: No configuration, no good checkpoint, or one that does not fit the configuration.
+    """
+    if checkpoint not in CHECKPOINTS:
+        raise UserError(f"checkpoint: expected one of {CHECKPOINTS}, got {checkpoint!r}.")
+    config = read_config(workdir / "config.json")
+    directory, training = workdir / "checkpoints", config.training
+    averaged = config.evaluation.use_ema and config.optimizer.ema_decay > 0
+    group = "ema_params" if averaged else "params"
+    checkpoints = Checkpoints(
+        directory, best_metric=training.best_metric, best_mode=training.best_mode, notify=_warn, read_only=True
+    )
+
+    def read(model: SetModel) -> tuple[Params, dict[str, Any]]:
+        found = checkpoints.restore({group: params_like(model, config)}, checkpoint)
+        if found is None:
+            raise UserError(f"load: no good checkpoint in {directory}. Train first, with --workdir={workdir}.")
+        return found[0][group], found[1]
+
+    size = config.data.image_size // config.data.downscale
+    model, (params, meta) = _first_that_fits(config, [(size, size, channels) for channels in CHANNELS], read)
+    info = {"source": str(workdir), "step": meta["step"], "averaged": averaged}
+    return Trained(model, jax.tree.map(jnp.asarray, params), config, info)
+
+
+def from_bundle(path: Path) -> Trained:
+    """Read `<path>.npz` and `<path>.json`.
+
+    Raises:
+      UserError: A file is missing or does not hold what it should.
+    """
+    try:
+        meta = json.loads(path.with_name(f"{path.name}.json").read_text())
+        config = from_json(json.dumps(meta["config"]))
+        with np.load(path.with_name(f"{path.name}.npz"), allow_pickle=False) as stored:
+            arrays = {name: stored[name].astype(np.float32) for name in stored.files}
+        height, width, channels = meta["image_shape"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"load: {path}.npz or .json cannot be read ({error}). Install exflow again.") from error
+
+    def read(model: SetModel) -> Params:
+        like = {"params": params_like(model, config)}
+        check_fits(arrays, like, path)
+        leaves = [
+            jnp.asarray(arrays.get(name, np.zeros(leaf.shape, leaf.dtype))) for name, leaf in all_leaves(like).items()
+        ]
+        return jax.tree.unflatten(jax.tree.structure(like), leaves)["params"]
+
+    model, params = _first_that_fits(config, [(height, width, channels)], read)
+    return Trained(model, params, config, {**meta.get("info", {}), "source": path.name})
+
+
+def export_bundled(trained: Trained, name: str, folder: Path = BUNDLED) -> Path:
+    """Write a model as a bundled one, in about half the size of its parameters.
+
+    Args:
+      trained: From `find` or `from_workdir`.
+      name: File name without ending.
+      folder: Where to write; the package's own folder by default.
+
+    Returns:
+      The .npz file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {}
+    for leaf_name, leaf in named_leaves({"params": trained.params}).items():
+        value = np.asarray(leaf)
+        small = value.ndim >= 2 and np.abs(value).max(initial=0.0) < HALF_MAX
+        arrays[leaf_name] = value.astype(np.float16) if small else value
+    path = folder / f"{name}.npz"
+    np.savez_compressed(path, **arrays)
+    info = {key: value for key, value in trained.info.items() if key != "source"}
+    meta = {"config": trained.config.to_dict(), "image_shape": trained.model.image_shape, "info": info}
+    (folder / f"{name}.json").write_text(json.dumps(meta, indent=1) + "\n")
+    return path
+
+
+def read_config(path: Path) -> ConfigDict:
+    """The configuration in a working directory.
+
+    Raises:
+      UserError: It is missing or unreadable.
+    """
+    try:
+        return from_json(path.read_text())
+    except FileNotFoundError as error:
+        raise UserError(f"load: no config.json in {path.parent}. Give the --workdir of a training run.") from error
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"load: {path} cannot be read ({error}). Restore it, or train again.") from error
+
+
+def _first_that_fits(
+    config: ConfigDict, shapes: list[tuple[int, int, int]], read: Callable[[SetModel], Any]
+) -> tuple[SetModel, Any]:
+    """Model of the first image shape for which the stored parameters fit, and what `read` made of it."""
+    errors = []
+    for shape in shapes:
+        try:
+            model = registry.build(config, shape)
+            return model, read(model)
+        except UserError as error:
+            errors.append(error)
+    raise errors[0]
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=2)
+
+
+def params_like(model: SetModel, config: ConfigDict) -> Params:
+    """Shapes and types of the parameters, without computing anything."""
+    shape = (config.data.sets_per_batch, config.data.set_size)
+
+    def init() -> Params:
+        x_set = jnp.zeros((*shape, *model.image_shape), jnp.uint8)
+        batch = Batch(x_set, jnp.ones(shape, jnp.bool_), jnp.zeros(shape[:1], jnp.int32))
+        return model.init(jax.random.key(0), batch)
+
+    return jax.eval_shape(init)

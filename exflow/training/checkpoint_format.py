@@ -1,0 +1,146 @@
+"""What is inside a checkpoint: naming of arrays, digest, reading with verification, fit with a configuration."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from exflow.errors import UserError
+
+FORMAT = 1  # raised when older programs could not read what is written
+
+
+class DamagedCheckpoint(Exception):
+    """A checkpoint that cannot be read, or whose content is not what was written."""
+
+
+def only_this_process() -> ocp.options.MultiprocessingOptions:
+    """Orbax options: the first process reads and writes, without waiting for others."""
+    index = jax.process_index()
+    return ocp.options.MultiprocessingOptions(primary_host=index, active_processes={index})
+
+
+def list_steps(directory: Path) -> list[int]:
+    """Steps of the completed checkpoints in `directory`, ascending; damaged ones that were set aside do not count."""
+    if not directory.is_dir():
+        return []
+    return sorted(int(path.name) for path in directory.iterdir() if path.name.isdigit() and path.is_dir())
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Read and verify one checkpoint.
+
+    Args:
+      path: Folder of one step.
+
+    Returns:
+      Arrays by name ("params/flow/..."), and the meta data.
+
+    Raises:
+      DamagedCheckpoint: It cannot be read or its digest differs.
+      UserError: It was written by an incompatible version.
+    """
+    try:
+        with ocp.Checkpointer(ocp.CompositeCheckpointHandler(), multiprocessing_options=only_this_process()) as reader:
+            items = ocp.args.Composite(state=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore())
+            content = reader.restore(path.absolute(), args=items)
+        meta = dict(content["meta"])
+        arrays = {name: np.asarray(leaf) for name, leaf in named_leaves(content["state"]).items()}
+        digest = meta.pop("digest")
+        if meta["format"] > FORMAT:
+            raise UserError(f"{path}: written by a newer exflow (format {meta['format']}). Update exflow.")
+        if digest != digest_of(arrays, meta):
+            raise DamagedCheckpoint("its content differs from what was written")
+    except (UserError, DamagedCheckpoint):
+        raise
+    except Exception as error:  # Orbax and TensorStore raise many kinds for truncated, missing and garbled files
+        raise DamagedCheckpoint(f"it cannot be read: {type(error).__name__}") from error
+    return arrays, meta
+
+
+def named_leaves(tree: Any) -> dict[str, Any]:
+    """Non-empty leaves of a tree by path, "params/flow/0/kernel" (Orbax refuses empty arrays)."""
+    return {name: leaf for name, leaf in all_leaves(tree).items() if np.size(leaf)}
+
+
+def groups(names: Iterable[str]) -> set[str]:
+    """Top-level groups of arrays, such as "params" and "opt_state"."""
+    return {name.split("/")[0] for name in names}
+
+
+def check_fits(arrays: dict[str, Any], like: Any, path: Path) -> None:
+    """Raise UserError, naming the first differences, unless `arrays` hold every leaf of `like` with shape and dtype."""
+    wanted = named_leaves(like)
+    tops = groups(wanted)
+
+    def describe(leaf: Any) -> str:
+        return "nothing" if leaf is None else f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}"
+
+    names = [*wanted, *(name for name in arrays if groups([name]) <= tops and name not in wanted)]
+    differences = [
+        f"{name}: checkpoint has {describe(arrays.get(name))}, config needs {describe(wanted.get(name))}"
+        for name in names
+        if describe(arrays.get(name)) != describe(wanted.get(name))
+    ]
+    if differences:
+        more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise UserError(
+            f"{path}: checkpoint does not fit the configuration ({'; '.join(differences[:3])}{more}). "
+            "Use another --workdir, or the configuration the checkpoint was made with."
+        )
+
+
+def all_leaves(tree: Any) -> dict[str, Any]:
+    """Leaves of a tree by path; the same tree as nested dicts of strings gives the same paths."""
+    paths, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {"/".join(_key_name(key) for key in path): leaf for path, leaf in paths}
+
+
+def _key_name(key: Any) -> str:
+    for attribute in ("key", "name", "idx"):
+        if hasattr(key, attribute):
+            return str(getattr(key, attribute)).replace("/", "|")
+    return str(key)
+
+
+def nested(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Inverse of `named_leaves` for nested dicts."""
+    tree: dict[str, Any] = {}
+    for name, array in arrays.items():
+        *parents, last = name.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = array
+    return tree
+
+
+def digest_of(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> str:
+    """Digest of names, types, shapes, values and meta data; any changed bit changes it."""
+    digest = hashlib.blake2b(json.dumps(meta, sort_keys=True).encode(), digest_size=16)
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.view(np.uint8).data if array.ndim else array.tobytes())
+    return digest.hexdigest()
+
+
+def metrics_on_disk(path: Path) -> dict[str, float]:
+    """Validation metrics stored with a checkpoint; empty where they cannot be read."""
+    try:
+        return dict(json.loads((path / "meta" / "metadata").read_text())["metrics"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged checkpoint so that it no longer counts as one; returns its new path."""
+    number = 0
+    while (aside := path.with_name(f"{path.name}.damaged{f'-{number}' if number else ''}")).exists():
+        number += 1
+    return path.rename(aside)

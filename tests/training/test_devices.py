@@ -1,0 +1,69 @@
+"""Choice of devices, by programs of their own: it happens once per process."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from exflow.errors import UserError
+from exflow.training import configure_devices
+from exflow.training.sharding import check_divides
+from tests.training.toy import toy_config
+
+REPORT = """
+import sys
+from exflow.config import base_config
+from exflow.training import configure_devices
+config = base_config()
+config.data.sets_per_batch, config.training.num_devices = int(sys.argv[1]), int(sys.argv[2])
+import os
+os.sched_getaffinity = lambda pid: set(range(int(sys.argv[3])))
+mesh = configure_devices(config)
+import jax
+print(mesh.size, jax.device_count(), jax.config.jax_compilation_cache_dir)
+"""
+
+
+def report(environment, *arguments):
+    command = [sys.executable, "-c", REPORT, *map(str, arguments)]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    devices, known, cache = result.stdout.split()
+    return int(devices), int(known), cache
+
+
+def test_as_many_virtual_devices_as_cores_that_divide_the_sets(program_environment, tmp_path):
+    environment = {**program_environment, "EXFLOW_CACHE_DIR": str(tmp_path)}
+    del environment["JAX_COMPILATION_CACHE_DIR"]
+    devices, known, cache = report(environment, 20, 0, 6)
+    assert (devices, known) == (5, 5)
+    assert cache.startswith(str(tmp_path / "jax"))
+    assert os.path.isdir(cache)
+    assert report(environment, 32, 4, 2)[:2] == (4, 4)  # an explicit number may exceed the cores
+
+
+def test_devices_of_this_process():
+    """The suite runs with two; what they do not divide uses one."""
+    assert configure_devices(toy_config(training__num_devices=0)).size == 2
+    assert configure_devices(toy_config(training__num_devices=1)).size == 1
+    assert configure_devices(toy_config(training__num_devices=0, data__sets_per_batch=7)).size == 1
+    with pytest.raises(UserError, match="at most the 2 devices here, got 3"):
+        configure_devices(toy_config(training__num_devices=3))
+    with pytest.raises(UserError, match=r"config\.data\.sets_per_batch: expected a multiple of the 2 devices, got 7"):
+        configure_devices(toy_config(training__num_devices=2, data__sets_per_batch=7))
+    assert jax.device_count() == 2
+
+
+def test_the_error_names_a_number_that_works():
+    check_divides(12, 4)
+    with pytest.raises(UserError, match=r"multiple of the 8 devices, got 12.*--config\.training\.num_devices=6"):
+        check_divides(12, 8)
+
+
+@pytest.mark.parametrize("values", [("", "2", "0"), ("localhost:1", "two", "0"), ("localhost:1", "2", "")])
+def test_incomplete_distributed_environment(monkeypatch, values):
+    for name, value in zip(("COORDINATOR", "NUM_PROCESSES", "PROCESS_ID"), values, strict=True):
+        monkeypatch.setenv(f"EXFLOW_{name}", value)
+    with pytest.raises(UserError, match="EXFLOW_PROCESS_ID: expected host:port and two integers"):
+        configure_devices(toy_config())
