@@ -241,7 +241,7 @@ def test_choices(key):
         ),
         (
             {"data.dataset": "omniglot", "data.split": "vinyals_trainval"},
-            r"config.training.best_metric: 'nll' is measured on validation classes, which data.split = vinyals_trainval",
+            r"config.training.best_metric: 'nll' is measured on validation classes, which data.split = vinyals",
         ),
         ({"training.best_mode": "max"}, r"config.training.best_mode: expected min with nll, got 'max'"),
         ({"evaluation.splits": "()"}, r"config.evaluation.splits: expected some of"),

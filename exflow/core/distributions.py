@@ -10,8 +10,8 @@ LOG_2_PI = math.log(2 * math.pi)
 
 
 def normal_log_prob(
-    squared_residual: Float[Array, "*shape"], variance: Float[Array, "*shape"]
-) -> Float[Array, "*shape"]:
+    squared_residual: Float[Array, "*#shape"], variance: Float[Array, "*#shape"]
+) -> Float[Array, "..."]:
     """Log density of a Gaussian, from (x - mean)^2 and the variance; elementwise, nats."""
     return -0.5 * (LOG_2_PI + jnp.log(variance) + squared_residual / variance)
 
@@ -74,10 +74,10 @@ def _series_derivative(h: Array) -> Array:
 
 
 def student_t_log_prob(
-    squared_residual: Float[Array, "*shape"],
-    variance: Float[Array, "*shape"],
-    excess_degrees_of_freedom: Float[Array, "*shape"],
-) -> Float[Array, "*shape"]:
+    squared_residual: Float[Array, "*#shape"],
+    variance: Float[Array, "*#shape"],
+    excess_degrees_of_freedom: Float[Array, "*#shape"],
+) -> Float[Array, "..."]:
     """Log density of a Student-t, parametrised by its variance; elementwise, nats.
 
     Args:
@@ -93,12 +93,12 @@ def student_t_log_prob(
 
 
 def student_t_predictive_log_prob(
-    innovation: Float[Array, "*shape"],
-    gaussian_variance: Float[Array, "*shape"],
-    excess_degrees_of_freedom: Float[Array, "*shape"],
-    count: Float[Array, "*shape"],
-    quadratic_form: Float[Array, "*shape"],
-) -> Float[Array, "*shape"]:
+    innovation: Float[Array, "*#shape"],
+    gaussian_variance: Float[Array, "*#shape"],
+    excess_degrees_of_freedom: Float[Array, "*#shape"],
+    count: Float[Array, "*#shape"],
+    quadratic_form: Float[Array, "*#shape"],
+) -> Float[Array, "..."]:
     """Log density of the next element of a Student-t process; elementwise, nats.
 
     With a = nu + count and b = nu - 2 + beta it is ln Gamma((a + 1) / 2) - ln Gamma(a / 2) - 1/2 ln(pi k b)

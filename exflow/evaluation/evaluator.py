@@ -1,5 +1,6 @@
 """Run everything that section `evaluation` of a configuration asks for, through the functions of a `SetModel` alone."""
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -108,6 +109,8 @@ def evaluate_split(
 
     def encode(key: Any, rotations: tuple[int, ...], name: str) -> Any:
         title = f"encoding {split} images, {name}"
+        if not sys.stderr.isatty():
+            say(title)  # where there is no progress bar
         return cache.encode_split(model, params, key, image_sets, rotations, options.batch_size, transform, title)
 
     def accuracy(elements: Any, setting: tuple[int, int], numbers: range) -> few_shot.FewShotAccuracy:
@@ -128,13 +131,14 @@ def evaluate_split(
     entries = _likelihood_entries(config, model, summary, split)
     if settings:
         elements = cache.replicate(encode(None, rotations, "no noise"))
+    for counting, name in (("corrected", "few_shot"), ("original", "few_shot_original")):
+        for setting in settings:
+            parts = trials[setting]
+            merged = few_shot.summarize([value for part in parts for value in getattr(part, counting).trials])
+            decisions = sum(part.num_decisions for part in parts)
+            title = f"{prefix}{name}/{setting[0]}way_{setting[1]}shot"
+            entries[title] = _accuracy_entry(config, merged, split, setting, counting, decisions)
     for setting in settings:
-        decisions = sum(part.num_decisions for part in trials[setting])
-        for name in ("corrected", "original"):
-            parts = [getattr(part, name).trials for part in trials[setting]]
-            merged = few_shot.summarize([value for part in parts for value in part])
-            title = f"{prefix}few_shot{'' if name == 'corrected' else '_original'}/{setting[0]}way_{setting[1]}shot"
-            entries[title] = _accuracy_entry(config, merged, split, setting, name, decisions)
         midpoint = accuracy(elements, setting, range(options.num_trials))
         title = f"{prefix}few_shot_midpoint/{setting[0]}way_{setting[1]}shot"
         entries[title] = _accuracy_entry(config, midpoint.corrected, split, setting, "midpoint", midpoint.num_decisions)
@@ -248,10 +252,11 @@ def _accuracy_entry(
         "midpoint": "noise fixed at its mean (not the paper's protocol)",
     }[counting]
     number = len(accuracy.trials)
+    trials = f"{number} trials" if number > 1 else "1 trial"
     return results.result(
         100 * accuracy.mean,
         "%",
-        f"{number} trials of {decisions // number} one-query episodes, {split} classes; {how}; ci95 is over trials",
+        f"{trials} of {decisions // number} one-query episodes, {split} classes; {how}",
         None if counting == "midpoint" else published_accuracy(config, split, *setting),
         ci95=100 * accuracy.ci95,
     )

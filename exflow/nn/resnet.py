@@ -119,9 +119,8 @@ class ConvConditioner(nn.Module):
             "gradient": resolve_gradient(self.gradient, block_loop),
             "dtype": self.compute_dtype,
         }
-        hidden = nn.elu(
-            WeightNorm(self.filters, (1, 1), name="first", **options)(x.astype(self.compute_dtype or x.dtype))
-        )
+        inputs = (with_bounded(x) if self.bounded_features else x).astype(self.compute_dtype or x.dtype)
+        hidden = nn.elu(WeightNorm(self.filters, (1, 1), name="first", **options)(inputs))
         if self.num_blocks:
             block = nn.remat(ResidualBlock) if self.remat else ResidualBlock
             blocks = nn.scan(

@@ -134,7 +134,7 @@ class _Run:
 
         like = jax.eval_shape(lambda batch: new_state(model.init(init_key, batch)), batch)
         restored = checkpoints.restore(like)
-        self.rows: list[dict[str, np.ndarray]] = []  # metrics fetched since the last log
+        self.rows: deque[dict[str, np.ndarray]] = deque(maxlen=10_000)  # metrics fetched since the last log
         self.pending: deque[dict[str, jax.Array]] = deque()  # metrics on the device
         self.last_evaluation, self.meta = 0, {}
         if restored is None:
@@ -178,6 +178,8 @@ class _Run:
             reason = self.stop.reason(now=logs)
             if logs or reason:
                 self.log()
+            elif len(self.pending) >= 1000:
+                self.fetch()
             metrics = None
             if (
                 self.evaluate

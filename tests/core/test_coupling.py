@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from exflow.core.coupling import affine_coupling, alternate, alternate_mask, channel_mask, checkerboard, checkerboard_mask
+from exflow.core.coupling import (
+    affine_coupling,
+    alternate,
+    alternate_mask,
+    channel_mask,
+    checkerboard,
+    checkerboard_mask,
+)
 from exflow.typing import Network
 from tests.core.registry import mixing_network
 

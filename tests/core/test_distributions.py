@@ -27,7 +27,7 @@ def test_log_gamma_ratio(x64):
 def test_log_gamma_ratio_derivative(x64, h):
     """The hand-written derivative against the digamma function."""
     expected = special.digamma(h + 0.5) - special.digamma(h) - 0.5 / h
-    np.testing.assert_allclose(jax.grad(log_gamma_ratio_correction)(h), expected, rtol=1e-7, atol=1e-14)
+    np.testing.assert_allclose(jax.grad(log_gamma_ratio_correction)(jnp.asarray(h)), expected, rtol=1e-7, atol=1e-14)
 
 
 def test_log_gamma_ratio_in_float32_is_accurate_where_gammaln_is_not():
@@ -49,12 +49,12 @@ def test_densities_equal_scipy(x64):
 
 @pytest.mark.parametrize("excess", [1e6, 1e12, 1e30])
 def test_student_t_becomes_gaussian_in_float32(excess):
-    """784 equal dimensions: errors that add up stay below 1e-4 nats (plain gammaln in float32 loses 48 at 1e6)."""
+    """784 equal dimensions, so that errors add up; plain gammaln in float32 loses 48 nats at 1e6."""
     squared = jnp.full(784, 1.3**2)
     args = (squared, jnp.ones(784), jnp.full(784, excess))
-    difference = student_t_log_prob(*args).sum() - normal_log_prob(squared, jnp.ones(784)).sum()
+    difference = np.float64(student_t_log_prob(*args)) - np.float64(normal_log_prob(squared, jnp.ones(784)))
     exact = stats.t(excess + 2, 0, np.sqrt(excess / (excess + 2))).logpdf(1.3) - stats.norm.logpdf(1.3)
-    exact = exact if excess == 1e6 else 0.0
-    np.testing.assert_allclose(difference, 784 * exact, atol=4e-4)
+    exact = exact if excess == 1e6 else 0.0  # -1.1e-6; scipy itself loses the larger ones
+    np.testing.assert_allclose(difference.sum(), 784 * exact, atol=784 * 2.5e-7)  # two units in the last place of 1.8
     grads = jax.grad(lambda *args: student_t_log_prob(*args).sum(), argnums=(0, 1, 2))(*args)
     assert all(bool(jnp.isfinite(grad).all()) for grad in grads)

@@ -16,6 +16,7 @@ def small_config(**overrides):
                 "model.filters": 4,
                 "model.residual_blocks": 1,
                 "model.dense_units": 8,
+                "model.dense_couplings": 2,
                 **{key.replace("__", "."): value for key, value in overrides.items()},
             }
         )
@@ -25,6 +26,4 @@ def small_config(**overrides):
 MODELS = {
     "bruno_gaussian": small_config(),
     "bruno_student_t": small_config(model__process="student_t", model__degrees_of_freedom=7.0),
-    "bruno_dense": small_config(model__scales=0),
-    "bruno_three_scales": small_config(model__scales=3),
 }

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 from exflow.models.bruno import bruno
+from exflow.models.bruno_flow import bruno_flow
 from exflow.typing import Batch
 from tests.models.registry import IMAGE_SHAPE, small_config
 from tests.models.test_set_models import batch_of, images, in_float64, perturbed
 
 
 def num_parameters(image_shape, **overrides):
-    config = small_config(model__filters=64, model__residual_blocks=8, **overrides)
+    published = {"model__filters": 64, "model__residual_blocks": 8, "model__dense_couplings": 6}
+    config = small_config(**published | overrides)
     model = bruno(config, image_shape)
     x_set = jax.ShapeDtypeStruct((2, 2, *image_shape), jnp.uint8)
     batch = Batch(x_set, jax.ShapeDtypeStruct((2, 2), bool), jax.ShapeDtypeStruct((2,), jnp.int32))
@@ -32,6 +34,8 @@ def num_parameters(image_shape, **overrides):
         ((32, 32, 3), {"model__dense_units": 512, "model__process": "student_t"}, 35_876_170),
         ((28, 28, 1), {"model__dense_units": 512, "model__scales": 0}, 8_821_472),
         ((28, 28, 1), {"model__dense_units": 512, "model__scales": 0, "model__process": "student_t"}, 8_822_256),
+        ((28, 28, 1), {"model__dense_units": 256, "model__filters": 32}, 5_510_702),
+        ((28, 28, 1), {"model__dense_units": 256, "model__filters": 32, "model__process": "student_t"}, 5_511_486),
         ((28, 28, 1), {"model__dense_units": 256, "model__scales": 0}, 4_023_008),
         ((28, 28, 1), {"model__dense_units": 256, "model__scales": 0, "model__process": "student_t"}, 4_023_792),
     ],
@@ -40,107 +44,100 @@ def test_parameter_counts_equal_the_published_models(image_shape, overrides, pub
     assert num_parameters(image_shape, **overrides) == published
 
 
-def test_dn2_parameter_counts():
-    options = {"model__dense_units": 256}
-    config = small_config(model__residual_blocks=8, **options)
-    assert config.model.dense_units == 256
-    for process, published in (("gaussian", 5_510_702), ("student_t", 5_511_486)):
-        config = small_config(
-            model__filters=32, model__residual_blocks=8, model__dense_units=256, model__process=process
-        )
-        batch = Batch(
-            jax.ShapeDtypeStruct((1, 2, 28, 28, 1), jnp.uint8),
-            jax.ShapeDtypeStruct((1, 2), bool),
-            jax.ShapeDtypeStruct((1,), jnp.int32),
-        )
-        key = jax.eval_shape(lambda: jax.random.key(0))
-        params = jax.eval_shape(bruno(config, (28, 28, 1)).init, key, batch)
-        params["process"].pop("mean")
-        assert sum(leaf.size for leaf in jax.tree.leaves(params)) == published
-
-
 def test_flow_starts_as_the_identity_in_the_documented_order(x64):
     model = bruno(small_config(), IMAGE_SHAPE)
     x_set = images(1, 2)
-    params = in_float64(model.init(jax.random.key(0), batch_of(x_set)))
-    z = model.encode(params, None, x_set).z
+    params = in_float64(jax.jit(model.init)(jax.random.key(0), batch_of(x_set)))
+    z = jax.jit(model.encode)(params, None, x_set).z
     y = 1e-5 / 2 + (1 - 1e-5) * (np.asarray(x_set, np.float64) + 0.5) / 256
     y = (np.log(y) - np.log1p(-y)).reshape(2, 8, 8)
     rows = [y[:, dy::2, dx::2] for dy in (0, 1) for dx in (0, 1)]  # channel (2 dy + dx) of the squeezed image
     np.testing.assert_allclose(z[0], np.stack(rows, axis=-1).reshape(2, 64), rtol=1e-9)
 
 
-@pytest.mark.parametrize("scales", [0, 2, 3])
-def test_log_det_equals_the_automatic_jacobian(x64, scales):
-    from exflow.models.bruno_flow import bruno_flow
-
-    config = small_config(model__scales=scales)
+@pytest.mark.parametrize(
+    "options", [{"model__scales": 0}, {}, {"model__scales": 3}, {"model__bounded_features": True}], ids=str
+)
+def test_log_det_equals_the_automatic_jacobian(x64, options):
+    config = small_config(**options)
     flow = bruno_flow(config.model, IMAGE_SHAPE)
     x = jax.random.uniform(jax.random.key(0), (2, *IMAGE_SHAPE), jnp.float64, 1.0, 255.0)
-    params = in_float64(perturbed(flow.init(jax.random.key(1), x.astype(jnp.float32)), jax.random.key(2)))
-    z, log_det = flow.forward(params, x)
-    jacobians = jax.vmap(jax.jacfwd(lambda one: flow.forward(params, one.reshape(1, *IMAGE_SHAPE))[0][0]))(
-        x.reshape(2, 64)
-    )
+    params = in_float64(perturbed(jax.jit(flow.init)(jax.random.key(1), x.astype(jnp.float32)), jax.random.key(2)))
+    z, log_det = jax.jit(flow.forward)(params, x)
+
+    def one_image(pixels):
+        return flow.forward(params, pixels.reshape(1, *IMAGE_SHAPE))[0][0]
+
+    jacobians = jax.jit(jax.vmap(jax.jacfwd(one_image)))(x.reshape(2, 64))
     np.testing.assert_allclose(log_det, np.linalg.slogdet(jacobians)[1], rtol=1e-9)
-    restored, inverse_log_det = flow.inverse(params, z)
+    restored, inverse_log_det = jax.jit(flow.inverse)(params, z)
     np.testing.assert_allclose(restored, x, atol=1e-8)
     np.testing.assert_allclose(inverse_log_det, -log_det, rtol=1e-9)
 
 
+def dense_model(**overrides):
+    """Dense-only BRUNO with compiled functions, which is all these tests need."""
+    model = bruno(small_config(model__scales=0, **overrides), IMAGE_SHAPE)
+    compiled = {name: jax.jit(getattr(model, name)) for name in ("init", "loss", "encode", "conditional_log_probs")}
+    return model._replace(**compiled)
+
+
 @pytest.mark.parametrize("process", ["gaussian", "student_t"])
 def test_empirical_start_is_the_closed_form_optimum(process):
-    config = small_config(model__process=process, model__process_init="empirical", model__learn_mean=True)
-    model = bruno(config, IMAGE_SHAPE)
+    model = dense_model(model__process=process, model__process_init="empirical", model__learn_mean=True)
     generator = np.random.default_rng(0)
     base = generator.integers(40, 200, (64, 1, *IMAGE_SHAPE))
-    x_set = jnp.asarray(base + generator.integers(-30, 30, (64, 5, *IMAGE_SHAPE)), jnp.uint8)
-    batch = batch_of(x_set)
+    batch = batch_of(jnp.asarray(base + generator.integers(-30, 30, (64, 5, *IMAGE_SHAPE)), jnp.uint8))
     params = model.init(jax.random.key(0), batch)
-    constant = bruno(small_config(model__process=process), IMAGE_SHAPE)
-    default = constant.init(jax.random.key(0), batch)
+    default = dense_model(model__process=process).init(jax.random.key(0), batch)
     key = jax.random.key(1)
-    assert model.loss(params, key, batch)[0] < constant.loss(default, key, batch)[0] - 5
 
+    @jax.jit
+    @jax.value_and_grad
     def process_loss(raw):
         return model.loss({**params, "process": raw}, key, batch)[0]
 
-    gradient = jax.grad(process_loss)(params["process"])
-    start = jax.grad(process_loss)(default["process"])
-    if process == "gaussian":  # the optimum of the Gaussian; the noise differs between the fit and this loss
-        for name in ("raw_variance", "mean"):
+    fitted_loss, gradient = process_loss(params["process"])
+    default_loss, start = process_loss(default["process"])
+    assert fitted_loss < default_loss - 5
+    if process == "gaussian":  # for a Student-t the moments are right, the likelihood has no closed-form optimum
+        for name in ("raw_variance", "mean"):  # the noise differs between the fit and this loss
             assert np.abs(gradient[name]).max() < 0.05 * np.abs(start[name]).max(), name
 
 
-def test_constant_mean_gets_no_gradient():
-    batch = batch_of(images(4, 5))
-    for learn_mean in (False, True):
-        model = bruno(small_config(model__learn_mean=learn_mean), IMAGE_SHAPE)
-        params = model.init(jax.random.key(0), batch)
-        gradients = jax.grad(lambda params, m=model: m.loss(params, jax.random.key(0), batch)[0])(params)
-        assert bool(np.any(gradients["process"]["mean"] != 0)) == learn_mean
+@pytest.mark.parametrize("learn_mean", [False, True])
+def test_constant_mean_gets_no_gradient(learn_mean):
+    model, batch = dense_model(model__learn_mean=learn_mean), batch_of(images(4, 5))
+    params = model.init(jax.random.key(0), batch)
+    gradients = jax.grad(lambda params: model.loss(params, jax.random.key(0), batch)[0])(params)
+    assert bool(np.any(gradients["process"]["mean"] != 0)) == learn_mean
 
 
 def test_discriminative_objective_equals_brute_force(x64):
-    options = {"objective__generative_weight": 0.5, "objective__discriminative_weight": 2.0, "objective__shots": (1, 3)}
-    model = bruno(small_config(**options), IMAGE_SHAPE)
-    batch = batch_of(images(4, 5))
+    model = dense_model(
+        objective__generative_weight=0.5,
+        objective__discriminative_weight=2.0,
+        objective__shots=(1, 3),
+        objective__temperature=4.0,
+        objective__learn_temperature=True,
+    )
+    batch, key = batch_of(images(4, 5)), jax.random.key(2)
     params = in_float64(perturbed(model.init(jax.random.key(0), batch), jax.random.key(1)))
-    key = jax.random.key(2)
+    temperature = np.exp(float(params["objective"]["log_temperature"]))
     loss, metrics = model.loss(params, key, batch)
+    np.testing.assert_allclose(metrics["temperature"], temperature, rtol=1e-12)
     latent = model.encode(params, key, batch.x_set)
     total = -0.5 * model.conditional_log_probs(params, latent).mean()
     for shot in (1, 3):
         losses = []
         for label, window, offset in itertools.product(range(4), range(5), range(shot, 5)):
-            scores = []
+            scores = np.zeros(4)
             for candidate in range(4):
                 members = [(candidate, (window + index) % 5) for index in range(shot)]
                 members.append((label, (window + offset) % 5))
                 index = tuple(np.array(column) for column in zip(*members, strict=True))
                 chosen = jax.tree.map(lambda leaf, at=index: leaf[at], latent)
-                scores.append(float(model.conditional_log_probs(params, chosen)[-1]))
-            scores = np.array(scores)
+                scores[candidate] = model.conditional_log_probs(params, chosen)[-1] / temperature
             losses.append(np.logaddexp.reduce(scores) - scores[label])
         np.testing.assert_allclose(metrics[f"cross_entropy_{shot}shot"], np.mean(losses), rtol=1e-8)
         total = total + 2.0 * np.mean(losses) / 2
@@ -148,13 +145,20 @@ def test_discriminative_objective_equals_brute_force(x64):
 
 
 def test_masked_queries_do_not_count(x64):
-    options = {"objective__discriminative_weight": 1.0, "objective__shots": (2,)}
-    model = bruno(small_config(**options), IMAGE_SHAPE)
-    batch = batch_of(images(4, 5))
+    model = dense_model(objective__discriminative_weight=1.0, objective__shots=(2,))
+    batch, key = batch_of(images(4, 5)), jax.random.key(2)
     params = in_float64(perturbed(model.init(jax.random.key(0), batch), jax.random.key(1)))
     mask = jnp.asarray([[True, True, True, True, False]] * 4)
     garbage = batch.x_set.at[:, 4].set(255)
-    key = jax.random.key(2)
     first = model.loss(params, key, batch._replace(mask=mask))
     second = model.loss(params, key, Batch(garbage, mask, batch.label))
     np.testing.assert_allclose(second[0], first[0], rtol=1e-10)
+
+
+def test_published_episode_sizes_use_one_window():
+    """With one window the first images of every set are the support, as in a single episode."""
+    model = dense_model(objective__discriminative_weight=1.0, objective__shots=(4,), objective__supports_per_set=1)
+    batch = batch_of(images(4, 5))
+    params = model.init(jax.random.key(0), batch)
+    _, metrics = model.loss(params, jax.random.key(1), batch)
+    assert metrics["accuracy_4shot"] * 4 == pytest.approx(round(float(metrics["accuracy_4shot"]) * 4))  # 4 queries

@@ -1,5 +1,7 @@
 """Properties that every set model must have, driven by the registry of small models."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,11 +28,20 @@ def perturbed(params, key):
     return jax.tree.unflatten(structure, noisy)
 
 
+@functools.cache
+def prepared(name):
+    """A model whose functions are compiled, and perturbed parameters; compiled once for all tests."""
+    model = build(MODELS[name], IMAGE_SHAPE)
+    params = jax.jit(model.init)(jax.random.key(0), batch_of(images(4, 5)))
+    functions = ("loss", "encode", "update", "log_prob", "conditional_log_probs", "leave_one_out_log_probs")
+    compiled = {function: jax.jit(getattr(model, function)) for function in (*functions, "class_log_probs")}
+    compiled["sample"] = jax.jit(model.sample, static_argnums=(3, 4))
+    return model._replace(**compiled), perturbed(params, jax.random.key(1))
+
+
 @pytest.fixture(params=MODELS)
 def model_and_params(request):
-    model = build(MODELS[request.param], IMAGE_SHAPE)
-    params = jax.jit(model.init)(jax.random.key(0), batch_of(images(4, 5)))
-    return model, perturbed(params, jax.random.key(1))
+    return prepared(request.param)
 
 
 def in_float64(params):
@@ -140,7 +151,7 @@ def test_loss_is_the_mean_conditional(model_and_params):
 def test_gradients_are_finite_and_reach_every_parameter(model_and_params):
     model, params = model_and_params
     batch = batch_of(images(4, 5))
-    gradients = jax.grad(lambda params: model.loss(params, jax.random.key(0), batch)[0])(params)
+    gradients = jax.jit(jax.grad(lambda params: model.loss(params, jax.random.key(0), batch)[0]))(params)
     for path, gradient in jax.tree.leaves_with_path(gradients):
         assert np.isfinite(gradient).all(), path
         if "mean" not in jax.tree_util.keystr(path):

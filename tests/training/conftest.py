@@ -36,3 +36,10 @@ def program_environment(compiled_programs, repository) -> dict[str, str]:
     """Environment for programs that tests start."""
     shared = {"JAX_COMPILATION_CACHE_DIR": str(compiled_programs), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.05"}
     return {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(repository), **shared}
+
+
+@pytest.fixture
+def two_devices() -> None:
+    """Skips the test where the backend has fewer than two devices (one accelerator)."""
+    if jax.device_count() < 2:
+        pytest.skip("needs two devices")

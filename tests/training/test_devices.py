@@ -43,6 +43,7 @@ def test_as_many_virtual_devices_as_cores_that_divide_the_sets(program_environme
     assert report(environment, 32, 4, 2)[:2] == (4, 4)  # an explicit number may exceed the cores
 
 
+@pytest.mark.usefixtures("two_devices")
 def test_devices_of_this_process():
     """The suite runs with two; what they do not divide uses one."""
     assert configure_devices(toy_config(training__num_devices=0)).size == 2

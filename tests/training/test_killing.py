@@ -1,5 +1,6 @@
 """Programs that are killed, and programs that train together."""
 
+import json
 import random
 import signal
 import socket
@@ -8,8 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+
+from exflow.training.sharding import make_mesh
+from exflow.training.trainer import fit
+from tests.training.toy import arrays_by_name, device_pipeline, host_pipeline, toy_config, toy_model
 
 TOY = Path(__file__).with_name("toy.py")
 
@@ -36,70 +42,76 @@ def kill_after_a_while(process, seed):
     process.stdout.close()
 
 
+@pytest.fixture
+def whole(tmp_path):
+    """Trains in this process, without interruption: (pipeline, options of toy_config) -> final state by name."""
+
+    def train(pipeline, num_devices, **options):
+        pipeline = device_pipeline() if pipeline == "device" else host_pipeline()
+        mesh = make_mesh(jax.devices()[:num_devices])
+        result = fit(toy_config(**options), tmp_path / "whole", toy_model(), pipeline, mesh=mesh)
+        return arrays_by_name(result.state)
+
+    return train
+
+
+@pytest.mark.usefixtures("two_devices")
 @pytest.mark.parametrize("pipeline", ["device", "tfdata"])
-def test_killed_and_run_again_ends_bit_for_bit_the_same(tmp_path, program_environment, pipeline):
+def test_killed_and_run_again_ends_bit_for_bit_the_same(tmp_path, program_environment, whole, pipeline):
     """Killed at a moment that differs in every run of this test: whatever it hits, the end must be the same."""
-    options = (
-        *(f"pipeline={pipeline}", "training.num_steps=60", "training.num_devices=2", "training.steps_per_call=2"),
-        *("training.checkpoint_every=2", "optimizer.ema_decay=0.9", "optimizer.name=adam"),
-    )
-    seed = time.time_ns()
-    whole = subprocess.Popen(
-        command(tmp_path / "whole", *options), env=program_environment, stdout=subprocess.DEVNULL
-    )
+    options = {
+        **{"training.num_steps": 60, "training.steps_per_call": 2, "training.checkpoint_every": 2},
+        **{"optimizer.ema_decay": 0.9, "optimizer.name": "adam"},
+    }
+    arguments = [
+        f"pipeline={pipeline}",
+        "training.num_devices=2",
+        *(f"{key}={value}" for key, value in options.items()),
+    ]
     process = subprocess.Popen(
-        command(tmp_path / "killed", *options, "pause=0.02"),
+        command(tmp_path / "killed", *arguments, "pause=0.02"),
         env=program_environment,
         stdout=subprocess.PIPE,
         text=True,
     )
-    kill_after_a_while(process, seed)
+    kill_after_a_while(process, time.time_ns())
     assert not (tmp_path / "killed" / "final.npz").exists()
     again = subprocess.run(
-        command(tmp_path / "killed", *options), env=program_environment, capture_output=True, text=True, check=True
+        command(tmp_path / "killed", *arguments), env=program_environment, capture_output=True, text=True, check=True
     )
-    assert whole.wait() == 0
     assert "resuming at step" in again.stdout
-    expected, actual = final(tmp_path / "whole"), final(tmp_path / "killed")
+    expected = whole(pipeline, 2, **{key.replace(".", "__"): value for key, value in options.items()})
+    actual = final(tmp_path / "killed")
     assert expected.keys() == actual.keys()
     for name, value in expected.items():
         assert value.tobytes() == actual[name].tobytes(), name
 
 
-@pytest.mark.parametrize("pipeline", ["device", "tfdata"])
-def test_two_processes_train_what_one_does(tmp_path, program_environment, pipeline):
-    """Over the loopback interface by gloo, stopped once by the time budget and resumed."""
-    options = (f"pipeline={pipeline}", "training.num_steps=12", "training.log_every=6")
-    one = subprocess.Popen(
-        command(tmp_path / "one", *options), env=program_environment, stdout=subprocess.DEVNULL
-    )
-    for stop in ("training.time_budget_seconds=1e-9", "training.time_budget_seconds=0"):
+@pytest.mark.parametrize(("pipeline", "stops"), [("device", 1), ("tfdata", 0)])
+def test_two_processes_train_what_one_does(tmp_path, program_environment, whole, pipeline, stops):
+    """Over the loopback interface by gloo; one of them is stopped by the time budget on the way and resumed."""
+    for budget in [1e-9] * stops + [0]:
         with socket.socket() as probe:
             probe.bind(("localhost", 0))
             port = probe.getsockname()[1]
-        processes = []
-        for index in range(2):
-            distributed = {
-                "EXFLOW_COORDINATOR": f"localhost:{port}",
-                "EXFLOW_NUM_PROCESSES": "2",
-                "EXFLOW_PROCESS_ID": str(index),
-            }
-            processes.append(
-                subprocess.Popen(
-                    command(tmp_path / "two", *options, stop),
-                    env=program_environment | distributed,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    text=True,
-                )
+        arguments = (f"pipeline={pipeline}", "training.num_steps=12", f"training.time_budget_seconds={budget}")
+        environment = {**program_environment, "EXFLOW_COORDINATOR": f"localhost:{port}", "EXFLOW_NUM_PROCESSES": "2"}
+        processes = [
+            subprocess.Popen(
+                command(tmp_path / "two", *arguments),
+                env={**environment, "EXFLOW_PROCESS_ID": str(index)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
             )
+            for index in range(2)
+        ]
         for process in processes:
             _, errors = process.communicate(timeout=120)
             assert process.returncode == 0, errors
-    assert one.wait() == 0
-    expected, actual = final(tmp_path / "one"), final(tmp_path / "two")
+    expected, actual = whole(pipeline, 1, training__num_steps=12), final(tmp_path / "two")
     assert expected.keys() == actual.keys()
     for name, value in expected.items():
         np.testing.assert_allclose(actual[name], value, rtol=1e-6, atol=1e-6, err_msg=name)
-    steps = [line.split('"step": ')[1].split(",")[0] for line in (tmp_path / "two" / "metrics.jsonl").open()]
-    assert steps == ["6", "12"]
+    lines = (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [5, 10, 12]

@@ -50,6 +50,7 @@ def test_loss_falls():
     assert losses[-1] < 0.7 * losses[0]
 
 
+@pytest.mark.usefixtures("two_devices")
 @pytest.mark.parametrize("pipeline", [device_pipeline(), host_pipeline()], ids=["device", "host"])
 def test_two_devices_equal_one(pipeline):
     one, run_one = prepare(pipeline, 1, optimizer__ema_decay=0.9)
@@ -61,6 +62,7 @@ def test_two_devices_equal_one(pipeline):
     chex.assert_trees_all_close(host(two), host(one), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.usefixtures("two_devices")
 @pytest.mark.parametrize("pipeline", [device_pipeline(), host_pipeline()], ids=["device", "host"])
 def test_one_dispatch_for_several_steps_equals_one_by_one(pipeline):
     single, run_single = prepare(pipeline, 2, scan=False)
@@ -175,6 +177,7 @@ def test_transform_acts_on_the_batch():
     assert not np.allclose(plain_losses, dark_losses)
 
 
+@pytest.mark.usefixtures("two_devices")
 def test_place_inputs_spreads_sets_and_copies_scalars():
     mesh = make_mesh(jax.devices()[:2])
     inputs = {"x": np.arange(NUM_SETS * 3, dtype=np.int32).reshape(NUM_SETS, 3), "step": np.int32(4)}

@@ -2,7 +2,7 @@
 
 Run as a program it trains in a working directory, so that tests can kill it:
 
-    python toy.py WORKDIR [section.key=value ...] [--tfdata-like] [--slow SECONDS]
+    python toy.py WORKDIR [section.key=value ...] [pipeline=device|tfdata] [pause=SECONDS]
 """
 
 import itertools
@@ -98,6 +98,11 @@ def host_pipeline(process_index: int = 0, process_count: int = 1) -> Pipeline:
     return Pipeline("tfdata", (), lambda start: map(batch, itertools.count(start)), lambda resident, inputs: inputs)
 
 
+def arrays_by_name(tree) -> dict[str, np.ndarray]:
+    """Leaves as numpy arrays, by path."""
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree.leaves_with_path(tree)}
+
+
 def slowed(pipeline: Pipeline, seconds: float) -> Pipeline:
     """The same batches, each after a pause."""
 
@@ -131,8 +136,7 @@ def main(arguments: list[str]) -> None:
     )
     result = fit(config, Path(workdir), toy_model(), slowed(pipeline, pause), mesh=mesh)
     if result.finished and jax.process_index() == 0:
-        flat = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree.leaves_with_path(result.state)}
-        np.savez(Path(workdir) / "final.npz", **flat)
+        np.savez(Path(workdir) / "final.npz", **arrays_by_name(result.state))
 
 
 if __name__ == "__main__":

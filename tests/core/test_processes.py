@@ -1,0 +1,363 @@
+"""Identities of spec 1.7 for every process of the registry, against dense matrices in float64."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from exflow.core import exchangeable
+from tests.core.registry import PROCESSES, Moments, random_moments, random_set
+
+pytestmark = pytest.mark.parametrize("name", PROCESSES)
+
+DIM = 6
+
+
+@functools.cache
+def jitted(name: str, function: str, *static: int):
+    """One compiled function per process; shapes are shared by the tests where possible."""
+    return jax.jit(getattr(PROCESSES[name].module, function), static_argnums=static)
+
+
+def draw(seed: int, shape: tuple[int, ...] = (7,), max_correlation: float = 0.999):
+    rng = np.random.default_rng(seed)
+    moments = random_moments(rng, DIM, max_correlation)
+    return moments, random_set(rng, moments, shape)
+
+
+def dense_steps(case, moments: Moments, z: np.ndarray) -> np.ndarray:
+    """log p(z_n | z_<n) as differences of dense joint densities, for z [n, dim]."""
+    return np.diff([case.dense_joint(moments, z[:n]) for n in range(len(z) + 1)])
+
+
+def state_of(case, params, z):
+    return case.module.update_set(params, case.module.init_state(params), jnp.asarray(z))
+
+
+@pytest.mark.parametrize("form", ["log_prob", "log_prob_recurrent", "log_prob_parallel"])
+@pytest.mark.parametrize("size", [1, 7, 60])
+def test_each_step_is_the_ratio_of_dense_joints(x64, name, size, form):
+    case = PROCESSES[name]
+    for seed in range(3):
+        moments, z = draw(seed, (size,))
+        log_probs = jitted(name, form)(case.params(moments), jnp.asarray(z))
+        expected = dense_steps(case, moments, z)
+        np.testing.assert_allclose(log_probs, expected, rtol=1e-10, atol=1e-9)
+        np.testing.assert_allclose(log_probs.sum(), expected.sum(), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("form", ["log_prob_recurrent", "log_prob_parallel"])
+def test_float32(name, form):
+    """Data and parameters rounded to float32 first; the remaining error is that of the arithmetic."""
+    case = PROCESSES[name]
+    moments, z = draw(3, (60,), max_correlation=0.95)
+    moments, z = Moments(*(np.float32(value) for value in moments)), np.float32(z)
+    log_probs = jitted(name, form)(case.params(moments), jnp.asarray(z))
+    assert log_probs.dtype == jnp.float32
+    exact = dense_steps(case, Moments(*map(np.float64, moments)), np.float64(z))
+    np.testing.assert_allclose(log_probs, exact, atol=1e-4, rtol=1e-5)
+
+
+def test_streaming_equals_closed_form(x64, name):
+    """init_state, predictive_log_prob and update reproduce log_prob; the predictive has the dense moments."""
+    case = PROCESSES[name]
+    moments, z = draw(4)
+    params, z_set = case.params(moments), jnp.asarray(z)
+    state = case.module.init_state(params)
+    log_probs = jitted(name, "log_prob_parallel")(params, z_set)
+    for n in range(len(z)):
+        predictive = jitted(name, "predictive")(params, state)
+        mean, variance = case.dense_predictive(moments, z[:n])
+        np.testing.assert_allclose(predictive.mean, mean, rtol=1e-11, atol=1e-11)
+        np.testing.assert_allclose(predictive.variance, variance, rtol=1e-10)
+        step = jitted(name, "predictive_log_prob")(params, state, z_set[n])
+        np.testing.assert_allclose(step, log_probs[n], rtol=1e-11, atol=1e-11)
+        state = jitted(name, "update")(params, state, z_set[n])
+        assert int(state.count) == n + 1
+
+
+def test_permutation_invariance(x64, name):
+    case = PROCESSES[name]
+    moments, z = draw(5, (60,))
+    params, order = case.params(moments), np.random.default_rng(0).permutation(60)
+    for form in ("log_prob_recurrent", "log_prob_parallel"):
+        joint, permuted = (jitted(name, form)(params, jnp.asarray(x)).sum() for x in (z, z[order]))
+        np.testing.assert_allclose(joint, permuted, rtol=1e-11)
+    query = jnp.asarray(z[0] + 1)
+    one, other = (case.module.predictive_log_prob(params, state_of(case, params, x), query) for x in (z, z[order]))
+    np.testing.assert_allclose(one, other, rtol=1e-11)
+
+
+@pytest.mark.parametrize("size", [0, 3])
+def test_marginalisation(x64, name, size):
+    """The integral over z_n of joint_n is joint_{n-1}: double-exponential quadrature, also of the heavy tails of nu = 2.05."""
+    case = PROCESSES[name]
+    for dimension in range(DIM):
+        moments, z = draw(6, (size,))
+        moments, z = Moments(*(value[dimension : dimension + 1] for value in moments)), z[:, dimension : dimension + 1]
+        t = np.linspace(-4.5, 4.5, 4001)
+        points = moments.mean + np.sqrt(moments.variance) * np.sinh(0.5 * np.pi * np.sinh(t))
+        slopes = np.sqrt(moments.variance) * np.cosh(0.5 * np.pi * np.sinh(t)) * 0.5 * np.pi * np.cosh(t)
+        params = case.params(moments)
+        log_probs = jitted(name, "predictive_log_prob")(params, state_of(case, params, z), jnp.asarray(points[:, None]))
+        integral = (np.exp(log_probs) * slopes).sum() * (t[1] - t[0])
+        np.testing.assert_allclose(integral, 1.0, atol=1e-9)
+
+
+def test_leave_one_out(x64, name):
+    case = PROCESSES[name]
+    moments, z = draw(7)
+    scores = jitted(name, "leave_one_out_log_prob")(case.params(moments), jnp.asarray(z))
+    joint = case.dense_joint(moments, z)
+    expected = [joint - case.dense_joint(moments, np.delete(z, n, axis=0)) for n in range(len(z))]
+    np.testing.assert_allclose(scores, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_leave_one_out_with_an_outlier_in_float32(name):
+    """The outlier must not leave rounding errors in the score of anything: compare with float64."""
+    case = PROCESSES[name]
+    moments, z = draw(8, (7,), max_correlation=0.9)
+    moments = Moments(*(np.float32(value) for value in moments))
+    z = np.float32(z)
+    z[3] += 1e4
+    scores = case.module.leave_one_out_log_prob(case.params(moments), jnp.asarray(z))
+    with jax.enable_x64(True):
+        exact = case.module.leave_one_out_log_prob(
+            case.params(Moments(*map(np.float64, moments))), jnp.asarray(np.float64(z))
+        )
+    np.testing.assert_allclose(scores, exact, rtol=1e-5)
+
+
+MASK = np.array([[True, False, True, True, False, True, False], [False] * 7, [True] * 7, [False] * 6 + [True]])
+
+
+@pytest.mark.parametrize("form", ["log_prob", "log_prob_recurrent", "log_prob_parallel", "leave_one_out_log_prob"])
+def test_masked_elements_do_not_exist(x64, name, form):
+    """Ragged sets with NaN in the holes equal the dense density of what is there; gradients are those too."""
+    case = PROCESSES[name]
+    moments, z = draw(9, (4, 7))
+    params = case.params(moments)
+    holes = jnp.where(MASK[..., None], z, jnp.nan)
+    function = getattr(case.module, form)
+
+    def total(params, z_set, mask):
+        log_probs = function(params, z_set, mask)
+        return log_probs.sum(), log_probs
+
+    grad = jax.jit(jax.grad(total, argnums=(0, 1), has_aux=True))
+    (params_grad, z_grad), log_probs = grad(params, holes, jnp.asarray(MASK))
+    sums = jax.tree.map(jnp.zeros_like, params)
+    for row, mask in enumerate(MASK):
+        kept = z[row][mask]
+        if form != "leave_one_out_log_prob":
+            np.testing.assert_allclose(log_probs[row][mask], dense_steps(case, moments, kept), rtol=1e-10, atol=1e-9)
+        np.testing.assert_array_equal(log_probs[row][~mask], 0.0)
+        np.testing.assert_array_equal(z_grad[row][~mask], 0.0)
+        if not mask.any():
+            continue
+        (one_params, one_z), one = grad(params, jnp.asarray(z[row]), jnp.asarray(mask))
+        dense = jax.grad(total, argnums=(0, 1), has_aux=True)(params, jnp.asarray(kept), None) if row == 0 else None
+        if dense is not None:
+            np.testing.assert_allclose(z_grad[row][mask], dense[0][1], rtol=1e-9, atol=1e-10)
+            np.testing.assert_allclose(log_probs[row][mask], dense[1], rtol=1e-10, atol=1e-10)
+        np.testing.assert_allclose(log_probs[row], one, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(z_grad[row], one_z, rtol=1e-9, atol=1e-10)
+        sums = jax.tree.map(jnp.add, sums, one_params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), params_grad, sums)
+
+
+def test_merge_is_the_state_of_the_union(x64, name):
+    case = PROCESSES[name]
+    moments, z = draw(10, (9,))
+    params = case.params(moments)
+    empty = case.module.init_state(params)
+    whole = state_of(case, params, z)
+    one_by_one = empty
+    for n in range(9):
+        one_by_one = case.module.update(params, one_by_one, jnp.asarray(z[n]))
+    pieces = [state_of(case, params, z[:4]), state_of(case, params, z[4:5]), state_of(case, params, z[5:])]
+    left = case.module.merge(params, case.module.merge(params, pieces[0], pieces[1]), pieces[2])
+    right = case.module.merge(params, pieces[2], case.module.merge(params, pieces[1], pieces[0]))
+    with_empty = case.module.merge(params, empty, case.module.merge(params, whole, empty))
+    continued = case.module.update_set(params, pieces[0], jnp.asarray(z[4:]))
+    for state in (one_by_one, left, right, with_empty, continued):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), state, whole)
+    both_empty = case.module.merge(params, empty, empty)
+    jax.tree.map(np.testing.assert_array_equal, both_empty, empty)
+
+
+def test_removal_undoes_update(x64, name):
+    case = PROCESSES[name]
+    moments, z = draw(11)
+    params = case.params(moments)
+    state = state_of(case, params, z)
+    removed = case.module.remove(params, state, jnp.asarray(z[2]))
+    expected = state_of(case, params, np.delete(z, 2, axis=0))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11), removed, expected)
+    for n in np.random.default_rng(0).permutation(len(z)):
+        state = case.module.remove(params, state, jnp.asarray(z[n]))
+    jax.tree.map(np.testing.assert_array_equal, state, case.module.init_state(params))
+
+
+@pytest.mark.parametrize("form", ["log_prob_recurrent", "log_prob_parallel", "leave_one_out_log_prob"])
+def test_gradients(x64, name, form):
+    """Finite at covariance 0 and count 0, and equal to differences of the dense density."""
+    case = PROCESSES[name]
+    moments, z = draw(12, (5,))
+    covariances = jnp.asarray(moments.covariance)
+    assert covariances[0] == 0
+
+    def joint(covariance, z_set):
+        values = [jnp.asarray(value) for value in moments]
+        values[2] = covariance
+        params = case.module.from_moments(*values[: 3 + case.has_degrees_of_freedom])
+        return getattr(case.module, form)(params, z_set).sum()
+
+    covariance_grad, z_grad = jax.jit(jax.grad(joint, argnums=(0, 1)))(covariances, jnp.asarray(z))
+    assert np.isfinite(covariance_grad).all()
+    if form == "leave_one_out_log_prob":
+        assert np.isfinite(z_grad).all()
+        return
+    step = 1e-5
+    for d in range(DIM):
+        up, down = (
+            moments._replace(covariance=moments.covariance + sign * step * (np.arange(DIM) == d)) for sign in (1, -1)
+        )
+        if d == 1:
+            continue  # correlation 0.999: the finite difference, not the gradient, is inaccurate
+        numeric = (case.dense_joint(up, z) - case.dense_joint(down, z)) / (2 * step)
+        np.testing.assert_allclose(covariance_grad[d], numeric, rtol=1e-5, atol=1e-6)
+    direction = np.random.default_rng(0).normal(size=z.shape)
+    numeric = (case.dense_joint(moments, z + step * direction) - case.dense_joint(moments, z - step * direction)) / (
+        2 * step
+    )
+    np.testing.assert_allclose((z_grad * direction).sum(), numeric, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_class_log_probs(name, dtype):
+    """All pairs at once equal the predictive density pair by pair, with classes of different counts, one empty."""
+    case = PROCESSES[name]
+    with jax.enable_x64(dtype == np.float64):
+        moments, z = draw(13, (2, 4, 7), max_correlation=0.9)
+        params = case.params(moments, dtype)
+        states = case.module.update_set(
+            params, case.module.init_state(params), jnp.asarray(z, dtype), jnp.asarray(np.stack([MASK, MASK[::-1]]))
+        )
+        queries = jnp.asarray(draw(14, (2, 5), 0.9)[1], dtype)
+        scores = jitted(name, "class_log_probs")(params, states, queries)
+        assert scores.shape == (2, 5, 4)
+        for b, q, k in np.ndindex(2, 5, 4):
+            state = jax.tree.map(lambda part, b=b, k=k: part[b, k], states)
+            expected = jitted(name, "predictive_log_prob")(params, state, queries[b, q])
+            tolerance = 1e-5 if dtype == np.float32 else 1e-12
+            np.testing.assert_allclose(scores[b, q, k], expected, rtol=tolerance, atol=10 * tolerance)
+
+
+def test_class_log_probs_in_blocks(x64, name, monkeypatch):
+    case = PROCESSES[name]
+    moments, z = draw(15, (3, 7))
+    params = case.params(moments)
+    states = case.module.update_set(params, case.module.init_state(params), jnp.asarray(z))
+    queries = jnp.asarray(z.reshape(21, DIM)[:11])
+    expected = case.module.class_log_probs(params, states, queries)
+    monkeypatch.setattr("exflow.core.student_t_process._CLASS_BLOCK_ENTRIES", 4 * 3 * DIM)
+    np.testing.assert_allclose(case.module.class_log_probs(params, states, queries), expected, rtol=1e-12)
+
+
+def test_leading_axes_are_free(x64, name):
+    """Batched calls equal single ones, states broadcast against elements, and vmap works."""
+    case = PROCESSES[name]
+    moments, z = draw(16, (2, 3, 5))
+    params, z_set = case.params(moments), jnp.asarray(z)
+    batched = case.module.log_prob(params, z_set)
+    assert batched.shape == (2, 3, 5)
+    np.testing.assert_allclose(batched[1, 2], case.module.log_prob(params, z_set[1, 2]), rtol=1e-12)
+    mapped = jax.vmap(jax.vmap(case.module.log_prob_parallel, (None, 0)), (None, 0))(params, z_set)
+    np.testing.assert_allclose(mapped, batched, rtol=1e-12, atol=1e-12)
+    states = case.module.update_set(params, case.module.init_state(params), z_set)
+    assert states.count.shape == (2, 3)
+    updated = case.module.update(params, states, z_set[:, :, 0])
+    assert updated.count.shape == (2, 3)
+    from_one = case.module.update(params, case.module.init_state(params), z_set[..., 0, :])
+    assert from_one.count.shape == (2, 3)
+    one = jax.tree.map(lambda part: part[1, 2], states)
+    scores = case.module.predictive_log_prob(params, one, z_set)
+    assert scores.shape == (2, 3, 5)
+    np.testing.assert_allclose(
+        scores[0, 1, 4], case.module.predictive_log_prob(params, one, z_set[0, 1, 4]), rtol=1e-12
+    )
+    assert case.module.predictive(params, states).mean.shape == (2, 3, DIM)
+    assert case.module.init_state(params, (2, 3)).count.shape == (2, 3)
+    assert case.module.log_prob_parallel(params, z_set[:, :, :0]).shape == (2, 3, 0)
+    assert case.module.log_prob_recurrent(params, z_set[:, :, :0]).shape == (2, 3, 0)
+    assert case.module.update_set(params, states, z_set[:, :, :0]).count.shape == (2, 3)
+
+
+def test_masked_update_changes_nothing(x64, name):
+    case = PROCESSES[name]
+    moments, z = draw(17, (2, 5))
+    params = case.params(moments)
+    states = case.module.update_set(params, case.module.init_state(params), jnp.asarray(z))
+    element = jnp.where(jnp.array([[True], [False]]), jnp.asarray(z[:, 0]), jnp.nan)
+    updated = case.module.update(params, states, element, jnp.array([True, False]))
+    np.testing.assert_array_equal(updated.count, [6, 5])
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[1], b[1]), updated, states)
+    assert np.isfinite(case.module.predictive(params, updated).mean).all()
+
+
+def test_raw_parameters_round_trip(x64, name):
+    case = PROCESSES[name]
+    moments = random_moments(np.random.default_rng(18), DIM)
+    params = case.params(moments)
+    recovered = case.module.constrain(case.module.unconstrain(params))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-300), recovered, params)
+    np.testing.assert_allclose(params.variance, moments.variance, rtol=1e-12)
+    np.testing.assert_allclose(params.covariance, moments.covariance, rtol=1e-12)
+    np.testing.assert_allclose(params.correlation, moments.covariance / moments.variance, rtol=1e-12)
+
+
+def test_raw_parameters_of_the_original(x64, name):
+    """Spec 1.1: the values of the unconstrained variables at initialisation."""
+    raw = PROCESSES[name].module.init_raw(3)
+    expected = {"mean": 0.0, "raw_variance": 0.541325, "raw_correlation": -2.197225, "raw_degrees_of_freedom": 6.905753}
+    for key, value in raw.items():
+        np.testing.assert_allclose(value, np.full(3, expected[key]), atol=1e-6)
+    params = PROCESSES[name].module.constrain(raw)
+    np.testing.assert_allclose(params.variance, 1.0, rtol=1e-12)
+    np.testing.assert_allclose(params.covariance, 0.1, rtol=1e-12)
+
+
+@pytest.mark.parametrize("extreme", [-1e4, 1e4])
+def test_any_raw_value_gives_finite_densities_and_gradients(name, extreme):
+    """Optimisers may run away; densities and their gradients must not become NaN."""
+    module = PROCESSES[name].module
+    raw = module.init_raw(2)
+    z = jnp.array([[0.3, -1.0], [0.1, 2.0], [0.0, 0.5]])
+    for key in raw:
+        if key in ("mean", "raw_variance"):
+            continue  # an infinite mean or a variance of 0 has no density
+        changed = raw | {key: jnp.full(2, extreme)}
+        for form in ("log_prob_recurrent", "log_prob_parallel"):
+            value, grads = jax.value_and_grad(
+                lambda raw, form=form: getattr(module, form)(module.constrain(raw), z).sum()
+            )(changed)
+            assert np.isfinite(value), key
+            assert all(np.isfinite(grad).all() for grad in grads.values()), key
+
+
+def test_errors_say_what_to_do(name):
+    module, case = PROCESSES[name].module, PROCESSES[name]
+    good = Moments(np.zeros(2), np.ones(2), np.full(2, 0.5), np.full(2, 5.0))
+    params = case.params(good)
+    with pytest.raises(ValueError, match="covariance: expected 0 <= covariance < variance, got 1.0 at index 1"):
+        case.params(good._replace(covariance=np.array([0.0, 1.0])))
+    with pytest.raises(ValueError, match=r"expected three arrays \[dim\], got \(2,\), \(3,\)"):
+        exchangeable.location_from_moments(jnp.zeros(2), jnp.ones(3), jnp.zeros(2))
+    with pytest.raises(ValueError, match=r"z_set: expected \[\.\.\., set, 2\], got \(3, 4\)"):
+        module.log_prob(params, jnp.zeros((3, 4)))
+    if case.has_degrees_of_freedom:
+        with pytest.raises(ValueError, match="degrees_of_freedom: expected finite values above 2, got 2.0 at index 0"):
+            case.params(good._replace(degrees_of_freedom=np.array([2.0, 3.0])))
