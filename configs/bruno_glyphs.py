@@ -18,17 +18,34 @@ def get_config() -> ConfigDict:
     config.data.sets_per_batch = 20
     config.data.set_size = 8
     config.data.distinct = True
+    config.data.augment.probability = 0.5
+    config.data.augment.rotation_degrees = 10.0
+    config.data.augment.scale = 0.1
+    config.data.augment.shear = 0.1
+    config.data.augment.translation = 0.04
     config.model.scales = 0
     config.model.dense_units = 256
+    config.model.initialization = "sequential"
+    config.model.bounded_features = True
     config.model.process_init = "empirical"
+    config.model.process_init_batches = 16
+    config.model.learn_mean = True
+    config.objective.generative_weight = 1 / 196  # one nat per latent dimension
     config.objective.discriminative_weight = 1.0
     config.objective.shots = (1, 5)
+    config.objective.temperature = 5.0
+    config.objective.learn_temperature = True
     config.optimizer.name = "adam"
-    config.optimizer.ema_decay = 0.99
-    config.training.num_steps = 2_000
-    config.training.evaluate_every = 500
+    config.optimizer.schedule = "cosine"
+    config.optimizer.warmup_steps = 100
+    config.optimizer.process_learning_rate_multiplier = 10.0
+    config.optimizer.clip_norm = 1.0
+    config.optimizer.ema_decay = 0.995
+    config.training.num_steps = 3_000
+    config.training.evaluate_every = 1_000
     config.training.checkpoint_every = 500
-    config.evaluation.nll_set_size = 8
+    config.training.best_metric = "few_shot/20way_1shot"
+    config.training.best_mode = "max"
     return config
 
 

@@ -15,10 +15,18 @@ pytestmark = pytest.mark.parametrize("name", PROCESSES)
 DIM = 6
 
 
-@functools.cache
-def jitted(name: str, function: str, *static: int):
-    """One compiled function per process; shapes are shared by the tests where possible."""
-    return jax.jit(getattr(PROCESSES[name].module, function), static_argnums=static)
+class Compiled:
+    """The functions of a process, each compiled once per shape: eager calls would compile every operation."""
+
+    def __init__(self, module):
+        self.module = module
+
+    @functools.cache  # noqa: B019 (one per process, for the whole run)
+    def __getattr__(self, function: str):
+        return jax.jit(getattr(self.module, function))
+
+
+COMPILED = {name: Compiled(case.module) for name, case in PROCESSES.items()}
 
 
 def draw(seed: int, shape: tuple[int, ...] = (7,), max_correlation: float = 0.999):
@@ -32,8 +40,9 @@ def dense_steps(case, moments: Moments, z: np.ndarray) -> np.ndarray:
     return np.diff([case.dense_joint(moments, z[:n]) for n in range(len(z) + 1)])
 
 
-def state_of(case, params, z):
-    return case.module.update_set(params, case.module.init_state(params), jnp.asarray(z))
+def state_of(name, params, z, mask=None):
+    process = COMPILED[name]
+    return process.update_set(params, PROCESSES[name].module.init_state(params), jnp.asarray(z), mask)
 
 
 @pytest.mark.parametrize("form", ["log_prob", "log_prob_recurrent", "log_prob_parallel"])
@@ -42,7 +51,7 @@ def test_each_step_is_the_ratio_of_dense_joints(x64, name, size, form):
     case = PROCESSES[name]
     for seed in range(3):
         moments, z = draw(seed, (size,))
-        log_probs = jitted(name, form)(case.params(moments), jnp.asarray(z))
+        log_probs = getattr(COMPILED[name], form)(case.params(moments), jnp.asarray(z))
         expected = dense_steps(case, moments, z)
         np.testing.assert_allclose(log_probs, expected, rtol=1e-10, atol=1e-9)
         np.testing.assert_allclose(log_probs.sum(), expected.sum(), rtol=1e-10, atol=1e-10)
@@ -54,7 +63,7 @@ def test_float32(name, form):
     case = PROCESSES[name]
     moments, z = draw(3, (60,), max_correlation=0.95)
     moments, z = Moments(*(np.float32(value) for value in moments)), np.float32(z)
-    log_probs = jitted(name, form)(case.params(moments), jnp.asarray(z))
+    log_probs = getattr(COMPILED[name], form)(case.params(moments), jnp.asarray(z))
     assert log_probs.dtype == jnp.float32
     exact = dense_steps(case, Moments(*map(np.float64, moments)), np.float64(z))
     np.testing.assert_allclose(log_probs, exact, atol=1e-4, rtol=1e-5)
@@ -66,15 +75,15 @@ def test_streaming_equals_closed_form(x64, name):
     moments, z = draw(4)
     params, z_set = case.params(moments), jnp.asarray(z)
     state = case.module.init_state(params)
-    log_probs = jitted(name, "log_prob_parallel")(params, z_set)
+    log_probs = COMPILED[name].log_prob_parallel(params, z_set)
     for n in range(len(z)):
-        predictive = jitted(name, "predictive")(params, state)
+        predictive = COMPILED[name].predictive(params, state)
         mean, variance = case.dense_predictive(moments, z[:n])
         np.testing.assert_allclose(predictive.mean, mean, rtol=1e-11, atol=1e-11)
         np.testing.assert_allclose(predictive.variance, variance, rtol=1e-10)
-        step = jitted(name, "predictive_log_prob")(params, state, z_set[n])
+        step = COMPILED[name].predictive_log_prob(params, state, z_set[n])
         np.testing.assert_allclose(step, log_probs[n], rtol=1e-11, atol=1e-11)
-        state = jitted(name, "update")(params, state, z_set[n])
+        state = COMPILED[name].update(params, state, z_set[n])
         assert int(state.count) == n + 1
 
 
@@ -83,10 +92,10 @@ def test_permutation_invariance(x64, name):
     moments, z = draw(5, (60,))
     params, order = case.params(moments), np.random.default_rng(0).permutation(60)
     for form in ("log_prob_recurrent", "log_prob_parallel"):
-        joint, permuted = (jitted(name, form)(params, jnp.asarray(x)).sum() for x in (z, z[order]))
+        joint, permuted = (getattr(COMPILED[name], form)(params, jnp.asarray(x)).sum() for x in (z, z[order]))
         np.testing.assert_allclose(joint, permuted, rtol=1e-11)
     query = jnp.asarray(z[0] + 1)
-    one, other = (case.module.predictive_log_prob(params, state_of(case, params, x), query) for x in (z, z[order]))
+    one, other = (COMPILED[name].predictive_log_prob(params, state_of(name, params, x), query) for x in (z, z[order]))
     np.testing.assert_allclose(one, other, rtol=1e-11)
 
 
@@ -101,7 +110,7 @@ def test_marginalisation(x64, name, size):
         points = moments.mean + np.sqrt(moments.variance) * np.sinh(0.5 * np.pi * np.sinh(t))
         slopes = np.sqrt(moments.variance) * np.cosh(0.5 * np.pi * np.sinh(t)) * 0.5 * np.pi * np.cosh(t)
         params = case.params(moments)
-        log_probs = jitted(name, "predictive_log_prob")(params, state_of(case, params, z), jnp.asarray(points[:, None]))
+        log_probs = COMPILED[name].predictive_log_prob(params, state_of(name, params, z), jnp.asarray(points[:, None]))
         integral = (np.exp(log_probs) * slopes).sum() * (t[1] - t[0])
         np.testing.assert_allclose(integral, 1.0, atol=1e-9)
 
@@ -109,7 +118,7 @@ def test_marginalisation(x64, name, size):
 def test_leave_one_out(x64, name):
     case = PROCESSES[name]
     moments, z = draw(7)
-    scores = jitted(name, "leave_one_out_log_prob")(case.params(moments), jnp.asarray(z))
+    scores = COMPILED[name].leave_one_out_log_prob(case.params(moments), jnp.asarray(z))
     joint = case.dense_joint(moments, z)
     expected = [joint - case.dense_joint(moments, np.delete(z, n, axis=0)) for n in range(len(z))]
     np.testing.assert_allclose(scores, expected, rtol=1e-10, atol=1e-10)
@@ -122,9 +131,9 @@ def test_leave_one_out_with_an_outlier_in_float32(name):
     moments = Moments(*(np.float32(value) for value in moments))
     z = np.float32(z)
     z[3] += 1e4
-    scores = case.module.leave_one_out_log_prob(case.params(moments), jnp.asarray(z))
+    scores = COMPILED[name].leave_one_out_log_prob(case.params(moments), jnp.asarray(z))
     with jax.enable_x64(True):
-        exact = case.module.leave_one_out_log_prob(
+        exact = COMPILED[name].leave_one_out_log_prob(
             case.params(Moments(*map(np.float64, moments))), jnp.asarray(np.float64(z))
         )
     np.testing.assert_allclose(scores, exact, rtol=1e-5)
@@ -173,18 +182,18 @@ def test_merge_is_the_state_of_the_union(x64, name):
     moments, z = draw(10, (9,))
     params = case.params(moments)
     empty = case.module.init_state(params)
-    whole = state_of(case, params, z)
+    whole = state_of(name, params, z)
     one_by_one = empty
     for n in range(9):
-        one_by_one = case.module.update(params, one_by_one, jnp.asarray(z[n]))
-    pieces = [state_of(case, params, z[:4]), state_of(case, params, z[4:5]), state_of(case, params, z[5:])]
-    left = case.module.merge(params, case.module.merge(params, pieces[0], pieces[1]), pieces[2])
-    right = case.module.merge(params, pieces[2], case.module.merge(params, pieces[1], pieces[0]))
-    with_empty = case.module.merge(params, empty, case.module.merge(params, whole, empty))
-    continued = case.module.update_set(params, pieces[0], jnp.asarray(z[4:]))
+        one_by_one = COMPILED[name].update(params, one_by_one, jnp.asarray(z[n]))
+    pieces = [state_of(name, params, z[:4]), state_of(name, params, z[4:5]), state_of(name, params, z[5:])]
+    left = COMPILED[name].merge(params, COMPILED[name].merge(params, pieces[0], pieces[1]), pieces[2])
+    right = COMPILED[name].merge(params, pieces[2], COMPILED[name].merge(params, pieces[1], pieces[0]))
+    with_empty = COMPILED[name].merge(params, empty, COMPILED[name].merge(params, whole, empty))
+    continued = COMPILED[name].update_set(params, pieces[0], jnp.asarray(z[4:]))
     for state in (one_by_one, left, right, with_empty, continued):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), state, whole)
-    both_empty = case.module.merge(params, empty, empty)
+    both_empty = COMPILED[name].merge(params, empty, empty)
     jax.tree.map(np.testing.assert_array_equal, both_empty, empty)
 
 
@@ -192,12 +201,12 @@ def test_removal_undoes_update(x64, name):
     case = PROCESSES[name]
     moments, z = draw(11)
     params = case.params(moments)
-    state = state_of(case, params, z)
-    removed = case.module.remove(params, state, jnp.asarray(z[2]))
-    expected = state_of(case, params, np.delete(z, 2, axis=0))
+    state = state_of(name, params, z)
+    removed = COMPILED[name].remove(params, state, jnp.asarray(z[2]))
+    expected = state_of(name, params, np.delete(z, 2, axis=0))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11), removed, expected)
     for n in np.random.default_rng(0).permutation(len(z)):
-        state = case.module.remove(params, state, jnp.asarray(z[n]))
+        state = COMPILED[name].remove(params, state, jnp.asarray(z[n]))
     jax.tree.map(np.testing.assert_array_equal, state, case.module.init_state(params))
 
 
@@ -243,15 +252,15 @@ def test_class_log_probs(name, dtype):
     with jax.enable_x64(dtype == np.float64):
         moments, z = draw(13, (2, 4, 7), max_correlation=0.9)
         params = case.params(moments, dtype)
-        states = case.module.update_set(
+        states = COMPILED[name].update_set(
             params, case.module.init_state(params), jnp.asarray(z, dtype), jnp.asarray(np.stack([MASK, MASK[::-1]]))
         )
         queries = jnp.asarray(draw(14, (2, 5), 0.9)[1], dtype)
-        scores = jitted(name, "class_log_probs")(params, states, queries)
+        scores = COMPILED[name].class_log_probs(params, states, queries)
         assert scores.shape == (2, 5, 4)
         for b, q, k in np.ndindex(2, 5, 4):
             state = jax.tree.map(lambda part, b=b, k=k: part[b, k], states)
-            expected = jitted(name, "predictive_log_prob")(params, state, queries[b, q])
+            expected = COMPILED[name].predictive_log_prob(params, state, queries[b, q])
             tolerance = 1e-5 if dtype == np.float32 else 1e-12
             np.testing.assert_allclose(scores[b, q, k], expected, rtol=tolerance, atol=10 * tolerance)
 
@@ -260,11 +269,11 @@ def test_class_log_probs_in_blocks(x64, name, monkeypatch):
     case = PROCESSES[name]
     moments, z = draw(15, (3, 7))
     params = case.params(moments)
-    states = case.module.update_set(params, case.module.init_state(params), jnp.asarray(z))
+    states = COMPILED[name].update_set(params, case.module.init_state(params), jnp.asarray(z))
     queries = jnp.asarray(z.reshape(21, DIM)[:11])
-    expected = case.module.class_log_probs(params, states, queries)
+    expected = COMPILED[name].class_log_probs(params, states, queries)
     monkeypatch.setattr("exflow.core.student_t_process._CLASS_BLOCK_ENTRIES", 4 * 3 * DIM)
-    np.testing.assert_allclose(case.module.class_log_probs(params, states, queries), expected, rtol=1e-12)
+    np.testing.assert_allclose(COMPILED[name].class_log_probs(params, states, queries), expected, rtol=1e-12)
 
 
 def test_leading_axes_are_free(x64, name):
@@ -272,40 +281,40 @@ def test_leading_axes_are_free(x64, name):
     case = PROCESSES[name]
     moments, z = draw(16, (2, 3, 5))
     params, z_set = case.params(moments), jnp.asarray(z)
-    batched = case.module.log_prob(params, z_set)
+    batched = COMPILED[name].log_prob(params, z_set)
     assert batched.shape == (2, 3, 5)
-    np.testing.assert_allclose(batched[1, 2], case.module.log_prob(params, z_set[1, 2]), rtol=1e-12)
+    np.testing.assert_allclose(batched[1, 2], COMPILED[name].log_prob(params, z_set[1, 2]), rtol=1e-12)
     mapped = jax.vmap(jax.vmap(case.module.log_prob_parallel, (None, 0)), (None, 0))(params, z_set)
     np.testing.assert_allclose(mapped, batched, rtol=1e-12, atol=1e-12)
-    states = case.module.update_set(params, case.module.init_state(params), z_set)
+    states = COMPILED[name].update_set(params, case.module.init_state(params), z_set)
     assert states.count.shape == (2, 3)
-    updated = case.module.update(params, states, z_set[:, :, 0])
+    updated = COMPILED[name].update(params, states, z_set[:, :, 0])
     assert updated.count.shape == (2, 3)
-    from_one = case.module.update(params, case.module.init_state(params), z_set[..., 0, :])
+    from_one = COMPILED[name].update(params, case.module.init_state(params), z_set[..., 0, :])
     assert from_one.count.shape == (2, 3)
     one = jax.tree.map(lambda part: part[1, 2], states)
-    scores = case.module.predictive_log_prob(params, one, z_set)
+    scores = COMPILED[name].predictive_log_prob(params, one, z_set)
     assert scores.shape == (2, 3, 5)
     np.testing.assert_allclose(
-        scores[0, 1, 4], case.module.predictive_log_prob(params, one, z_set[0, 1, 4]), rtol=1e-12
+        scores[0, 1, 4], COMPILED[name].predictive_log_prob(params, one, z_set[0, 1, 4]), rtol=1e-12
     )
-    assert case.module.predictive(params, states).mean.shape == (2, 3, DIM)
+    assert COMPILED[name].predictive(params, states).mean.shape == (2, 3, DIM)
     assert case.module.init_state(params, (2, 3)).count.shape == (2, 3)
-    assert case.module.log_prob_parallel(params, z_set[:, :, :0]).shape == (2, 3, 0)
-    assert case.module.log_prob_recurrent(params, z_set[:, :, :0]).shape == (2, 3, 0)
-    assert case.module.update_set(params, states, z_set[:, :, :0]).count.shape == (2, 3)
+    assert COMPILED[name].log_prob_parallel(params, z_set[:, :, :0]).shape == (2, 3, 0)
+    assert COMPILED[name].log_prob_recurrent(params, z_set[:, :, :0]).shape == (2, 3, 0)
+    assert COMPILED[name].update_set(params, states, z_set[:, :, :0]).count.shape == (2, 3)
 
 
 def test_masked_update_changes_nothing(x64, name):
     case = PROCESSES[name]
     moments, z = draw(17, (2, 5))
     params = case.params(moments)
-    states = case.module.update_set(params, case.module.init_state(params), jnp.asarray(z))
+    states = COMPILED[name].update_set(params, case.module.init_state(params), jnp.asarray(z))
     element = jnp.where(jnp.array([[True], [False]]), jnp.asarray(z[:, 0]), jnp.nan)
-    updated = case.module.update(params, states, element, jnp.array([True, False]))
+    updated = COMPILED[name].update(params, states, element, jnp.array([True, False]))
     np.testing.assert_array_equal(updated.count, [6, 5])
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[1], b[1]), updated, states)
-    assert np.isfinite(case.module.predictive(params, updated).mean).all()
+    assert np.isfinite(COMPILED[name].predictive(params, updated).mean).all()
 
 
 def test_raw_parameters_round_trip(x64, name):

@@ -14,7 +14,7 @@ def small_config(**overrides):
                 "data.sets_per_batch": 4,
                 "data.set_size": 5,
                 "model.filters": 4,
-                "model.residual_blocks": 1,
+                "model.residual_blocks": 0,
                 "model.dense_units": 8,
                 "model.dense_couplings": 2,
                 **{key.replace("__", "."): value for key, value in overrides.items()},

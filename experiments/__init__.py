@@ -1,0 +1,1 @@
+"""Results of exflow and the scripts that collect them."""
