@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, UInt8
 from ml_collections import ConfigDict
 
-from benchmarks.cases import TINY, build_model, configuration, random_batch, random_image_sets
+from benchmarks.cases import TINY, build_model, configuration, random_batch, random_image_sets, random_params
 from benchmarks.report import Result, Table, main
 from benchmarks.timing import Timing, interleaved
 from exflow.evaluation import cache
@@ -62,11 +62,10 @@ def score_by_forward_pass(model: SetModel) -> Callable[[Params, PRNGKey, UInt8[A
     return jax.jit(score)
 
 
-def initialized(config: ConfigDict) -> tuple[SetModel, Params]:
-    """The model of the configuration with its initial parameters on all devices."""
+def with_params(config: ConfigDict) -> tuple[SetModel, Params]:
+    """The model of the configuration with random parameters on all devices."""
     model = build_model(config)
-    batch = random_batch(2, 4, model.image_shape)
-    return model, cache.replicate(jax.jit(model.init)(jax.random.key(0), batch))
+    return model, cache.replicate(random_params(model, random_batch(2, 4, model.image_shape)))
 
 
 def time_scores(model: SetModel, params: Params, protocol: Protocol, quick: bool) -> dict[tuple[int, int], Timing]:
@@ -101,7 +100,7 @@ def run(quick: bool) -> Result:
     protocol = Protocol(((5, 1), (5, 5)), 8, 10) if quick else Protocol()
     config = configuration("bruno_omniglot:cpu", TINY if quick else None)
     configure_devices(config)
-    model, params = initialized(config)
+    model, params = with_params(config)
     encode_seconds, episode_seconds = time_passes(model, params, config.evaluation.batch_size, protocol, quick)
     scores = time_scores(model, params, protocol, quick)
 
@@ -131,7 +130,7 @@ def run(quick: bool) -> Result:
         }
     }
     for name, changes in SCORED.items():
-        other = initialized(configuration("bruno_omniglot:cpu", changes))
+        other = with_params(configuration("bruno_omniglot:cpu", changes))
         timings = time_scores(*other, protocol, quick)
         medians[name] = {"cached s": sum(timing.median for timing in timings.values())}
     settings = {**protocol._asdict(), "config": config.name, "variant": config.variant, "per_episode_devices": 1}

@@ -2,13 +2,14 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from exflow.config import load_config
 from exflow.data.registry import ImageSets, group_by_class
 from exflow.models import registry
-from exflow.typing import Batch, SetModel
+from exflow.typing import Batch, Params, SetModel
 
 TINY = {  # changes that make any model quick to compile; "full" or "small" no longer mean anything
     "model.scales": 1,
@@ -40,7 +41,13 @@ def random_batch(num_sets: int, set_size: int, image_shape: tuple[int, int, int]
     return Batch(x_set, np.ones((num_sets, set_size), bool), np.arange(num_sets, dtype=np.int32))
 
 
+def random_params(model: SetModel, batch: Batch) -> Params:
+    """Small random numbers in the shapes of the model's parameters, without the time its initialisation takes."""
+    rng, shapes = np.random.default_rng(0), jax.eval_shape(model.init, jax.random.key(0), batch)
+    return jax.tree.map(lambda leaf: rng.normal(0, 0.05, leaf.shape).astype(leaf.dtype), shapes)
+
+
 def random_image_sets(num_classes: int, per_class: int = 20, size: int = 28) -> ImageSets:
     """A data set of random pixels; Omniglot has 1,028 training and 423 test classes of 20 images."""
     images = np.random.default_rng(0).integers(0, 256, (num_classes * per_class, size, size, 1), np.uint8)
-    return group_by_class(images, np.repeat(np.arange(num_classes), per_class), "random")
+    return group_by_class(images, np.repeat(np.arange(num_classes, dtype=np.int32), per_class), "random")

@@ -65,7 +65,14 @@ CPU = {
 
 VARIANTS = {
     "cpu": CPU,
-    "cpu_generative": {**CPU, "objective.discriminative_weight": 0.0},
+    "cpu_generative": {
+        **CPU,
+        "objective.discriminative_weight": 0.0,
+        "objective.learn_temperature": False,
+        "training.num_steps": 3_000,
+        "training.best_metric": "nll",
+        "training.best_mode": "min",
+    },
     "smoke": {
         **CPU,
         "model.filters": 8,

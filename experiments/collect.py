@@ -2,8 +2,8 @@
 
     python -m experiments.collect runs/bruno_omniglot-cpu bruno_omniglot_cpu_seed0
 
-writes `bruno_omniglot_cpu_seed0.json` (the run's `results.json` with the command that made it) and, with `--figure NAME`,
-one of its pictures.
+writes `bruno_omniglot_cpu_seed0.json` (the run's `results.json` with the command that made it) and, with
+`--figure NAME`, one of its pictures.
 """
 
 import argparse

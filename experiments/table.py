@@ -1,7 +1,7 @@
 """Write the README's table of results from the files in `experiments/results`: `python -m experiments.table`.
 
-Runs that differ in their seed alone form one row, with mean and standard deviation over seeds. `--check` changes nothing and
-fails if the README does not hold what the files say.
+Runs that differ in their seed alone form one row, with mean and standard deviation over seeds. `--check` changes
+nothing and fails if the README does not hold what the files say.
 """
 
 import argparse
@@ -70,9 +70,10 @@ def markdown() -> str:
     text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return f"""{text}
 
-Test characters unseen in training (Omniglot: 423 characters of the Vinyals split in 4 rotations, 20 trials of 1,692 episodes; ties
-and NaN count as errors), one draw of dequantization noise as in the paper, unless the column says otherwise. ± is the
-standard deviation over seeds. Likelihoods can be compared within one image size only. Published: Korshunova et al. 2018.
+Test characters unseen in training (Omniglot: 423 characters of the Vinyals split in 4 rotations, 20 trials of 1,692
+episodes; ties and NaN count as errors), one draw of dequantization noise as in the paper, unless the column says
+otherwise. ± is the standard deviation over seeds. Likelihoods can be compared within one image size only. Published:
+Korshunova et al. 2018.
 """
 
 

@@ -25,12 +25,10 @@ def test_import_exflow_loads_nothing_slow_and_takes_less_than_a_second_more_than
     assert float(seconds) < 1
 
 
-@pytest.mark.parametrize(
-    "module", ["exflow.api", "exflow.core.student_t_process", "exflow.training.loop", "exflow.main"]
-)
-def test_tensorflow_and_matplotlib_stay_unloaded(repository, module):
-    code = f"import sys, {module}; print(sorted({{'tensorflow', 'matplotlib'}} & set(sys.modules)))"
-    assert python(code, cwd=repository) == "[]"
+def test_command_line_and_api_leave_tensorflow_and_matplotlib_unloaded(repository):
+    modules = "sys, exflow.api, exflow.main, exflow.training.loop"
+    code = f"import {modules}; print({{'tensorflow', 'matplotlib'}} & set(sys.modules))"
+    assert python(code, cwd=repository) == "set()"
 
 
 def test_load_is_found_on_first_use():
@@ -61,5 +59,5 @@ def test_wheel_builds_and_runs_outside_the_checkout(repository, tmp_path):
     assert where.startswith(str(site))
     run = f"import sys; sys.path.insert(0, {str(site)!r}); from exflow.main import main; main()"
     command = [sys.executable, "-c", run, "--config=configs/bruno_glyphs.py:smoke"]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=300)
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=600)
     assert (tmp_path / "runs" / "bruno_glyphs-smoke" / "results.json").is_file()

@@ -117,7 +117,8 @@ def write_densities(
         axes = figure.add_subplot(1, len(panel_names), panel + 1)
         for curve, label in enumerate(curve_names):
             shade = curve / max(len(curve_names) - 1, 1)
-            color, style = ("0.55", "--") if curve == 0 else ((0.1, 0.25 + 0.35 * (1 - shade), 0.55 + 0.4 * shade), "-")
+            blue = (0.8 - 0.8 * shade, 0.9 - 0.7 * shade, 1 - 0.5 * shade)  # from light to dark
+            color, style = ("0.55", "--") if curve == 0 else (blue, "-")
             axes.plot(points[panel], densities[curve, panel], style, color=color, label=label, linewidth=1.4)
         axes.plot(
             observed[:, panel],

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +48,11 @@ def read_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
       UserError: It was written by an incompatible version.
     """
     try:
-        with ocp.Checkpointer(ocp.CompositeCheckpointHandler(), multiprocessing_options=only_this_process()) as reader:
+        with _quiet_about_abandoned_reads():
+            reader = ocp.Checkpointer(ocp.CompositeCheckpointHandler(), multiprocessing_options=only_this_process())
             items = ocp.args.Composite(state=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore())
-            content = reader.restore(path.absolute(), args=items)
+            with reader:
+                content = reader.restore(path.absolute(), args=items)
         meta = dict(content["meta"])
         arrays = {name: np.asarray(leaf) for name, leaf in named_leaves(content["state"]).items()}
         digest = meta.pop("digest")
@@ -61,6 +65,24 @@ def read_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     except Exception as error:  # Orbax and TensorStore raise many kinds for truncated, missing and garbled files
         raise DamagedCheckpoint(f"it cannot be read: {type(error).__name__}") from error
     return arrays, meta
+
+
+@contextmanager
+def _quiet_about_abandoned_reads() -> Iterator[None]:
+    """Keep a damaged checkpoint from printing tracebacks.
+
+    When one array cannot be read, Orbax closes its event loop under the other reads; Python reports each of them, some
+    time later, as an exception nobody catches. After a failure those reports, and no others, stay switched off.
+    """
+    previous = sys.unraisablehook
+
+    def hook(report: Any) -> None:
+        if not (isinstance(report.exc_value, RuntimeError) and str(report.exc_value) == "Event loop is closed"):
+            previous(report)
+
+    sys.unraisablehook = hook
+    yield
+    sys.unraisablehook = previous
 
 
 def named_leaves(tree: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What the shared tests of exflow.core run on: a new bijector or process is tested by adding one line."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import jax
@@ -155,6 +156,18 @@ PROCESSES: dict[str, ProcessCase] = {
     "student_t_process": ProcessCase(
         student_t_process, _student_t_joint, lambda nu, beta, n: (nu + beta - 2) / (nu + n - 2), True
     ),
+}
+
+
+FUNCTIONS = (
+    *("log_prob", "log_prob_recurrent", "log_prob_parallel", "leave_one_out_log_prob", "predictive_log_prob"),
+    *("predictive", "class_log_probs", "update", "update_set", "merge", "remove", "fit", "constrain", "unconstrain"),
+)
+
+# Each function of each process, compiled once per shape: eager calls would compile every operation by itself.
+COMPILED = {
+    name: SimpleNamespace(**{function: jax.jit(getattr(case.module, function)) for function in FUNCTIONS})
+    for name, case in PROCESSES.items()
 }
 
 

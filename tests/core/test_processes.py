@@ -1,32 +1,16 @@
 """Identities of spec 1.7 for every process of the registry, against dense matrices in float64."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from exflow.core import exchangeable
-from tests.core.registry import PROCESSES, Moments, random_moments, random_set
+from tests.core.registry import COMPILED, PROCESSES, Moments, random_moments, random_set
 
 pytestmark = pytest.mark.parametrize("name", PROCESSES)
 
 DIM = 6
-
-
-class Compiled:
-    """The functions of a process, each compiled once per shape: eager calls would compile every operation."""
-
-    def __init__(self, module):
-        self.module = module
-
-    @functools.cache  # noqa: B019 (one per process, for the whole run)
-    def __getattr__(self, function: str):
-        return jax.jit(getattr(self.module, function))
-
-
-COMPILED = {name: Compiled(case.module) for name, case in PROCESSES.items()}
 
 
 def draw(seed: int, shape: tuple[int, ...] = (7,), max_correlation: float = 0.999):
@@ -101,7 +85,7 @@ def test_permutation_invariance(x64, name):
 
 @pytest.mark.parametrize("size", [0, 3])
 def test_marginalisation(x64, name, size):
-    """The integral over z_n of joint_n is joint_{n-1}: double-exponential quadrature, also of the heavy tails of nu = 2.05."""
+    """The integral over z_n of joint_n is joint_{n-1}: double-exponential quadrature, tails of nu = 2.05 included."""
     case = PROCESSES[name]
     for dimension in range(DIM):
         moments, z = draw(6, (size,))
@@ -142,39 +126,36 @@ def test_leave_one_out_with_an_outlier_in_float32(name):
 MASK = np.array([[True, False, True, True, False, True, False], [False] * 7, [True] * 7, [False] * 6 + [True]])
 
 
-@pytest.mark.parametrize("form", ["log_prob", "log_prob_recurrent", "log_prob_parallel", "leave_one_out_log_prob"])
+@pytest.mark.parametrize("form", ["log_prob_recurrent", "log_prob_parallel", "leave_one_out_log_prob"])
 def test_masked_elements_do_not_exist(x64, name, form):
     """Ragged sets with NaN in the holes equal the dense density of what is there; gradients are those too."""
     case = PROCESSES[name]
     moments, z = draw(9, (4, 7))
     params = case.params(moments)
     holes = jnp.where(MASK[..., None], z, jnp.nan)
-    function = getattr(case.module, form)
 
     def total(params, z_set, mask):
-        log_probs = function(params, z_set, mask)
+        log_probs = getattr(case.module, form)(params, z_set, mask)
         return log_probs.sum(), log_probs
 
     grad = jax.jit(jax.grad(total, argnums=(0, 1), has_aux=True))
     (params_grad, z_grad), log_probs = grad(params, holes, jnp.asarray(MASK))
-    sums = jax.tree.map(jnp.zeros_like, params)
+    np.testing.assert_array_equal(log_probs[~MASK], 0.0)
+    np.testing.assert_array_equal(z_grad[~MASK], 0.0)
     for row, mask in enumerate(MASK):
         kept = z[row][mask]
-        if form != "leave_one_out_log_prob":
-            np.testing.assert_allclose(log_probs[row][mask], dense_steps(case, moments, kept), rtol=1e-10, atol=1e-9)
-        np.testing.assert_array_equal(log_probs[row][~mask], 0.0)
-        np.testing.assert_array_equal(z_grad[row][~mask], 0.0)
-        if not mask.any():
-            continue
-        (one_params, one_z), one = grad(params, jnp.asarray(z[row]), jnp.asarray(mask))
-        dense = jax.grad(total, argnums=(0, 1), has_aux=True)(params, jnp.asarray(kept), None) if row == 0 else None
-        if dense is not None:
-            np.testing.assert_allclose(z_grad[row][mask], dense[0][1], rtol=1e-9, atol=1e-10)
-            np.testing.assert_allclose(log_probs[row][mask], dense[1], rtol=1e-10, atol=1e-10)
-        np.testing.assert_allclose(log_probs[row], one, rtol=1e-12, atol=1e-12)
-        np.testing.assert_allclose(z_grad[row], one_z, rtol=1e-9, atol=1e-10)
-        sums = jax.tree.map(jnp.add, sums, one_params)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), params_grad, sums)
+        expected = dense_steps(case, moments, kept)
+        if form == "leave_one_out_log_prob":
+            expected = [
+                expected.sum() - case.dense_joint(moments, np.delete(kept, n, axis=0)) for n in range(len(kept))
+            ]
+        np.testing.assert_allclose(log_probs[row][mask], expected, rtol=1e-10, atol=1e-9)
+    filled = jnp.where(MASK[..., None], z, 123.0)
+    (other_params_grad, other_z_grad), _ = grad(params, filled, jnp.asarray(MASK))
+    jax.tree.map(np.testing.assert_array_equal, (params_grad, z_grad), (other_params_grad, other_z_grad))
+    (_, kept_grad), _ = grad(params, jnp.asarray(z[0][MASK[0]]), None)
+    np.testing.assert_allclose(z_grad[0][MASK[0]], kept_grad, rtol=1e-9, atol=1e-10)
+    assert all(np.isfinite(leaf).all() for leaf in params_grad)
 
 
 def test_merge_is_the_state_of_the_union(x64, name):
@@ -273,36 +254,36 @@ def test_class_log_probs_in_blocks(x64, name, monkeypatch):
     queries = jnp.asarray(z.reshape(21, DIM)[:11])
     expected = COMPILED[name].class_log_probs(params, states, queries)
     monkeypatch.setattr("exflow.core.student_t_process._CLASS_BLOCK_ENTRIES", 4 * 3 * DIM)
-    np.testing.assert_allclose(COMPILED[name].class_log_probs(params, states, queries), expected, rtol=1e-12)
+    in_blocks = jax.jit(lambda *args: case.module.class_log_probs(*args))(params, states, queries)
+    np.testing.assert_allclose(in_blocks, expected, rtol=1e-12)
 
 
 def test_leading_axes_are_free(x64, name):
     """Batched calls equal single ones, states broadcast against elements, and vmap works."""
-    case = PROCESSES[name]
+    case, process = PROCESSES[name], COMPILED[name]
     moments, z = draw(16, (2, 3, 5))
-    params, z_set = case.params(moments), jnp.asarray(z)
-    batched = COMPILED[name].log_prob(params, z_set)
+    params, z_set, empty = case.params(moments), jnp.asarray(z), case.module.init_state(case.params(moments))
+    batched = process.log_prob_parallel(params, z_set)
     assert batched.shape == (2, 3, 5)
-    np.testing.assert_allclose(batched[1, 2], COMPILED[name].log_prob(params, z_set[1, 2]), rtol=1e-12)
-    mapped = jax.vmap(jax.vmap(case.module.log_prob_parallel, (None, 0)), (None, 0))(params, z_set)
-    np.testing.assert_allclose(mapped, batched, rtol=1e-12, atol=1e-12)
-    states = COMPILED[name].update_set(params, case.module.init_state(params), z_set)
+    mapped = jax.jit(jax.vmap(jax.vmap(case.module.log_prob_recurrent, (None, 0)), (None, 0)))(params, z_set)
+    np.testing.assert_allclose(mapped, batched, rtol=1e-11, atol=1e-11)
+    states = process.update_set(params, empty, z_set)
     assert states.count.shape == (2, 3)
-    updated = COMPILED[name].update(params, states, z_set[:, :, 0])
-    assert updated.count.shape == (2, 3)
-    from_one = COMPILED[name].update(params, case.module.init_state(params), z_set[..., 0, :])
-    assert from_one.count.shape == (2, 3)
+    assert process.predictive(params, states).mean.shape == (2, 3, DIM)
+    assert process.update(params, empty, z_set[..., 0, :]).count.shape == (2, 3)  # one state, many elements
     one = jax.tree.map(lambda part: part[1, 2], states)
-    scores = COMPILED[name].predictive_log_prob(params, one, z_set)
+    scores = process.predictive_log_prob(params, one, z_set)
     assert scores.shape == (2, 3, 5)
-    np.testing.assert_allclose(
-        scores[0, 1, 4], COMPILED[name].predictive_log_prob(params, one, z_set[0, 1, 4]), rtol=1e-12
-    )
-    assert COMPILED[name].predictive(params, states).mean.shape == (2, 3, DIM)
+    np.testing.assert_allclose(scores[0, 1, 4], process.predictive_log_prob(params, one, z_set[0, 1, 4]), rtol=1e-12)
     assert case.module.init_state(params, (2, 3)).count.shape == (2, 3)
-    assert COMPILED[name].log_prob_parallel(params, z_set[:, :, :0]).shape == (2, 3, 0)
-    assert COMPILED[name].log_prob_recurrent(params, z_set[:, :, :0]).shape == (2, 3, 0)
-    assert COMPILED[name].update_set(params, states, z_set[:, :, :0]).count.shape == (2, 3)
+
+
+@pytest.mark.parametrize("form", ["log_prob_recurrent", "log_prob_parallel", "leave_one_out_log_prob"])
+def test_sets_of_no_element(name, form):
+    params = PROCESSES[name].module.constrain(PROCESSES[name].module.init_raw(DIM))
+    nothing = jnp.zeros((2, 0, DIM))
+    assert getattr(COMPILED[name], form)(params, nothing).shape == (2, 0)
+    assert state_of(name, params, nothing).count.tolist() == [0, 0]
 
 
 def test_masked_update_changes_nothing(x64, name):
@@ -339,20 +320,21 @@ def test_raw_parameters_of_the_original(x64, name):
     np.testing.assert_allclose(params.covariance, 0.1, rtol=1e-12)
 
 
-@pytest.mark.parametrize("extreme", [-1e4, 1e4])
-def test_any_raw_value_gives_finite_densities_and_gradients(name, extreme):
+def test_any_raw_value_gives_finite_densities_and_gradients(name):
     """Optimisers may run away; densities and their gradients must not become NaN."""
     module = PROCESSES[name].module
     raw = module.init_raw(2)
     z = jnp.array([[0.3, -1.0], [0.1, 2.0], [0.0, 0.5]])
-    for key in raw:
-        if key in ("mean", "raw_variance"):
-            continue  # an infinite mean or a variance of 0 has no density
-        changed = raw | {key: jnp.full(2, extreme)}
-        for form in ("log_prob_recurrent", "log_prob_parallel"):
-            value, grads = jax.value_and_grad(
-                lambda raw, form=form: getattr(module, form)(module.constrain(raw), z).sum()
-            )(changed)
+
+    @jax.jit
+    @jax.value_and_grad
+    def both_forms(raw):
+        params = module.constrain(raw)
+        return module.log_prob_recurrent(params, z).sum() + module.log_prob_parallel(params, z).sum()
+
+    for key in set(raw) - {"mean", "raw_variance"}:  # an infinite mean or a variance of 0 has no density
+        for extreme in (-1e4, 1e4):
+            value, grads = both_forms(raw | {key: jnp.full(2, extreme)})
             assert np.isfinite(value), key
             assert all(np.isfinite(grad).all() for grad in grads.values()), key
 

@@ -57,8 +57,8 @@ def toy_model(image_shape: tuple[int, int, int] = (2, 2, 1)) -> SetModel:
         return ToyElement(z, jnp.broadcast_to(dim * jnp.log(scale), z.shape[:-1]))
 
     def init_state(params):
-        del params
-        return ToyState(jnp.zeros(()), jnp.zeros((dim,)))
+        total = jnp.zeros_like(params["process"]["mean"])  # on the devices of the parameters
+        return ToyState(total.sum(), total)
 
     def update(params, state, element_set, mask=None):
         centred = element_set.z - field(params, "mean", element_set.z.ndim)

@@ -29,13 +29,10 @@ def num_parameters(image_shape, **overrides):
 @pytest.mark.parametrize(
     "image_shape, overrides, published",
     [
-        ((28, 28, 1), {"model__dense_units": 512}, 14_745_934),
         ((28, 28, 1), {"model__dense_units": 512, "model__process": "student_t"}, 14_746_718),
         ((32, 32, 3), {"model__dense_units": 512}, 35_873_098),
-        ((32, 32, 3), {"model__dense_units": 512, "model__process": "student_t"}, 35_876_170),
         ((28, 28, 1), {"model__dense_units": 512, "model__scales": 0}, 8_821_472),
         ((28, 28, 1), {"model__dense_units": 512, "model__scales": 0, "model__process": "student_t"}, 8_822_256),
-        ((28, 28, 1), {"model__dense_units": 256, "model__filters": 32}, 5_510_702),
         ((28, 28, 1), {"model__dense_units": 256, "model__filters": 32, "model__process": "student_t"}, 5_511_486),
         ((28, 28, 1), {"model__dense_units": 256, "model__scales": 0}, 4_023_008),
         ((28, 28, 1), {"model__dense_units": 256, "model__scales": 0, "model__process": "student_t"}, 4_023_792),
@@ -46,7 +43,7 @@ def test_parameter_counts_equal_the_published_models(image_shape, overrides, pub
 
 
 def test_flow_starts_as_the_identity_in_the_documented_order(x64):
-    flow = bruno_flow(small_config(model__residual_blocks=1).model, IMAGE_SHAPE)
+    flow = bruno_flow(small_config().model, IMAGE_SHAPE)
     x = jax.random.uniform(jax.random.key(0), (2, *IMAGE_SHAPE), jnp.float64, 0.0, 256.0)
     z, _ = flow.forward(flow.init(jax.random.key(1), x), x)
     y = 1e-5 / 2 + (1 - 1e-5) * np.asarray(x) / 256
@@ -56,24 +53,22 @@ def test_flow_starts_as_the_identity_in_the_documented_order(x64):
 
 
 @pytest.mark.parametrize(
-    "options",
-    [{"model__scales": 0}, {"model__residual_blocks": 1}, {"model__scales": 3}, {"model__bounded_features": True}],
-    ids=str,
+    "options", [{}, {"model__scales": 3, "model__residual_blocks": 1, "model__bounded_features": True}], ids=str
 )
 def test_log_det_equals_the_automatic_jacobian(x64, options):
-    config = small_config(**options)
-    flow = bruno_flow(config.model, IMAGE_SHAPE)
-    x = jax.random.uniform(jax.random.key(0), (2, *IMAGE_SHAPE), jnp.float64, 1.0, 255.0)
-    params = in_float64(perturbed(jax.jit(flow.init)(jax.random.key(1), x.astype(jnp.float32)), jax.random.key(2)))
-    z, log_det = jax.jit(flow.forward)(params, x)
+    flow = bruno_flow(small_config(**options).model, (4, 4, 1))
+    x = jax.random.uniform(jax.random.key(0), (2, 4, 4, 1), jnp.float64, 1.0, 255.0)
+    params = perturbed(jax.jit(flow.init)(jax.random.key(1), x), jax.random.key(2))
 
-    def one_image(pixels):
-        return flow.forward(params, pixels.reshape(1, *IMAGE_SHAPE))[0][0]
+    @jax.jit
+    def both(x):
+        jacobian = jax.vmap(jax.jacfwd(lambda one: flow.forward(params, one[None])[0][0]))(x)
+        return *flow.forward(params, x), jacobian.reshape(2, 16, 16)
 
-    jacobians = jax.jit(jax.vmap(jax.jacfwd(one_image)))(x.reshape(2, 64))
-    np.testing.assert_allclose(log_det, np.linalg.slogdet(jacobians)[1], rtol=1e-9)
+    z, log_det, jacobian = both(x)
+    np.testing.assert_allclose(log_det, np.linalg.slogdet(jacobian)[1], rtol=1e-9)
     restored, inverse_log_det = jax.jit(flow.inverse)(params, z)
-    np.testing.assert_allclose(restored, x, atol=1e-8)
+    np.testing.assert_allclose(restored, x, atol=1e-9)
     np.testing.assert_allclose(inverse_log_det, -log_det, rtol=1e-9)
 
 

@@ -30,13 +30,15 @@ def perturbed(params, key):
 
 @functools.cache
 def prepared(name):
-    """A model whose functions are compiled, and perturbed parameters; compiled once for all tests."""
+    """A model whose functions are compiled, and perturbed float32 parameters; shared by all tests."""
     model = build(MODELS[name], IMAGE_SHAPE)
-    params = jax.jit(model.init)(jax.random.key(0), batch_of(images(4, 5)))
+    with jax.enable_x64(False):
+        params = jax.jit(model.init)(jax.random.key(0), batch_of(images(4, 5)))
+        params = perturbed(params, jax.random.key(1))
     functions = ("loss", "encode", "update", "log_prob", "conditional_log_probs", "leave_one_out_log_probs")
     compiled = {function: jax.jit(getattr(model, function)) for function in (*functions, "class_log_probs")}
     compiled["sample"] = jax.jit(model.sample, static_argnums=(3, 4))
-    return model._replace(**compiled), perturbed(params, jax.random.key(1))
+    return model._replace(**compiled), params
 
 
 @pytest.fixture(params=MODELS)

@@ -59,10 +59,8 @@ def whole(tmp_path):
 @pytest.mark.parametrize("pipeline", ["device", "tfdata"])
 def test_killed_and_run_again_ends_bit_for_bit_the_same(tmp_path, program_environment, whole, pipeline):
     """Killed at a moment that differs in every run of this test: whatever it hits, the end must be the same."""
-    options = {
-        **{"training.num_steps": 60, "training.steps_per_call": 2, "training.checkpoint_every": 2},
-        **{"optimizer.ema_decay": 0.9, "optimizer.name": "adam"},
-    }
+    options = {"training.num_steps": 60, "training.steps_per_call": 2, "training.checkpoint_every": 2}
+    options |= {"optimizer.ema_decay": 0.9, "optimizer.name": "adam"}
     arguments = [
         f"pipeline={pipeline}",
         "training.num_devices=2",
@@ -87,31 +85,36 @@ def test_killed_and_run_again_ends_bit_for_bit_the_same(tmp_path, program_enviro
         assert value.tobytes() == actual[name].tobytes(), name
 
 
-@pytest.mark.parametrize(("pipeline", "stops"), [("device", 1), ("tfdata", 0)])
-def test_two_processes_train_what_one_does(tmp_path, program_environment, whole, pipeline, stops):
-    """Over the loopback interface by gloo; one of them is stopped by the time budget on the way and resumed."""
-    for budget in [1e-9] * stops + [0]:
-        with socket.socket() as probe:
-            probe.bind(("localhost", 0))
-            port = probe.getsockname()[1]
-        arguments = (f"pipeline={pipeline}", "training.num_steps=12", f"training.time_budget_seconds={budget}")
-        environment = {**program_environment, "EXFLOW_COORDINATOR": f"localhost:{port}", "EXFLOW_NUM_PROCESSES": "2"}
-        processes = [
-            subprocess.Popen(
-                command(tmp_path / "two", *arguments),
-                env={**environment, "EXFLOW_PROCESS_ID": str(index)},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for index in range(2)
-        ]
-        for process in processes:
-            _, errors = process.communicate(timeout=120)
-            assert process.returncode == 0, errors
-    expected, actual = whole(pipeline, 1, training__num_steps=12), final(tmp_path / "two")
+@pytest.mark.parametrize("pipeline", ["device", "tfdata"])
+def test_two_processes_train_what_one_does(tmp_path, program_environment, whole, pipeline):
+    """Over the loopback interface by gloo; in one case they go on from a checkpoint that one process made."""
+    options = {"training__num_steps": 12, "training__log_every": 3}
+    expected = whole(pipeline, 1, **options)
+    if pipeline == "device":
+        config = toy_config(**options, training__time_budget_seconds=1e-9, training__steps_per_call=5)
+        fit(config, tmp_path / "two", toy_model(), device_pipeline(), mesh=make_mesh(jax.devices()[:1]))
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    arguments = [f"pipeline={pipeline}", *(f"{key.replace('__', '.')}={value}" for key, value in options.items())]
+    environment = {**program_environment, "EXFLOW_COORDINATOR": f"localhost:{port}", "EXFLOW_NUM_PROCESSES": "2"}
+    processes = [
+        subprocess.Popen(
+            command(tmp_path / "two", *arguments),
+            env={**environment, "EXFLOW_PROCESS_ID": str(index)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    outputs = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert ("resuming at step 5" in outputs[0][0]) == (pipeline == "device")
+    assert "step" not in outputs[1][0]  # only the first one talks (and gloo)
+    actual = final(tmp_path / "two")
     assert expected.keys() == actual.keys()
     for name, value in expected.items():
         np.testing.assert_allclose(actual[name], value, rtol=1e-6, atol=1e-6, err_msg=name)
     lines = (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["step"] for line in lines] == [5, 10, 12]
+    assert [json.loads(line)["step"] for line in lines] == ([5, 6, 9, 12] if pipeline == "device" else [3, 6, 9, 12])

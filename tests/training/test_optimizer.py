@@ -150,8 +150,8 @@ def test_schedules():
     rate = learning_rate_schedule(section(learning_rate=2e-3), 10)
     assert float(rate(0)) == float(rate(10**6)) == pytest.approx(2e-3)
 
-    values = dict(learning_rate=1e-3, schedule="exponential", decay_rate=0.999995, boost=1.5, boost_step=99)
-    rate = learning_rate_schedule(section(**values), 200_000)
+    published = section(schedule="exponential", decay_rate=0.999995, boost=1.5, boost_step=99)
+    rate = learning_rate_schedule(published, 200_000)
     for t in (0, 98, 99, 5_000, 199_999):  # the last is the published 5.5e-4
         expected = 1e-3 * 0.999995 ** (t + 1) * (1.5 if t >= 99 else 1)
         np.testing.assert_allclose(float(rate(t)), expected, rtol=3e-7)

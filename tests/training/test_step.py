@@ -65,8 +65,8 @@ def test_two_devices_equal_one(pipeline):
 @pytest.mark.usefixtures("two_devices")
 @pytest.mark.parametrize("pipeline", [device_pipeline(), host_pipeline()], ids=["device", "host"])
 def test_one_dispatch_for_several_steps_equals_one_by_one(pipeline):
-    single, run_single = prepare(pipeline, 2, scan=False)
-    scanned, run_scanned = prepare(pipeline, 2, scan=True)
+    single, run_single = prepare(pipeline, 2, scan=False, optimizer__ema_decay=0.9)
+    scanned, run_scanned = prepare(pipeline, 2, scan=True, optimizer__ema_decay=0.9)
     single, _, losses = run_single(single, 6)
     scanned, history, scanned_losses = run_scanned(scanned, 6)
     assert history[0]["loss"].shape == (6,)
@@ -121,7 +121,7 @@ def test_skipped_steps_leave_no_trace():
     chex.assert_trees_all_equal(host(with_bad.opt_state), host(without.opt_state))
 
 
-@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 1e30])
+@pytest.mark.parametrize("value", [np.nan, 1e30])
 def test_bad_gradient_of_a_finite_loss(value):
     """1e30 is finite, but its square is not, and squares are what the optimizer averages."""
     model = toy_model()

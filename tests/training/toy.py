@@ -70,7 +70,7 @@ def toy_model(scale: float = 1.0, units: int = DIM) -> SetModel:
 
 
 def device_pipeline(poison: tuple[int, ...] = ()) -> Pipeline:
-    """Images gathered inside the step, which ones follows from its number; steps in `poison` have no image: loss 0 / 0."""
+    """Images gathered inside the step by its number; steps in `poison` have no image, so that the loss is 0 / 0."""
     images = np.random.default_rng(7).integers(0, 256, (1000, *IMAGE_SHAPE)).astype(np.uint8)
 
     def materialize(resident, step):

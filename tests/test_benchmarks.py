@@ -1,0 +1,116 @@
+"""The benchmarks: that their variants compute the same thing, and that all of them run."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from chex import assert_trees_all_close
+
+from benchmarks import bench_few_shot, bench_process, bench_train_step, timing
+from benchmarks.__main__ import NAMES
+from benchmarks.cases import TINY, configuration, random_batch, random_image_sets
+from benchmarks.report import Result, format_table
+from exflow.training.sharding import make_mesh
+
+FEW_SHOT_MODEL = {"model.scales": 0, "model.dense_units": 4, "model.dense_couplings": 1}
+
+
+@pytest.mark.parametrize("process", bench_process.PROCESSES)
+def test_forms_of_the_process_agree(process, x64):
+    params, z_set = bench_process.inputs(process, num_sets=2, set_size=7, dim=3)
+    params, z_set = jax.tree.map(lambda leaf: leaf.astype(np.float64), (params, z_set))
+    forms = bench_process.forms(bench_process.PROCESSES[process])
+    values = jax.jit(lambda: {name: form(params, z_set) for name, form in forms.items()})()
+    np.testing.assert_allclose(values["dense"], values["parallel"], rtol=1e-11)
+    np.testing.assert_allclose(values["scan"], values["parallel"], rtol=1e-11)
+
+
+def test_forward_pass_scores_like_cached_latents():
+    model, params = bench_few_shot.with_params(configuration("bruno_omniglot:cpu", FEW_SHOT_MODEL))
+    images = jnp.asarray(random_batch(num_sets=3, set_size=3, image_shape=model.image_shape).x_set)
+    key = jax.random.key(0)
+    found = bench_few_shot.score_by_forward_pass(model)(params, key, images)
+    latents = model.encode(params, key, images)
+    support = jax.tree.map(lambda leaf: leaf[:, :-1], latents)
+    states = model.update(params, model.init_state(params, (3,)), support)
+    for way in range(3):  # each row has its own noise for its copy of the query
+        query = jax.tree.map(lambda leaf, way=way: leaf[way, -1:], latents)
+        wanted = model.class_log_probs(params, states, query)[0, way]
+        np.testing.assert_allclose(found[way], wanted, rtol=1e-5)
+
+
+def test_default_protocol_needs_200_times_fewer_image_passes():
+    protocol = bench_few_shot.Protocol()
+    passes = sum(protocol.num_episodes * way * (shot + 1) for way, shot in protocol.settings)
+    assert (passes, protocol.num_latents) == (33_840 * 200, 33_840)
+
+
+@pytest.mark.slow
+def test_plain_and_exflow_training_steps_agree():
+    variants, _ = bench_train_step.steps("bruno_omniglot:cpu", TINY, make_mesh(jax.devices()[:2]))
+    for step in variants.values():
+        step()
+    plain = variants["plain"].state[0]
+    for name in ("exflow", "exflow on 1 device"):
+        assert_trees_all_close(variants[name].state.params, plain, rtol=1e-5, atol=1e-5)
+
+
+def test_variants_take_turns():
+    calls = []
+    timings = timing.interleaved({name: lambda name=name: calls.append(name) for name in "ab"}, quick=True)
+    assert calls == ["a", "b", "a", "b"]  # one call each to compile, then one round
+    assert {name: len(timing.samples) for name, timing in timings.items()} == {"a": 1, "b": 1}
+
+
+def test_ratio_is_the_median_within_rounds():
+    slow, fast = timing.Timing((2.0, 30.0, 8.0)), timing.Timing((1.0, 10.0, 2.0))
+    assert timing.ratio(slow, fast) == 3.0
+    assert slow.median == 8.0
+
+
+def test_table_leaves_missing_cells_empty():
+    result = Result({}, {"first": {"ms": 12345.6}, "second": {"s": 0.12345}}, {"second": {"ratio": 2.0}})
+    assert format_table(result) == "            ms      s  ratio\nfirst   12,346\nsecond          0.123      2"
+
+
+def test_environment_says_what_the_numbers_depend_on():
+    found = timing.environment()
+    assert found["packages"]["jax"] == jax.__version__
+    assert found["num_devices"] == jax.local_device_count()
+    json.dumps(found)
+
+
+def test_random_image_sets_have_the_shapes_of_a_data_set():
+    image_sets = random_image_sets(num_classes=3, per_class=4, size=6)
+    assert image_sets.images.shape == (12, 6, 6, 1)
+    np.testing.assert_array_equal(image_sets.index, np.arange(12).reshape(3, 4))
+
+
+@pytest.mark.slow
+def test_all_benchmarks_run_quickly_and_write_one_line_each(repository, tmp_path):
+    out = tmp_path / "benchmarks.jsonl"
+    command = [sys.executable, "-m", "benchmarks", "--quick", f"--out={out}"]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = {line["benchmark"]: line for line in map(json.loads, out.read_text().splitlines())}
+    assert sorted(lines) == NAMES
+    for name, line in lines.items():
+        assert line["quick"]
+        assert f"{name} (quick)" in done.stdout
+        assert line["environment"]["backend"] == "cpu"
+        values = [value for part in ("medians", "ratios") for row in line[part].values() for value in row.values()]
+        assert line["settings"]
+        assert values
+        assert np.isfinite(values).all()
+    assert lines["few_shot"]["ratios"]["whole protocol"]["fewer passes"] >= 20
+
+
+def test_unknown_benchmark_is_refused(repository):
+    command = [sys.executable, "-m", "benchmarks", "--only", "nothing"]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "invalid choice: 'nothing'" in done.stderr
