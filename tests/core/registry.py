@@ -161,12 +161,18 @@ PROCESSES: dict[str, ProcessCase] = {
 
 FUNCTIONS = (
     *("log_prob", "log_prob_recurrent", "log_prob_parallel", "leave_one_out_log_prob", "predictive_log_prob"),
-    *("predictive", "class_log_probs", "update", "update_set", "merge", "remove", "fit", "constrain", "unconstrain"),
+    *("predictive", "class_log_probs", "update", "update_set", "merge", "remove", "constrain", "unconstrain"),
 )
 
 # Each function of each process, compiled once per shape: eager calls would compile every operation by itself.
 COMPILED = {
-    name: SimpleNamespace(**{function: jax.jit(getattr(case.module, function)) for function in FUNCTIONS})
+    name: SimpleNamespace(
+        **{function: jax.jit(getattr(case.module, function)) for function in FUNCTIONS},
+        **{
+            function: jax.jit(getattr(case.module, function), static_argnums=3)
+            for function in ("sample", "sample_joint")
+        },
+    )
     for name, case in PROCESSES.items()
 }
 

@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 from scipy import optimize, stats
 
 from exflow.core import gaussian_process, student_t_process
+from exflow.core.exchangeable import prefers_scan
 
 
 def draw_sets(num_sets: int = 300, size: int = 6, dim: int = 3, seed: int = 0) -> np.ndarray:
@@ -42,16 +44,14 @@ def test_fit_is_the_optimum_of_gradient_training(x64, learn_mean):
     value_at_fit, grads = loss(gaussian_process.unconstrain(fitted))
     for key, grad in grads.items():
         np.testing.assert_allclose(grad, 0.0, atol=1e-9, err_msg=key)
-    vector, unravel = jax.flatten_util.ravel_pytree(start)
-    result = optimize.minimize(
-        lambda x: jax.tree.map(
-            np.float64, (lambda v, g: (v, jax.flatten_util.ravel_pytree(g)[0]))(*loss(unravel(jnp.asarray(x))))
-        ),
-        vector,
-        jac=True,
-        method="L-BFGS-B",
-        options={"ftol": 1e-15, "gtol": 1e-9, "maxiter": 500},
-    )
+    vector, unravel = ravel_pytree(start)
+
+    def objective(x):
+        value, grads = loss(unravel(jnp.asarray(x)))
+        return float(value), np.asarray(ravel_pytree(grads)[0])
+
+    options = {"ftol": 1e-15, "gtol": 1e-9, "maxiter": 500}
+    result = optimize.minimize(objective, vector, jac=True, method="L-BFGS-B", options=options)
     np.testing.assert_allclose(value_at_fit, result.fun, rtol=1e-9)
     trained = gaussian_process.constrain(unravel(jnp.asarray(result.x)))
     np.testing.assert_allclose(fitted.variance, trained.variance, rtol=1e-4)
@@ -66,34 +66,36 @@ def test_fit_is_the_formula_of_the_specification(x64, learn_mean):
     l1 = ((z - z.mean(axis=1, keepdims=True)) ** 2).sum(axis=1).mean(axis=0) / (size - 1)
     l2 = size * ((z.mean(axis=1) - mean) ** 2).mean(axis=0)
     for module in (gaussian_process, student_t_process):
-        params = module.fit(jnp.asarray(z), learn_mean)
+        params = jax.jit(module.fit, static_argnums=1)(jnp.asarray(z), learn_mean)
         np.testing.assert_allclose(params.mean, mean, rtol=1e-12)
         np.testing.assert_allclose(params.variance, (l2 + (size - 1) * l1) / size, rtol=1e-12)
         np.testing.assert_allclose(params.covariance, (l2 - l1) / size, rtol=1e-10)
 
 
-def test_fit_stays_valid_on_degenerate_sets():
+@pytest.mark.parametrize("module", [gaussian_process, student_t_process])
+def test_fit_stays_valid_on_degenerate_sets(module):
     """Independent or constant data, one element per set: parameters remain usable and trainable."""
     rng = np.random.default_rng(0)
     alternating = np.tile([[1.0], [-1.0]], (10, 2, 1))  # negative covariance within sets
     same = np.repeat(rng.normal(size=(10, 1, 1)), 4, axis=1)  # correlation one
-    for z in (alternating, same, np.zeros((5, 4, 1)), rng.normal(size=(50, 1, 1))):
-        z = jnp.asarray(z, jnp.float32)
-        for module in (gaussian_process, student_t_process):
-            params = module.fit(z)
-            assert float(params.variance[0]) >= 0.99e-6
-            assert 0.99e-4 <= float(params.correlation[0]) < 1
-            raw = module.unconstrain(params)
-            grads = jax.grad(lambda raw, module=module, z=z: module.log_prob(module.constrain(raw), z).sum())(raw)
-            assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((raw, grads)))
-    np.testing.assert_allclose(gaussian_process.fit(jnp.asarray(alternating)).variance, 1.0, rtol=1e-6)
+
+    @jax.jit
+    def fit_and_differentiate(z):
+        params = module.fit(z)
+        raw = module.unconstrain(params)
+        return params, raw, jax.grad(lambda raw: module.log_prob(module.constrain(raw), z).sum())(raw)
+
+    for z in (alternating, same, np.zeros((10, 4, 1)), rng.normal(size=(10, 1, 1))):
+        params, raw, grads = fit_and_differentiate(jnp.asarray(z, jnp.float32))
+        assert float(params.variance[0]) >= 0.99e-6
+        assert 0.99e-4 <= float(params.correlation[0]) < 1
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((raw, grads)))
+    np.testing.assert_allclose(module.fit(jnp.asarray(alternating, jnp.float32)).variance, 1.0, rtol=1e-6)
     with pytest.raises(ValueError, match=r"z_set: expected \[batch, set, dim\] with elements, got \(0, 4, 1\)"):
-        gaussian_process.fit(jnp.zeros((0, 4, 1)))
+        module.fit(jnp.zeros((0, 4, 1)))
 
 
 def test_log_prob_picks_the_faster_form_per_backend():
-    from exflow.core.exchangeable import prefers_scan
-
     assert prefers_scan(20, "cpu")
     assert prefers_scan(10_000, "cpu")
     assert not prefers_scan(1, "cpu")

@@ -79,7 +79,6 @@ def million(name: str, correlation: float) -> tuple[np.ndarray, np.ndarray, floa
     return abs(np.float64(log_probs) - exact), exact, mean_error, z
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("correlation", "gaussian", "student_t"), [(0.5, 2.4e-6, 5e-6), (0.9999, 1.7e-4, 1.7e-4)])
 @pytest.mark.parametrize("name", PROCESSES)
 def test_a_million_elements_streamed_in_float32(name, correlation, gaussian, student_t):
@@ -112,7 +111,10 @@ def test_quadratic_form_stays_accurate_in_float32(name):
     params, correlation = one_dimensional(name, 0.9999)
     z = stream(100_000, correlation)
     module = PROCESSES[name].module
-    update = lambda state, z: (module.update(params, state, z[None]), None)
+
+    def update(state, z):
+        return module.update(params, state, z[None]), None
+
     state, _ = jax.jit(lambda z: jax.lax.scan(update, module.init_state(params), z))(jnp.asarray(z))
     n, exact = len(z), np.float64(z)
     beta = n * exact.var() / (1 - correlation) + n * exact.mean() ** 2 / (1 + (n - 1) * correlation)
@@ -151,11 +153,9 @@ def test_removal_and_merge_in_float32(name):
     expected = process.update_set(params, empty, jnp.asarray(np.concatenate([z[:500], z[600:]])))
     query = jnp.array([0.3])
     for one, other in ((removed, expected), (both, process.update_set(params, empty, jnp.asarray(z)))):
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
-            one._replace(mean=one.mean.value),
-            other._replace(mean=other.mean.value),
-        )
+        np.testing.assert_allclose(one.mean.value, other.mean.value, rtol=1e-6)
+        if one.scatter is not None:
+            np.testing.assert_allclose(one.scatter.value, other.scatter.value, rtol=1e-6)
         np.testing.assert_allclose(
             process.predictive_log_prob(params, one, query),
             process.predictive_log_prob(params, other, query),

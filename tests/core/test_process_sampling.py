@@ -33,7 +33,7 @@ def assert_within_five_sigma(samples: np.ndarray, expected: np.ndarray):
 @pytest.mark.parametrize("num_seen", [0, 3])
 def test_independent_samples_have_the_predictive_moments(name, num_seen):
     case, params, state = prepare(name, SEEN[:num_seen])
-    samples = np.float64(case.module.sample(params, state, jax.random.key(SEED), NUM))
+    samples = np.float64(COMPILED[name].sample(params, state, jax.random.key(SEED), NUM))
     assert samples.shape == (NUM, 2)
     mean, variance = case.dense_predictive(MOMENTS, SEEN[:num_seen])
     assert_within_five_sigma(samples, mean)
@@ -46,7 +46,7 @@ def test_independent_samples_have_the_predictive_moments(name, num_seen):
 def test_independent_samples_have_the_predictive_distribution(name):
     """Kolmogorov-Smirnov against the exact distribution function, tails included."""
     case, params, state = prepare(name)
-    samples = np.float64(case.module.sample(params, state, jax.random.key(SEED + 1), NUM))
+    samples = np.float64(COMPILED[name].sample(params, state, jax.random.key(SEED + 1), NUM))
     mean, variance = case.dense_predictive(MOMENTS, SEEN)
     for d in range(2):
         law = stats.norm(mean[d], np.sqrt(variance[d]))
@@ -60,7 +60,7 @@ def coherent(name: str, num_sets: int, length: int) -> np.ndarray:
     """[num_sets, length, dim]: many states, one coherent set drawn for each."""
     case, params, state = prepare(name)
     states = jax.tree.map(lambda part: jnp.broadcast_to(part, (num_sets, *part.shape)), state)
-    samples = case.module.sample_joint(params, states, jax.random.key(SEED + 2), length)
+    samples = COMPILED[name].sample_joint(params, states, jax.random.key(SEED + 2), length)
     return np.float64(samples).swapaxes(0, 1)
 
 
@@ -73,7 +73,8 @@ def autoregressive(name: str, num_sets: int, length: int) -> np.ndarray:
         z = case.module.sample(params, state, key, 1)[0]
         return case.module.update(params, state, z), z
 
-    _, samples = jax.lax.scan(step, states, jax.random.split(jax.random.key(SEED + 3), length))
+    keys = jax.random.split(jax.random.key(SEED + 3), length)
+    _, samples = jax.jit(lambda states: jax.lax.scan(step, states, keys))(states)
     return np.float64(samples).swapaxes(0, 1)
 
 
@@ -104,7 +105,7 @@ def test_autoregressive_and_coherent_samples_have_one_law(name):
 def test_leading_axes_and_determinism(name):
     case, params, state = prepare(name)
     states = jax.tree.map(lambda part: jnp.stack([part, part]), state)
-    for draw in (case.module.sample, case.module.sample_joint):
+    for draw in (COMPILED[name].sample, COMPILED[name].sample_joint):
         samples = draw(params, states, jax.random.key(0), 5)
         assert samples.shape == (5, 2, 2)
         np.testing.assert_array_equal(samples, draw(params, states, jax.random.key(0), 5))
