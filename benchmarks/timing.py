@@ -69,6 +69,7 @@ def environment() -> dict[str, Any]:
         "num_devices": len(devices),
         "cores": len(os.sched_getaffinity(0)),
         "cpu_model": _cpu_model(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "load_average": round(os.getloadavg()[0], 2),
         "commit": _commit(),
     }

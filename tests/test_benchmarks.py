@@ -34,13 +34,15 @@ def test_forward_pass_scores_like_cached_latents():
     images = jnp.asarray(random_batch(num_sets=3, set_size=3, image_shape=model.image_shape).x_set)
     key = jax.random.key(0)
     found = bench_few_shot.score_by_forward_pass(model)(params, key, images)
-    latents = model.encode(params, key, images)
-    support = jax.tree.map(lambda leaf: leaf[:, :-1], latents)
-    states = model.update(params, model.init_state(params, (3,)), support)
-    for way in range(3):  # each row has its own noise for its copy of the query
-        query = jax.tree.map(lambda leaf, way=way: leaf[way, -1:], latents)
-        wanted = model.class_log_probs(params, states, query)[0, way]
-        np.testing.assert_allclose(found[way], wanted, rtol=1e-5)
+
+    @jax.jit
+    def from_latents(params):
+        latents = model.encode(params, key, images)
+        support, queries = (jax.tree.map(lambda leaf, part=part: leaf[:, part], latents) for part in (slice(-1), -1))
+        states = model.update(params, model.init_state(params, (3,)), support)
+        return jnp.diagonal(model.class_log_probs(params, states, queries))  # every row has its own copy of the query
+
+    np.testing.assert_allclose(found, from_latents(params), rtol=1e-5)
 
 
 def test_default_protocol_needs_200_times_fewer_image_passes():
@@ -51,12 +53,16 @@ def test_default_protocol_needs_200_times_fewer_image_passes():
 
 @pytest.mark.slow
 def test_plain_and_exflow_training_steps_agree():
-    variants, _ = bench_train_step.steps("bruno_omniglot:cpu", TINY, make_mesh(jax.devices()[:2]))
-    for step in variants.values():
-        step()
+    overrides = TINY | {"model.residual_blocks": 1, "optimizer.warmup_steps": 0, "optimizer.learning_rate": 0.1}
+    variants, _ = bench_train_step.steps("bruno_omniglot:cpu", overrides, make_mesh(jax.devices()[:2]))
+    start = jax.device_get(variants["plain"].state[0])
+    losses = {name: step() for name, step in variants.items()}
     plain = variants["plain"].state[0]
+    moved = jax.tree.map(lambda new, old: np.abs(new - old).max(), plain["flow"], start["flow"])
+    assert max(jax.tree.leaves(moved)) > 0.05
     for name in ("exflow", "exflow on 1 device"):
-        assert_trees_all_close(variants[name].state.params, plain, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(losses[name], losses["plain"], rtol=1e-5)
+        assert_trees_all_close(variants[name].state.params, plain, rtol=1e-3, atol=1e-3)
 
 
 def test_variants_take_turns():

@@ -2,8 +2,8 @@
 
 The sets of a batch are the classes of an episode. A window of k consecutive elements (cyclically) of every set is its
 support, all elements outside the window are queries against every class; every window gives an episode. Encoding
-dominates the cost of a step, so this term is almost free; BRUNO's published fine-tuning (Korshunova et al. 2018, section
-4.3) pushes a separate 20-way 1-shot episode through the flow instead.
+dominates the cost of a step, so this term is almost free; BRUNO's published fine-tuning (Korshunova et al. 2018) pushes
+separate 20-way 1-shot episodes through the flow instead.
 """
 
 from types import ModuleType

@@ -47,7 +47,7 @@ def with_bounded(x: Float[Array, "*batch channels"]) -> Float[Array, "*batch twi
 
 
 class ResidualBlock(nn.Module):
-    """ELU(x + conv(ELU(conv(x)))) with 3x3 convolutions, in the form `nn.scan` wants: (carry, None) -> (carry, None)."""
+    """ELU(x + conv(ELU(conv(x)))) with 3x3 convolutions, as `nn.scan` wants it: (carry, None) -> (carry, None)."""
 
     features: int
     layer_options: Mapping[str, Any]

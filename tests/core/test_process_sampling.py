@@ -58,7 +58,7 @@ def test_independent_samples_have_the_predictive_distribution(name):
 
 def coherent(name: str, num_sets: int, length: int) -> np.ndarray:
     """[num_sets, length, dim]: many states, one coherent set drawn for each."""
-    case, params, state = prepare(name)
+    _case, params, state = prepare(name)
     states = jax.tree.map(lambda part: jnp.broadcast_to(part, (num_sets, *part.shape)), state)
     samples = COMPILED[name].sample_joint(params, states, jax.random.key(SEED + 2), length)
     return np.float64(samples).swapaxes(0, 1)
@@ -103,7 +103,7 @@ def test_autoregressive_and_coherent_samples_have_one_law(name):
 
 
 def test_leading_axes_and_determinism(name):
-    case, params, state = prepare(name)
+    _case, params, state = prepare(name)
     states = jax.tree.map(lambda part: jnp.stack([part, part]), state)
     for draw in (COMPILED[name].sample, COMPILED[name].sample_joint):
         samples = draw(params, states, jax.random.key(0), 5)

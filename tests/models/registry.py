@@ -24,6 +24,6 @@ def small_config(**overrides):
 
 
 MODELS = {
-    "bruno_gaussian": small_config(),
-    "bruno_student_t": small_config(model__process="student_t", model__degrees_of_freedom=7.0),
+    "bruno_gaussian": small_config(model__scales=0),
+    "bruno_student_t": small_config(model__scales=0, model__process="student_t", model__degrees_of_freedom=7.0),
 }

@@ -72,6 +72,19 @@ def test_log_det_equals_the_automatic_jacobian(x64, options):
     np.testing.assert_allclose(inverse_log_det, -log_det, rtol=1e-9)
 
 
+def test_gradients_are_finite_and_reach_every_parameter():
+    model = bruno(small_config(model__residual_blocks=1), IMAGE_SHAPE)
+    batch = batch_of(images(4, 5))
+    params = perturbed(jax.jit(model.init)(jax.random.key(0), batch), jax.random.key(1))
+    gradients = jax.jit(jax.grad(lambda params: model.loss(params, jax.random.key(0), batch)[0]))(params)
+    for path, gradient in jax.tree.leaves_with_path(gradients):
+        name = jax.tree_util.keystr(path)
+        assert np.isfinite(gradient).all(), name
+        one_input = "direction" in name and np.prod(gradient.shape[:-1]) == 1  # of unit norm: only its sign matters
+        if "mean" not in name and not one_input:  # the published mean is constant
+            assert np.any(gradient != 0), name
+
+
 def dense_model(**overrides):
     """Dense-only BRUNO with compiled functions, which is all these tests need."""
     model = bruno(small_config(model__scales=0, **overrides), IMAGE_SHAPE)

@@ -149,15 +149,3 @@ def test_loss_is_the_mean_conditional(model_and_params):
     expected = -model.conditional_log_probs(params, elements, batch.mask).sum() / 16
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     np.testing.assert_allclose(metrics["bits_per_dim"], expected / (64 * np.log(2)), rtol=1e-5)
-
-
-def test_gradients_are_finite_and_reach_every_parameter(model_and_params):
-    model, params = model_and_params
-    batch = batch_of(images(4, 5))
-    gradients = jax.jit(jax.grad(lambda params: model.loss(params, jax.random.key(0), batch)[0]))(params)
-    for path, gradient in jax.tree.leaves_with_path(gradients):
-        assert np.isfinite(gradient).all(), path
-        constant = "mean" in jax.tree_util.keystr(path)  # the published model's
-        one_input = "direction" in jax.tree_util.keystr(path) and np.prod(gradient.shape[:-1]) == 1  # unit norm: a sign
-        if not constant and not one_input:
-            assert np.any(gradient != 0), path
