@@ -5,6 +5,7 @@ import json
 import math
 import os
 import platform
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,20 @@ def versions() -> dict[str, str]:
     return found
 
 
+def commit() -> str | None:
+    """Commit of the checkout that exflow runs from, with "-dirty" if files differ from it; None outside a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():  # installed, perhaps below a checkout of something else
+        return None
+    git = ["git", "-C", str(root)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changes = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head + ("-dirty" if changes.stdout.strip() else "")
+
+
 def document(
     config: ConfigDict,
     step: int,
@@ -87,7 +102,8 @@ def document(
         "seed": config.training.seed,
         **(info or {}),
     }
-    return {"config": config.to_dict(), **facts, "results": results, "hardware": hardware(), "versions": versions()}
+    made_with = {"hardware": hardware(), "versions": versions(), "commit": commit()}
+    return {"config": config.to_dict(), **facts, "results": results, **made_with}
 
 
 def write_results(path: Path, content: dict[str, Any]) -> None:

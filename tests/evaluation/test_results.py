@@ -1,6 +1,7 @@
 """results.json, the closing table, and which published number stands beside which result."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -78,6 +79,7 @@ def test_document_is_valid_json_and_replaces_the_old_file(tmp_path):
     assert read["results"]["test_nll"]["published"] is None
     assert read["hardware"]["num_devices"] >= 1
     assert {"python", "jax", "numpy"} <= set(read["versions"])
+    assert read["commit"] is None or re.fullmatch("[0-9a-f]{40}(-dirty)?", read["commit"])
     assert [file.name for file in tmp_path.iterdir()] == ["results.json"]
 
 
