@@ -52,9 +52,10 @@ def test_flow_starts_as_the_identity_in_the_documented_order(x64):
     np.testing.assert_allclose(z, np.stack(channels, axis=-1).reshape(2, 64), rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"model__scales": 3, "model__residual_blocks": 1, "model__bounded_features": True}], ids=str
-)
+EVERYTHING = {"model__scales": 3, "model__residual_blocks": 1, "model__bounded_features": True}
+
+
+@pytest.mark.parametrize("options", [{}, pytest.param(EVERYTHING, marks=pytest.mark.slow)], ids=str)
 def test_log_det_equals_the_automatic_jacobian(x64, options):
     flow = bruno_flow(small_config(**options).model, (4, 4, 1))
     many = jax.random.uniform(jax.random.key(0), (64, 4, 4, 1), jnp.float64, 1.0, 255.0)
