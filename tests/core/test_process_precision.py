@@ -1,4 +1,4 @@
-"""float32 accuracy of the processes within the right column of spec 1.6, and long sets in float64."""
+"""Accuracy of the processes in float32 for sets of up to a million elements, and long sets in float64."""
 
 import functools
 
@@ -14,7 +14,7 @@ NU = 1000.0
 
 
 def exact_log_probs(z: np.ndarray, correlation: float, student_t: bool) -> np.ndarray:
-    """Closed form of spec 1.3 in float64 numpy for v = 1, mu = 0 and one dimension: log p(z_n | z_<n), z [n]."""
+    """Closed form in float64 numpy for v = 1, mu = 0 and one dimension: log p(z_n | z_<n), z [n]."""
     z = np.float64(z)
     within, count = 1 - correlation, np.arange(len(z))
     tau = 1 / (count + (1 - correlation) / correlation)

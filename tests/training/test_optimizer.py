@@ -106,7 +106,7 @@ def test_epsilon_stands_where_tensorflow_puts_it(x64):
 
 
 def test_process_learning_rate_scales_the_update(x64):
-    """A gradient scale would cancel; this does not (spec 1.8)."""
+    """A gradient scale would cancel; this does not."""
     rule = RMSProp()
     expected = reference("process", lambda t, g, p: 0.01 * 0.1 * rule(t, g))
     history = train(section(learning_rate=0.01, process_learning_rate_multiplier=0.1))
