@@ -4,14 +4,14 @@
     python -m exflow.main --config=configs/bruno_omniglot.py:cpu              # small model for two CPU cores
     python -m exflow.main --config=configs/bruno_omniglot.py:cpu_generative   # the same, likelihood alone
 
-Expected on test characters, 5-way 1-shot / 5-way 5-shot / 20-way 1-shot / 20-way 5-shot, with dequantization noise:
+Expected on test characters (5-way 1-shot / 5-way 5-shot / 20-way 1-shot / 20-way 5-shot, with dequantization noise):
 
-- published model: 86.3 / 95.6 / 69.2 / 87.7 %, 537 nats at 28x28 after 200,000 updates. It was trained on 1,200 characters;
-  this config keeps 172 of them for validation. `--config.data.split=vinyals_trainval --config.training.best_metric=` uses
-  all 1,200 and evaluates the last checkpoint.
+- published model: 86.3 / 95.6 / 69.2 / 87.7 %, 537 nats at 28x28 after 200,000 updates. It was trained on 1,200
+  characters; this config keeps 172 of them for validation. `--config.data.split=vinyals_trainval
+  --config.training.best_metric=` uses all 1,200 and evaluates the last checkpoint.
 - `:cpu`, 14x14 pixels: 96.6 / 99.3 / 89.9 / 97.6 % (+- 0.2 over three seeds), 331 nats, 16 core-minutes of training.
-- `:cpu_generative`, 14x14 pixels: 51.7 / 69.9 / 28.9 / 48.4 %, 266 nats, 10 core-minutes of training. Few-shot quality does
-  not follow from likelihood.
+- `:cpu_generative`, 14x14 pixels: 51.7 / 69.9 / 28.9 / 48.4 %, 266 nats, 10 core-minutes of training. Few-shot
+  quality does not follow from likelihood.
 """
 
 from ml_collections import ConfigDict
