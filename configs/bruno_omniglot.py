@@ -83,13 +83,17 @@ VARIANTS = {
     },
     "smoke": {
         **CPU,
+        "data.image_size": 8,
+        "data.downscale": 1,
         "model.filters": 8,
         "model.dense_units": 32,
+        "model.dense_couplings": 2,
         "model.process_init_batches": 1,
         "training.num_steps": 8,
         "training.log_every": 4,
-        "training.evaluate_every": 4,
+        "training.evaluate_every": 8,
         "training.checkpoint_every": 4,
         "evaluation.num_trials": 1,
+        "evaluation.settings": ((5, 1), (20, 1)),
     },
 }
