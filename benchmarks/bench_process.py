@@ -17,10 +17,8 @@ from exflow.core import gaussian_process, student_t_process
 
 PROCESSES = {"gaussian": gaussian_process, "student_t": student_t_process}
 CASES = {20: (32, 784, 784), 1_000: (1, 784, 8), 10_000: (1, 784, 1)}  # set size -> sets, dim, dim of the matrix form
-LARGEST_DENSE = {
-    "gaussian": 10_000,
-    "student_t": 1_000,
-}  # the factorisation is the same and takes most of a minute at 10,000
+# The factorisation is the same for both and takes most of a minute at 10,000.
+LARGEST_DENSE = {"gaussian": 10_000, "student_t": 1_000}
 QUICK_CASES = {30: (2, 4, 2)}
 
 
