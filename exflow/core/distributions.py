@@ -121,3 +121,57 @@ def student_t_predictive_log_prob(
     log_ratio = jnp.where(b < 0.5 * a, jnp.log(b / a), jnp.log1p(jnp.maximum((quadratic_form - count - 2.0) / a, -0.5)))
     normaliser = log_gamma_ratio_correction(0.5 * a) - 0.5 * (LOG_2_PI + jnp.log(gaussian_variance) + log_ratio)
     return normaliser - 0.5 * (a + 1.0) * jnp.log1p(innovation / b)
+
+
+def log_evidence_ratio(
+    excess_degrees_of_freedom: Float[Array, "*#shape"],
+    count: Float[Array, "*#shape"],
+    quadratic_form: Float[Array, "*#shape"],
+) -> Float[Array, "..."]:
+    """ln of the Student-t over the Gaussian joint density of a set with one covariance matrix; elementwise, nats.
+
+    With a = nu + n, u = (nu - 2 + beta) / a - 1, D(u) = u - ln(1 + u) >= 0 and the Stirling correction
+    s(x) = ln Gamma(x) - (x - 1/2) ln x + x - 1/2 ln(2 pi) it is
+
+        a / 2 D(u) - nu / 2 D(-2 / nu) - 1/2 ln(1 + n / nu) + s(a / 2) - s(nu / 2),
+
+    in which nothing large cancels: it is 0 for the empty set and goes to 0 for large nu.
+
+    Args:
+      excess_degrees_of_freedom: nu - 2, above zero.
+      count: n, the size of the set.
+      quadratic_form: beta, the Mahalanobis square of the set.
+
+    Returns:
+      ln p(set | Student-t) - ln p(set | Gaussian).
+    """
+    nu = excess_degrees_of_freedom + 2.0
+    a = nu + count
+    gain = 0.5 * a * _excess_of_log(excess_degrees_of_freedom + quadratic_form, a, quadratic_form - count - 2.0)
+    start = 0.5 * nu * _excess_of_log(excess_degrees_of_freedom, nu, jnp.full_like(nu, -2.0))
+    stirling = _stirling_correction(0.5 * a) - _stirling_correction(0.5 * nu)
+    return (gain - start) - 0.5 * jnp.log1p(count / nu) + stirling
+
+
+def _excess_of_log(b: Array, a: Array, difference: Array) -> Array:
+    """D(u) = u - ln(1 + u) for 1 + u = b / a, where difference = b - a is known better than its terms."""
+    u = difference / a
+    return u - jnp.where(b < 0.5 * a, jnp.log(b / a), jnp.log1p(jnp.maximum(u, -0.5)))
+
+
+def _stirling_correction(x: Array) -> Array:
+    """s(x) for x >= 1: its series for x >= 8, below eight steps of Gamma(x + 1) = x Gamma(x); all stays finite."""
+    small = jnp.minimum(x, 8.0)
+    product = jnp.ones_like(x)
+    for j in range(1, 8):
+        product = product * (1.0 + j / small)
+    steps = (small + 7.5) * jnp.log1p(8.0 / small) - 8.0 - jnp.log(product)
+    return jnp.where(x < 8.0, _stirling_series(small + 8.0) + steps, _stirling_series(jnp.maximum(x, 8.0)))
+
+
+def _stirling_series(x: Array) -> Array:
+    inverse = 1.0 / x
+    result = jnp.zeros_like(x)
+    for coefficient in (-691 / 360360, 1 / 1188, -1 / 1680, 1 / 1260, -1 / 360, 1 / 12):  # of 1/x^11 to 1/x
+        result = result * inverse**2 + coefficient
+    return result * inverse

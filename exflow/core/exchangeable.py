@@ -1,4 +1,4 @@
-"""What the exchangeable Gaussian and Student-t processes share: the location part and densities of whole sets.
+"""What the exchangeable processes share: the location part and densities of whole sets.
 
 Per dimension the elements of a set have mean mu, variance v and pairwise covariance rho. With the ratio
 r = rho / (v - rho), a set of N elements with mean m gives the next one the mean m + (mu - m) / (1 + N r) and the
@@ -16,8 +16,10 @@ from jaxtyping import Array, Bool, Float
 
 from exflow.core import statistics
 from exflow.core.statistics import SetStatistics, with_rank
+from exflow.typing import PRNGKey
 
 MAX_RAW_CORRELATION = 40.0  # exp(40) is far beyond any float resolution of 1 - correlation and far from overflow
+MAX_FITTED_RATIO = 1e4  # of rho / (v - rho)
 
 
 @runtime_checkable
@@ -97,6 +99,28 @@ def location_from_moments(mean: Array, variance: Array, covariance: Array) -> tu
     return mean, within, covariance / within
 
 
+def excess_from_degrees_of_freedom(degrees_of_freedom: Array, shape: tuple[int, ...]) -> Array:
+    """nu - 2 after checking shape and, where they are known, values.
+
+    Raises:
+      ValueError: Not of `shape`, or not finite and above 2.
+    """
+    degrees_of_freedom = jnp.asarray(degrees_of_freedom)
+    if degrees_of_freedom.shape != shape:
+        raise ValueError(
+            f"degrees_of_freedom: expected {shape}, got {degrees_of_freedom.shape}. "
+            "Use jnp.full(dim, value) for equal dimensions."
+        )
+    valid = (degrees_of_freedom > 2) & jnp.isfinite(degrees_of_freedom)
+    check_values("degrees_of_freedom", valid, "finite values above 2", degrees_of_freedom)
+    return degrees_of_freedom - 2.0
+
+
+def constrain_excess(raw_degrees_of_freedom: Array) -> Array:
+    """nu - 2 = exp(raw), kept among the normal float32 numbers."""
+    return jnp.exp(jnp.clip(raw_degrees_of_freedom, -40.0, 70.0))
+
+
 def check_values(name: str, valid: Array, expected: str, got: Array) -> None:
     """Raise ValueError unless `valid` holds everywhere; values known only inside compiled code are not checked."""
     if isinstance(valid, Tracer) or bool(valid.all()):
@@ -124,30 +148,37 @@ def unconstrain_location(params: LocationParams) -> dict[str, Array]:
 
 
 def fit_location(
-    z_set: Float[Array, "batch set dim"], learn_mean: bool, min_correlation: float, min_variance: float
+    z_set: Float[Array, "batch set dim"],
+    learn_mean: bool,
+    min_correlation: float,
+    min_variance: float,
+    mask: Bool[Array, "batch set"] | None = None,
 ) -> tuple[Array, Array, Array]:
     """Maximum-likelihood (mean, v - rho, rho / (v - rho)) of a Gaussian process for sets of equal size T.
 
     The covariance matrix has the eigenvalues v - rho and v + (T - 1) rho; l1 = mean scatter / (T - 1) and
     l2 = T mean (set mean - mu)^2 estimate them. The optimum has v = (l2 + (T - 1) l1) / T and rho = (l2 - l1) / T,
-    or rho = 0 when that is negative. Sets of one element leave rho unknown: it becomes the least allowed.
+    or rho = 0 when that is negative. Sets of one element leave rho unknown: it becomes the least allowed. For ragged
+    sets (`mask`) the same sums, each element weighing the same, give the moment estimates with T the mean size.
     """
-    size = z_set.shape[-2]
-    if z_set.ndim != 3 or size == 0 or z_set.shape[0] == 0:
+    if z_set.ndim != 3 or 0 in z_set.shape[:2]:
         raise ValueError(f"z_set: expected [batch, set, dim] with elements, got {z_set.shape}. Stack equal sets.")
-    sets = statistics.of_set(z_set, None, with_scatter=True)
-    grand = statistics.of_set(sets.mean.value, None, with_scatter=True)
+    sets = statistics.of_set(z_set, mask, with_scatter=True)
     assert sets.scatter is not None
-    assert grand.scatter is not None
-    scatter = statistics.sum_over_set(sets.scatter.value) / z_set.shape[0]
-    between = size * grand.scatter.value / z_set.shape[0]
-    mean = grand.mean.value
-    if not learn_mean:
-        mean, between = jnp.zeros_like(mean), between + size * mean**2
+    count = sets.count.astype(z_set.dtype)[:, jnp.newaxis]
+    total, num_sets = jnp.maximum(count.sum(), 1.0), jnp.maximum((count > 0).sum(), 1)
+    mean = jnp.zeros_like(z_set[0, 0])
+    if learn_mean:
+        centre = statistics.sum_over_set(count * sets.mean.value) / total
+        mean = centre + statistics.sum_over_set(count * (sets.mean.value - centre[jnp.newaxis])) / total
+    between = statistics.sum_over_set(count * (sets.mean.value - mean[jnp.newaxis]) ** 2) / num_sets  # l2
+    scatter = statistics.sum_over_set(sets.scatter.value) / num_sets
+    size = total / num_sets
+    free = (size - 1.0) > 0
     variance = jnp.maximum((between + scatter) / size, min_variance)
-    within = jnp.maximum(scatter / max(size - 1, 1), jnp.finfo(z_set.dtype).tiny)
-    ratio = (between - within) / (size * within) if size > 1 else jnp.zeros_like(within)
-    ratio = jnp.clip(ratio, min_correlation / (1 - min_correlation), 1e4)
+    within = jnp.maximum(scatter / jnp.where(free, size - 1.0, 1.0), jnp.finfo(z_set.dtype).tiny)  # l1
+    ratio = jnp.where(free, (between - within) / (size * within), 0.0)
+    ratio = jnp.clip(ratio, min_correlation / (1 - min_correlation), MAX_FITTED_RATIO)
     return mean, variance / (1.0 + ratio), ratio
 
 
@@ -228,6 +259,15 @@ def _log_prob_given(summary, density, params, z_set, mask, with_scatter):
         z_set = jnp.where(mask[..., jnp.newaxis], z_set, 0.0)
     log_probs = density(params, summary(z_set, mask, with_scatter), z_set)
     return log_probs if mask is None else jnp.where(mask, log_probs, 0.0)
+
+
+def sample_scale(
+    excess_degrees_of_freedom: Array, count: Array, quadratic_form: Array, key: PRNGKey, shape: tuple[int, ...]
+) -> Array:
+    """Draws of the scale w of a Student-t process given the set: InvGamma((nu + N) / 2, (nu - 2 + beta) / 2)."""
+    half = jnp.broadcast_to(0.5 * (excess_degrees_of_freedom + (2.0 + count)), shape)
+    rate = 0.5 * jnp.broadcast_to(excess_degrees_of_freedom + quadratic_form, shape)
+    return rate / jax.random.gamma(key, half, dtype=quadratic_form.dtype)
 
 
 def prefers_scan(set_size: int, backend: str | None = None) -> bool:

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from exflow.core import exchangeable, statistics
-from exflow.core.distributions import LOG_2_PI, normal_log_prob
+from exflow.core import class_scores, exchangeable, statistics
+from exflow.core.distributions import normal_log_prob
 from exflow.core.statistics import SetStatistics
 from exflow.typing import PRNGKey
 
@@ -101,19 +101,21 @@ def fit(
     learn_mean: bool = True,
     min_correlation: float = 1e-4,
     min_variance: float = 1e-6,
+    mask: Bool[Array, "batch set"] | None = None,
 ) -> GaussianParams:
-    """Maximum-likelihood parameters of sets of equal size, in closed form.
+    """Maximum-likelihood parameters of sets of equal size, in closed form; moment estimates for ragged ones.
 
     Args:
       z_set: Sets of elements; at least two elements per set to learn the covariance.
       learn_mean: Estimate mu; otherwise it is 0.
       min_correlation: Least rho / v, in [0, 1); above 0 so that `unconstrain` gives a trainable value.
       min_variance: Least v.
+      mask: Elements where it is False do not count and may hold anything.
 
     Returns:
-      The maximiser of the summed `log_prob`, within these bounds and rho / (v - rho) <= 1e4.
+      For equal sizes the maximiser of the summed `log_prob`, within these bounds and rho / (v - rho) <= 1e4.
     """
-    return GaussianParams(*exchangeable.fit_location(z_set, learn_mean, min_correlation, min_variance))
+    return GaussianParams(*exchangeable.fit_location(z_set, learn_mean, min_correlation, min_variance, mask))
 
 
 def init_state(params: GaussianParams, batch_shape: tuple[int, ...] = ()) -> SetStatistics:
@@ -221,8 +223,6 @@ def class_log_probs(
 ) -> Float[Array, "*lead query class"]:
     """log p(query | class) for all pairs, in nats, as two matrix products (the density is quadratic in z).
 
-    Both factors are centred on the average predictive mean of the classes, which keeps float32 cancellation small.
-
     Args:
       params: Parameters.
       states: One state per class; leading axes `[..., class]`.
@@ -231,16 +231,7 @@ def class_log_probs(
     Returns:
       Log densities; add log class priors to classify.
     """
-    mean, variance = predictive(params, states)
-    centre = mean.mean(axis=-2, keepdims=True)
-    mean, queries = mean - centre, queries - centre
-    precision = 1.0 / variance
-    constant = (LOG_2_PI + jnp.log(variance) + precision * mean**2).sum(axis=-1)[..., jnp.newaxis, :]
-
-    def product(a, b):
-        return jnp.einsum("...qd,...kd->...qk", a, b, precision=jax.lax.Precision.HIGHEST)
-
-    return product(queries, precision * mean) - 0.5 * (product(queries**2, precision) + constant)
+    return class_scores.diagonal_gaussian_log_probs(*predictive(params, states), queries)
 
 
 def sample(

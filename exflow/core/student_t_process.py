@@ -9,20 +9,17 @@ summed over them, in nats. For large nu it is the Gaussian process, without loss
 Source: Korshunova et al. 2018, arXiv:1802.07535, section 2.2; Shah et al. 2014, arXiv:1402.4306.
 """
 
-import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from exflow.core import exchangeable, statistics
+from exflow.core import class_scores, exchangeable, statistics
 from exflow.core.distributions import student_t_predictive_log_prob
 from exflow.core.exchangeable import Location
 from exflow.core.statistics import SetStatistics, with_rank
 from exflow.typing import PRNGKey
-
-_CLASS_BLOCK_ENTRIES = 1 << 22  # entries (query x class x dim) that `class_log_probs` holds at once
 
 
 class StudentTParams(NamedTuple):
@@ -83,15 +80,7 @@ def from_moments(
       ValueError: Shapes differ, or values are out of range.
     """
     location = exchangeable.location_from_moments(mean, variance, covariance)
-    degrees_of_freedom = jnp.asarray(degrees_of_freedom)
-    if degrees_of_freedom.shape != location[0].shape:
-        raise ValueError(
-            f"degrees_of_freedom: expected {location[0].shape}, got {degrees_of_freedom.shape}. "
-            "Use jnp.full(dim, value) for equal dimensions."
-        )
-    valid = (degrees_of_freedom > 2) & jnp.isfinite(degrees_of_freedom)
-    exchangeable.check_values("degrees_of_freedom", valid, "finite values above 2", degrees_of_freedom)
-    return StudentTParams(*location, degrees_of_freedom - 2.0)
+    return StudentTParams(*location, exchangeable.excess_from_degrees_of_freedom(degrees_of_freedom, location[0].shape))
 
 
 def init_raw(
@@ -117,8 +106,9 @@ def init_raw(
 
 def constrain(raw: dict[str, Array]) -> StudentTParams:
     """Raw (trainable) parameters -> parameters; see `init_raw`."""
-    excess = jnp.exp(jnp.clip(raw["raw_degrees_of_freedom"], -40.0, 70.0))  # a normal float32 number
-    return StudentTParams(*exchangeable.constrain_location(raw), excess)
+    return StudentTParams(
+        *exchangeable.constrain_location(raw), exchangeable.constrain_excess(raw["raw_degrees_of_freedom"])
+    )
 
 
 def unconstrain(params: StudentTParams) -> dict[str, Array]:
@@ -133,22 +123,24 @@ def fit(
     degrees_of_freedom: float = 1000.0,
     min_correlation: float = 1e-4,
     min_variance: float = 1e-6,
+    mask: Bool[Array, "batch set"] | None = None,
 ) -> StudentTParams:
     """Mean, variance and covariance that are the maximum-likelihood ones of a Gaussian process, with the given nu.
 
     These are the moments of the process whatever nu is; the likelihood of a Student-t has no closed-form optimum.
 
     Args:
-      z_set: Sets of equal size; at least two elements per set to learn the covariance.
+      z_set: Sets, of equal size unless masked; at least two elements per set to learn the covariance.
       learn_mean: Estimate mu; otherwise it is 0.
       degrees_of_freedom: nu of every dimension, above 2.
       min_correlation: Least rho / v, in [0, 1); above 0 so that `unconstrain` gives a trainable value.
       min_variance: Least v.
+      mask: Elements where it is False do not count and may hold anything.
 
     Returns:
       The parameters.
     """
-    location = exchangeable.fit_location(z_set, learn_mean, min_correlation, min_variance)
+    location = exchangeable.fit_location(z_set, learn_mean, min_correlation, min_variance, mask)
     return StudentTParams(*location, jnp.full_like(location[0], degrees_of_freedom - 2.0))
 
 
@@ -276,22 +268,7 @@ def class_log_probs(
     Returns:
       Log densities; add log class priors to classify.
     """
-
-    def score(query: Array) -> Array:  # [..., dim] -> [..., class]
-        return predictive_log_prob(params, states, query[..., jnp.newaxis, :])
-
-    per_query = math.prod(states.mean.value.shape)
-    batch_size = max(1, _CLASS_BLOCK_ENTRIES // max(1, per_query))
-    by_query = jnp.moveaxis(queries, -2, 0)
-    if len(by_query) <= batch_size:
-        return jnp.moveaxis(jax.vmap(score)(by_query), 0, -2)
-    return jnp.moveaxis(jax.lax.map(score, by_query, batch_size=batch_size), 0, -2)
-
-
-def _sample_scale(excess: Array, where: Location, beta: Array, key: PRNGKey, shape: tuple[int, ...]) -> Array:
-    """Draws of w given the elements seen: InvGamma((nu + N) / 2, (nu - 2 + beta) / 2)."""
-    half = jnp.broadcast_to(0.5 * (excess + (2.0 + where.count)), shape)
-    return 0.5 * jnp.broadcast_to(excess + beta, shape) / jax.random.gamma(key, half, dtype=beta.dtype)
+    return class_scores.log_probs_in_blocks(predictive_log_prob, params, states, queries)
 
 
 def sample(
@@ -302,9 +279,9 @@ def sample(
     mean = exchangeable.predictive_mean(state, where)
     shape = (num_samples, *mean.shape)
     scale_key, element_key = jax.random.split(key)
-    expanded = [with_rank(array, len(shape)) for array in (excess, where.count, beta, where.variance, mean)]
-    scale = _sample_scale(expanded[0], where._replace(count=expanded[1]), expanded[2], scale_key, shape)
-    return expanded[4] + jnp.sqrt(scale * expanded[3]) * jax.random.normal(element_key, shape, mean.dtype)
+    excess, count, beta, variance = (with_rank(x, len(shape)) for x in (excess, where.count, beta, where.variance))
+    scale = exchangeable.sample_scale(excess, count, beta, scale_key, shape)
+    return mean[jnp.newaxis] + jnp.sqrt(scale * variance) * jax.random.normal(element_key, shape, mean.dtype)
 
 
 def sample_joint(
@@ -317,7 +294,7 @@ def sample_joint(
     where, excess, beta = _belief(params, state)
     mean = exchangeable.predictive_mean(state, where)
     scale_key, location_key, element_key = jax.random.split(key, 3)
-    scale = _sample_scale(excess, where, beta, scale_key, mean.shape)
+    scale = exchangeable.sample_scale(excess, where.count, beta, scale_key, mean.shape)
     deviation = jnp.sqrt(scale * with_rank(params.within_variance, mean.ndim))
     theta = mean + deviation * jnp.sqrt(where.posterior_ratio) * jax.random.normal(location_key, mean.shape, mean.dtype)
     noise = jax.random.normal(element_key, (num_samples, *mean.shape), mean.dtype)

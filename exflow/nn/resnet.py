@@ -1,8 +1,8 @@
 """Conditioner networks of the couplings: residual convolutions for images, two hidden layers for vectors.
 
-Both map a masked input to a raw log-scale and a shift of its shape. The coupling bounds the log-scale. Their last
-layers start at zero, so that a flow starts as the identity. Source: Dinh et al. 2017, arXiv:1605.08803, section 3, with
-the sizes of BRUNO (Korshunova et al. 2018).
+Both map a masked input to a raw log-scale and a shift of its shape, or to as many raw values per entry as the coupling
+wants; the coupling bounds them. Their last layers start at zero, so that a flow starts as the identity. Source: Dinh et
+al. 2017, arXiv:1605.08803, section 3, with the sizes of BRUNO (Korshunova et al. 2018).
 """
 
 from collections.abc import Mapping
@@ -17,6 +17,8 @@ from exflow.nn.convolution import GRADIENTS
 from exflow.nn.weight_norm import WeightNorm
 
 BLOCK_LOOPS = ("auto", "scan", "unroll")
+
+Outputs = tuple[Float[Array, "..."], Float[Array, "..."]] | Float[Array, "..."]
 
 
 def resolve_block_loop(block_loop: str) -> str:
@@ -44,6 +46,25 @@ def with_bounded(x: Float[Array, "*batch channels"]) -> Float[Array, "*batch twi
     logit spreads over several units, all but vanishes in it. Masked entries stay 0.
     """
     return jnp.concatenate([x, 2 * jnp.tanh(x / 2)], axis=-1)
+
+
+def repeated(block: Any, length: int, block_loop: str, remat: bool) -> Any:
+    """Module class that applies `length` blocks (x, context) -> (x, None), their parameters stacked on a first axis.
+
+    Args:
+      block: Module class; the context is the same for all blocks.
+      length: Number of blocks, at least 1.
+      block_loop: "scan" or "unroll".
+      remat: Recompute each block in the backward pass.
+    """
+    return nn.scan(
+        nn.remat(block) if remat else block,
+        variable_axes={"params": 0},
+        split_rngs={"params": True},
+        in_axes=nn.broadcast,  # pyright: ignore[reportArgumentType]
+        length=length,
+        unroll=max(2, length) if block_loop == "unroll" else 1,  # 1 would leave one block in a loop
+    )
 
 
 class ResidualBlock(nn.Module):
@@ -77,6 +98,29 @@ class Heads(nn.Module):
         return raw_log_scale.astype(output_dtype), shift.astype(output_dtype)
 
 
+class EntryHead(nn.Module):
+    """One linear head that starts at zero: several raw values per entry, on an axis of their own, float32 at least."""
+
+    features: int
+    outputs_per_entry: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "... num_in"]) -> Float[Array, "... features outputs"]:
+        """Apply the head to channels-last features."""
+        zeros, features = nn.initializers.zeros, self.features * self.outputs_per_entry
+        raw = nn.Dense(features, kernel_init=zeros, bias_init=zeros, dtype=self.dtype, name="raw")(x)
+        raw = raw.astype(jnp.promote_types(raw.dtype, jnp.float32))
+        return raw.reshape(*x.shape[:-1], self.features, self.outputs_per_entry)
+
+
+def heads_for(features: int, outputs_per_entry: int, dtype: Any) -> nn.Module:
+    """`Heads` for two outputs per entry, else `EntryHead`."""
+    if outputs_per_entry == 2:
+        return Heads(features, dtype, name="heads")
+    return EntryHead(features, outputs_per_entry, dtype, name="heads")
+
+
 class ConvConditioner(nn.Module):
     """1x1 convolution, residual blocks and two heads, on images.
 
@@ -95,6 +139,7 @@ class ConvConditioner(nn.Module):
       bounded_features: Whether the network sees `with_bounded(x)` in place of x (not in the published models).
       compute_dtype: Type of activations and products (default: that of the input); parameters and outputs are float32
         at least.
+      outputs_per_entry: 2: raw log-scale and shift, a pair; otherwise one array with an axis for the raw values behind.
     """
 
     filters: int
@@ -106,12 +151,21 @@ class ConvConditioner(nn.Module):
     remat: bool = False
     bounded_features: bool = False
     compute_dtype: Any = None
+    outputs_per_entry: int = 2
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "batch height width channels"], context: None = None
-    ) -> tuple[Float[Array, "batch height width channels"], Float[Array, "batch height width channels"]]:
-        """Return the raw log-scale and the shift of every entry."""
+    def __call__(self, x: Float[Array, "batch height width channels"], context: None = None) -> Outputs:
+        """Return the raw log-scale and the shift of every entry, or its raw values."""
+        block_loop, options = self.resolved_options()
+        hidden = nn.elu(WeightNorm(self.filters, (1, 1), name="first", **options)(self.network_input(x)))
+        if self.num_blocks:
+            blocks = repeated(ResidualBlock, self.num_blocks, block_loop, self.remat)
+            hidden, _ = blocks(self.filters, options, name="blocks")(hidden, None)
+        return heads_for(x.shape[-1], self.outputs_per_entry, self.compute_dtype)(hidden)
+
+    @nn.nowrap
+    def resolved_options(self) -> tuple[str, dict[str, Any]]:
+        """Loop over the blocks, and options of every hidden layer."""
         block_loop = resolve_block_loop(self.block_loop)
         options = {
             "initialization": self.initialization,
@@ -119,19 +173,12 @@ class ConvConditioner(nn.Module):
             "gradient": resolve_gradient(self.gradient, block_loop),
             "dtype": self.compute_dtype,
         }
-        inputs = (with_bounded(x) if self.bounded_features else x).astype(self.compute_dtype or x.dtype)
-        hidden = nn.elu(WeightNorm(self.filters, (1, 1), name="first", **options)(inputs))
-        if self.num_blocks:
-            block = nn.remat(ResidualBlock) if self.remat else ResidualBlock
-            blocks = nn.scan(
-                block,
-                variable_axes={"params": 0},
-                split_rngs={"params": True},
-                length=self.num_blocks,
-                unroll=max(2, self.num_blocks) if block_loop == "unroll" else 1,  # 1 would leave one block in a loop
-            )
-            hidden, _ = blocks(self.filters, options, name="blocks")(hidden, None)
-        return Heads(x.shape[-1], self.compute_dtype, name="heads")(hidden)
+        return block_loop, options
+
+    @nn.nowrap
+    def network_input(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        """What the first layer sees of x."""
+        return (with_bounded(x) if self.bounded_features else x).astype(self.compute_dtype or x.dtype)
 
 
 class DenseConditioner(nn.Module):
@@ -144,6 +191,7 @@ class DenseConditioner(nn.Module):
       bounded_features: Whether the network sees `with_bounded(x)` in place of x (not in the published models).
       compute_dtype: Type of activations and products (default: that of the input); parameters and outputs are float32
         at least.
+      outputs_per_entry: 2: raw log-scale and shift, a pair; otherwise one array with an axis for the raw values behind.
     """
 
     units: int
@@ -151,18 +199,22 @@ class DenseConditioner(nn.Module):
     weight_norm: bool = True
     bounded_features: bool = False
     compute_dtype: Any = None
+    outputs_per_entry: int = 2
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "batch dim"], context: None = None
-    ) -> tuple[Float[Array, "batch dim"], Float[Array, "batch dim"]]:
-        """Return the raw log-scale and the shift of every entry."""
-        options = {
-            "initialization": self.initialization,
-            "normalize": self.weight_norm,
-            "dtype": self.compute_dtype,
-        }
-        inputs = (with_bounded(x) if self.bounded_features else x).astype(self.compute_dtype or x.dtype)
-        hidden = nn.elu(WeightNorm(self.units, name="first", **options)(inputs))
+    def __call__(self, x: Float[Array, "batch dim"], context: None = None) -> Outputs:
+        """Return the raw log-scale and the shift of every entry, or its raw values."""
+        options = self.resolved_options()
+        hidden = nn.elu(WeightNorm(self.units, name="first", **options)(self.network_input(x)))
         hidden = nn.elu(WeightNorm(self.units, name="second", **options)(hidden))
-        return Heads(x.shape[-1], self.compute_dtype, name="heads")(hidden)
+        return heads_for(x.shape[-1], self.outputs_per_entry, self.compute_dtype)(hidden)
+
+    @nn.nowrap
+    def resolved_options(self) -> dict[str, Any]:
+        """Options of every hidden layer."""
+        return {"initialization": self.initialization, "normalize": self.weight_norm, "dtype": self.compute_dtype}
+
+    @nn.nowrap
+    def network_input(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        """What the first layer sees of x."""
+        return (with_bounded(x) if self.bounded_features else x).astype(self.compute_dtype or x.dtype)

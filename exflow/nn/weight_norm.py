@@ -31,6 +31,7 @@ class WeightNorm(nn.Module):
       normalize: False gives the plain layer of BRUNO's experiments without weight normalisation: an orthogonal
         kernel, and bias 0 (convolution) or 0.01 (dense).
       gradient: Gradient of the convolution, see `exflow.nn.convolution`.
+      frozen_bias: Whether the bias stays as initialised; it is then called "frozen_bias" and no optimizer changes it.
       dtype: Type in which the layer computes (default: that of its input); parameters are float32 at least.
     """
 
@@ -39,6 +40,7 @@ class WeightNorm(nn.Module):
     initialization: str = "original"
     normalize: bool = True
     gradient: str = "plain"
+    frozen_bias: bool = False
     dtype: Any = None
 
     @nn.compact
@@ -56,7 +58,8 @@ class WeightNorm(nn.Module):
         unit_kernel = direction * jax.lax.rsqrt(squared_norm + epsilon)
         if not self.is_initializing():
             scale = self.param("scale", nn.initializers.ones, (self.features,), param_dtype)
-            bias = self.param("bias", nn.initializers.zeros, (self.features,), param_dtype)
+            bias = self.param(self._bias_name, nn.initializers.zeros, (self.features,), param_dtype)
+            bias = jax.lax.stop_gradient(bias) if self.frozen_bias else bias
             return self._linear(x, unit_kernel * per_unit(scale, unit_kernel), bias)
         pre_activation = self._linear(x, unit_kernel, jnp.zeros(self.features))
         pre_activation = pre_activation.astype(param_dtype)
@@ -64,11 +67,15 @@ class WeightNorm(nn.Module):
         inverse_deviation = jax.lax.rsqrt(jnp.var(pre_activation, axis=axes) + 1e-10)
         mean = jnp.mean(pre_activation, axis=axes)
         scale = self.param("scale", lambda _: inverse_deviation)
-        bias = self.param("bias", lambda _: -mean * inverse_deviation)
+        bias = self.param(self._bias_name, lambda _: -mean * inverse_deviation)
         if self.initialization == "original":
             return pre_activation.astype(x.dtype)
         normalized = pre_activation * per_unit(scale, pre_activation) + per_unit(bias, pre_activation)
         return normalized.astype(x.dtype)
+
+    @property
+    def _bias_name(self) -> str:
+        return "frozen_bias" if self.frozen_bias else "bias"
 
     def _plain(self, x: Array, shape: tuple[int, ...]) -> Array:
         param_dtype = jnp.promote_types(x.dtype, jnp.float32)

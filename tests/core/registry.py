@@ -2,20 +2,28 @@
 
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
 
-from exflow.core import gaussian_process, student_t_process
+from exflow.core import gaussian_process, low_rank_process, mixture_process, student_t_process
 from exflow.core.affine import scale
 from exflow.core.bijector import Bijector, chain, rematerialized
-from exflow.core.coupling import affine_coupling, alternate, alternate_mask, channel, checkerboard
+from exflow.core.coupling import (
+    affine_coupling,
+    alternate,
+    alternate_mask,
+    channel,
+    checkerboard,
+    flat_checkerboard,
+)
 from exflow.core.logit import logit
+from exflow.core.spline import num_outputs, spline_coupling
 from exflow.core.squeeze import factor_out, flatten, squeeze, squeezed_shape
 from exflow.typing import Network
+from tests.core.process_cases import LowRankCase, ProcessCase
 
 
 class BijectorCase(NamedTuple):
@@ -28,8 +36,10 @@ class BijectorCase(NamedTuple):
     context_dim: int = 0
 
 
-def mixing_network() -> Network:
+def mixing_network(outputs_per_entry: int = 2) -> Network:
     """A conditioner in which every output depends on every input and on the context, with random non-zero heads.
+
+    Two outputs per entry come as a pair, any other number on a last axis.
 
     Its slopes are moderate, so that float32 round trips measure the coupling and not a chaotic network.
     """
@@ -37,20 +47,25 @@ def mixing_network() -> Network:
     def init(key, x, context=None):
         dim = int(np.prod(x.shape[1:]))
         width = dim if context is None else dim + context.shape[-1]
-        return 0.3 * jax.random.normal(key, (2, width, dim)) / width**0.5
+        return 0.3 * jax.random.normal(key, (outputs_per_entry, width, dim)) / width**0.5
 
     def apply(params, x, context=None):
         inputs = x.reshape(x.shape[0], -1)
         if context is not None:
             inputs = jnp.concatenate([inputs, context], axis=-1)
-        log_scale, shift = (jnp.sin(inputs @ matrix).reshape(x.shape) for matrix in params)
-        return log_scale, shift
+        outputs = [jnp.sin(inputs @ matrix).reshape(x.shape) for matrix in params]
+        return tuple(outputs) if outputs_per_entry == 2 else jnp.stack(outputs, axis=-1)
 
     return Network(init, apply)
 
 
 def coupling(mask) -> Bijector:
     return affine_coupling(mask, mixing_network())
+
+
+def spline_flow(mask, num_bins: int = 5, bound: float = 1.5) -> Bijector:
+    """With entries of the default range [-2, 2] some lie beyond the bound."""
+    return spline_coupling(mask, mixing_network(num_outputs(num_bins)), num_bins, bound)
 
 
 def two_scale_flow(image_shape: tuple[int, int, int]) -> Bijector:
@@ -82,6 +97,14 @@ BIJECTORS: dict[str, BijectorCase] = {
     "coupling_odd": BijectorCase(lambda: coupling(alternate(1)), (6,)),
     "coupling_array_mask": BijectorCase(lambda: coupling(alternate_mask((3, 3), 1)), (3, 3)),
     "coupling_context": BijectorCase(lambda: coupling(alternate(0)), (5,), context_dim=3),
+    "coupling_learned_range": BijectorCase(
+        lambda: affine_coupling(channel(0), mixing_network(), learned_range=True), (2, 1, 4)
+    ),
+    "coupling_flat_checkerboard": BijectorCase(lambda: coupling(flat_checkerboard((2, 3, 1), 1)), (6,)),
+    "spline_even": BijectorCase(lambda: spline_flow(alternate(0)), (7,)),
+    "spline_checkerboard": BijectorCase(lambda: spline_flow(checkerboard(1), num_bins=2, bound=3.0), (3, 2, 2)),
+    "spline_context": BijectorCase(lambda: spline_flow(alternate(1)), (4,), context_dim=2),
+    "spline_chain": BijectorCase(lambda: chain(spline_flow(alternate(0)), spline_flow(alternate(1))), (6,)),
     "factor_out": BijectorCase(lambda: factor_out(coupling(checkerboard(0))), (2, 2, 4)),
     "chain_context": BijectorCase(
         lambda: chain(scale(2.0), coupling(alternate(0)), coupling(alternate(1))), (4,), context_dim=2
@@ -92,71 +115,15 @@ BIJECTORS: dict[str, BijectorCase] = {
 }
 
 
-class Moments(NamedTuple):
-    """Parameters of a process as numpy arrays `[dim]`, in the order of its `from_moments`."""
-
-    mean: np.ndarray
-    variance: np.ndarray
-    covariance: np.ndarray
-    degrees_of_freedom: np.ndarray  # left out where the process has none
-
-
-class ProcessCase(NamedTuple):
-    """A process and its dense float64 oracle, one dimension at a time."""
-
-    module: Any
-    joint: Callable[[np.ndarray, float, np.ndarray, float], float]  # (z [n], mean, K [n, n], nu) -> log density
-    scale: Callable[[float, float, int], float]  # (nu, beta, n) -> predictive variance over the Gaussian one
-    has_degrees_of_freedom: bool = False
-
-    def params(self, moments: Moments, dtype=None):
-        values = moments if self.has_degrees_of_freedom else moments[:3]
-        return self.module.from_moments(*(jnp.asarray(value, dtype) for value in values))
-
-    def dense_joint(self, moments: Moments, z: np.ndarray) -> float:
-        """Joint log density of `z` [n, dim] from the covariance matrix; 0 for the empty set."""
-        if not len(z):
-            return 0.0
-        total = 0.0
-        for d, (mean, variance, covariance, nu) in enumerate(zip(*moments, strict=True)):
-            total += self.joint(z[:, d], mean, exchangeable_matrix(len(z), variance, covariance), nu)
-        return total
-
-    def dense_predictive(self, moments: Moments, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance of the next element given `z` [n, dim], by solving linear systems."""
-        means, variances = [], []
-        for d, (mean, variance, covariance, nu) in enumerate(zip(*moments, strict=True)):
-            n, error = len(z), z[:, d] - mean
-            if not n:
-                means.append(mean)
-                variances.append(variance)
-                continue
-            matrix, cross = exchangeable_matrix(n, variance, covariance), np.full(n, covariance)
-            means.append(mean + cross @ np.linalg.solve(matrix, error))
-            beta = error @ np.linalg.solve(matrix, error)
-            gaussian = variance - cross @ np.linalg.solve(matrix, cross)
-            variances.append(gaussian * self.scale(nu, beta, n))
-        return np.array(means), np.array(variances)
-
-
-def exchangeable_matrix(n: int, variance: float, covariance: float) -> np.ndarray:
-    return np.full((n, n), covariance) + (variance - covariance) * np.eye(n)
-
-
-def _gaussian_joint(z, mean, matrix, nu):
-    return stats.multivariate_normal(np.full(len(z), mean), matrix).logpdf(z)
-
-
-def _student_t_joint(z, mean, matrix, nu):
-    return stats.multivariate_t(np.full(len(z), mean), matrix * (nu - 2) / nu, df=nu).logpdf(z)
-
-
 PROCESSES: dict[str, ProcessCase] = {
-    "gaussian_process": ProcessCase(gaussian_process, _gaussian_joint, lambda nu, beta, n: 1.0),
-    "student_t_process": ProcessCase(
-        student_t_process, _student_t_joint, lambda nu, beta, n: (nu + beta - 2) / (nu + n - 2), True
+    "gaussian_process": ProcessCase(gaussian_process, ("mean", "variance", "covariance"), 1.0),
+    "student_t_process": ProcessCase(student_t_process, ("mean", "variance", "covariance", "degrees_of_freedom"), 0.0),
+    "mixture_process": ProcessCase(
+        mixture_process, ("mean", "variance", "covariance", "degrees_of_freedom", "gaussian_weight"), None
     ),
+    "low_rank_process": LowRankCase(low_rank_process, ("mean", "variance", "covariance", "factor"), 1.0),
 }
+INDEPENDENT = [name for name in PROCESSES if name != "low_rank_process"]  # dimensions do not interact
 
 
 FUNCTIONS = (
@@ -175,18 +142,3 @@ COMPILED = {
     )
     for name, case in PROCESSES.items()
 }
-
-
-def random_moments(rng: np.random.Generator, dim: int, max_correlation: float = 0.999) -> Moments:
-    """Means of order one, variances over two decades, correlations including 0, nu from near 2 to 1000."""
-    variance = 10 ** rng.uniform(-1, 1, dim)
-    correlation = np.concatenate([[0.0, max_correlation, 0.5], 10 ** rng.uniform(-3, -0.05, dim)])[:dim]
-    nu = np.concatenate([[1000.0, 5.0, 2.05], 2 + 10 ** rng.uniform(-1, 3, dim)])[:dim]
-    return Moments(rng.normal(size=dim), variance, variance * correlation, nu)
-
-
-def random_set(rng: np.random.Generator, moments: Moments, shape: tuple[int, ...]) -> np.ndarray:
-    """Draws `[*shape, dim]` of the Gaussian process; the last axis of `shape` is the set."""
-    dim = len(moments.mean)
-    theta = moments.mean + np.sqrt(moments.covariance) * rng.normal(size=(*shape[:-1], 1, dim))
-    return theta + np.sqrt(moments.variance - moments.covariance) * rng.normal(size=(*shape, dim))

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from exflow.core.distributions import log_gamma_ratio_correction, normal_log_prob, student_t_log_prob
+from exflow.core.distributions import (
+    log_evidence_ratio,
+    log_gamma_ratio_correction,
+    normal_log_prob,
+    student_t_log_prob,
+)
 
 HALF_DEGREES = np.concatenate([np.linspace(0.05, 12, 400), 10.0 ** np.arange(1, 5)])
 
@@ -58,3 +63,28 @@ def test_student_t_becomes_gaussian_in_float32(excess):
     np.testing.assert_allclose(difference.sum(), 784 * exact, atol=784 * 2.5e-7)  # two units in the last place of 1.8
     grads = jax.grad(lambda *args: student_t_log_prob(*args).sum(), argnums=(0, 1, 2))(*args)
     assert all(bool(jnp.isfinite(grad).all()) for grad in grads)
+
+
+def test_log_evidence_ratio(x64):
+    """ln of the two joint densities of a set, whose determinants cancel; nu from 2.0001, n to 200, beta far from n."""
+    rng = np.random.default_rng(0)
+    excess, count = 10 ** rng.uniform(-4, 3, 500), rng.integers(0, 200, 500).astype(float)
+    beta = count * 10 ** rng.uniform(-2, 1, 500)
+    nu, n = excess + 2, count
+    student_t = special.gammaln((nu + n) / 2) - special.gammaln(nu / 2) - 0.5 * n * np.log(np.pi)
+    student_t += 0.5 * nu * np.log(excess) - 0.5 * (nu + n) * np.log(excess + beta)
+    gaussian = -0.5 * (n * np.log(2 * np.pi) + beta)
+    ratio = log_evidence_ratio(*(jnp.asarray(value) for value in (excess, count, beta)))
+    np.testing.assert_allclose(ratio, student_t - gaussian, atol=1e-10, rtol=1e-10)
+    np.testing.assert_array_equal(np.asarray(ratio)[count == 0], 0.0)
+
+
+def test_log_evidence_ratio_in_float32():
+    """Within the error that float32 leaves in beta, for large nu and n too, where gammaln has no digits left."""
+    rng = np.random.default_rng(1)
+    excess, count = np.float32(10 ** rng.uniform(-2, 20, 500)), np.float32(10 ** rng.uniform(0, 6, 500)).round()
+    beta = np.float32(count + 3 * np.sqrt(count) * rng.normal(size=500)).clip(0)
+    with jax.enable_x64(True):
+        exact = np.asarray(log_evidence_ratio(*(jnp.asarray(np.float64(value)) for value in (excess, count, beta))))
+    ratio = np.float64(log_evidence_ratio(*(jnp.asarray(value) for value in (excess, count, beta))))
+    np.testing.assert_array_less(abs(ratio - exact), 5e-6 + 2e-7 * abs(beta - count))

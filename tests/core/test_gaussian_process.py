@@ -7,7 +7,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 from scipy import optimize, stats
 
-from exflow.core import gaussian_process, student_t_process
+from exflow.core import gaussian_process, low_rank_process, mixture_process, student_t_process
 from exflow.core.exchangeable import prefers_scan
 
 
@@ -65,14 +65,31 @@ def test_fit_is_the_formula_of_the_specification(x64, learn_mean):
     mean = z.mean(axis=(0, 1)) if learn_mean else np.zeros(3)
     l1 = ((z - z.mean(axis=1, keepdims=True)) ** 2).sum(axis=1).mean(axis=0) / (size - 1)
     l2 = size * ((z.mean(axis=1) - mean) ** 2).mean(axis=0)
-    for module in (gaussian_process, student_t_process):
+    for module in (gaussian_process, student_t_process, mixture_process, low_rank_process):
         params = jax.jit(module.fit, static_argnums=1)(jnp.asarray(z), learn_mean)
         np.testing.assert_allclose(params.mean, mean, rtol=1e-12)
         np.testing.assert_allclose(params.variance, (l2 + (size - 1) * l1) / size, rtol=1e-12)
         np.testing.assert_allclose(params.covariance, (l2 - l1) / size, rtol=1e-10)
 
 
-@pytest.mark.parametrize("module", [gaussian_process, student_t_process])
+MODULES = [gaussian_process, student_t_process, mixture_process, low_rank_process]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_fit_leaves_masked_elements_out(x64, module):
+    """Holes in different places, NaN in them, one set empty: the fit of what is there, inside compiled code."""
+    z, rng = draw_sets(40), np.random.default_rng(1)
+    mask = np.array([rng.permutation(6) < 4 for _ in z])
+    kept = z[mask].reshape(40, 4, 3)
+    mask = np.concatenate([mask, np.zeros((1, 6), bool)])
+    holes = np.where(mask[..., None], np.concatenate([z, z[:1]]), np.nan)
+    fitted = jax.jit(lambda z, mask: module.unconstrain(module.fit(z, mask=mask)))(jnp.asarray(holes), mask)
+    expected = module.unconstrain(module.fit(jnp.asarray(kept)))
+    for name in expected:
+        np.testing.assert_allclose(abs(fitted[name]), abs(expected[name]), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_fit_stays_valid_on_degenerate_sets(module):
     """Independent or constant data, one element per set: parameters remain usable and trainable."""
     rng = np.random.default_rng(0)
@@ -90,7 +107,8 @@ def test_fit_stays_valid_on_degenerate_sets(module):
         assert float(params.variance[0]) >= 0.99e-6
         assert 0.99e-4 <= float(params.correlation[0]) < 1
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((raw, grads)))
-    np.testing.assert_allclose(module.fit(jnp.asarray(alternating, jnp.float32)).variance, 1.0, rtol=1e-6)
+    fitted, _, _ = fit_and_differentiate(jnp.asarray(alternating, jnp.float32))
+    np.testing.assert_allclose(fitted.variance, 1.0, rtol=1e-6)
     with pytest.raises(ValueError, match=r"z_set: expected \[batch, set, dim\] with elements, got \(0, 4, 1\)"):
         module.fit(jnp.zeros((0, 4, 1)))
 

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from scipy import special
 
-from tests.core.registry import COMPILED, PROCESSES, exchangeable_matrix
+from tests.core.process_cases import Moments, exchangeable_matrix
+from tests.core.registry import COMPILED, INDEPENDENT, PROCESSES
 
 NU = 1000.0
 
 
-def exact_log_probs(z: np.ndarray, correlation: float, student_t: bool) -> np.ndarray:
+def exact_log_probs(z: np.ndarray, correlation: float, name: str) -> np.ndarray:
     """Closed form in float64 numpy for v = 1, mu = 0 and one dimension: log p(z_n | z_<n), z [n]."""
     z = np.float64(z)
     within, count = 1 - correlation, np.arange(len(z))
@@ -21,18 +22,25 @@ def exact_log_probs(z: np.ndarray, correlation: float, student_t: bool) -> np.nd
     before = np.concatenate([[0.0], np.cumsum(z)[:-1]])
     variance = within * (1 + tau)
     q = (z - tau * before) ** 2 / variance
-    if not student_t:
-        return -0.5 * (np.log(2 * np.pi * variance) + q)
+    gaussian = -0.5 * (np.log(2 * np.pi * variance) + q)
     b = NU - 2 + np.concatenate([[0.0], np.cumsum(q)[:-1]])
     ratio = special.gammaln((NU + count + 1) / 2) - special.gammaln((NU + count) / 2)
-    return ratio - 0.5 * np.log(np.pi * variance * b) - 0.5 * (NU + count + 1) * np.log1p(q / b)
+    student_t = ratio - 0.5 * np.log(np.pi * variance * b) - 0.5 * (NU + count + 1) * np.log1p(q / b)
+    odds = np.concatenate([[0.0], np.cumsum(student_t - gaussian)[:-1]])  # equal prior weights, where there are two
+    mixture = np.logaddexp(gaussian - np.logaddexp(0, odds), student_t - np.logaddexp(0, -odds))
+    return {"gaussian_process": gaussian, "student_t_process": student_t, "mixture_process": mixture}[name]
 
 
 def one_dimensional(name: str, correlation: float):
     """Float32 parameters whose correlation is exactly the float32 number used by the oracle."""
-    case, correlation = PROCESSES[name], float(np.float32(correlation))
-    values = (0.0, 1.0, correlation, NU)[: 3 + case.has_degrees_of_freedom]
-    return case.module.from_moments(*(jnp.array([value], jnp.float32) for value in values)), correlation
+    correlation = float(np.float32(correlation))
+    return params_of(name, (0.0, 1.0, correlation, NU), jnp.float32), correlation
+
+
+def params_of(name: str, values: tuple[float, float, float, float], dtype, dim: int = 1):
+    """Mean, variance, covariance and nu; equal weights where there are two components."""
+    moments = Moments(*(np.full(dim, value) for value in (*values, 0.5)), factor=np.zeros((dim, 0)))
+    return PROCESSES[name].params(moments, dtype)
 
 
 @functools.cache
@@ -47,12 +55,12 @@ CASES = [(1000, 0.001, 9e-7), (1000, 0.5, 9e-7), (100_000, 0.9999, 1e-4)]
 
 @pytest.mark.parametrize("form", ["log_prob_recurrent", "log_prob_parallel"])
 @pytest.mark.parametrize(("length", "correlation", "tolerance"), CASES)
-@pytest.mark.parametrize("name", PROCESSES)
+@pytest.mark.parametrize("name", INDEPENDENT)
 def test_float32_log_densities(name, length, correlation, tolerance, form):
     params, correlation = one_dimensional(name, correlation)
     z = stream(length, correlation)
     log_probs = getattr(COMPILED[name], form)(params, jnp.asarray(z)[:, None])
-    exact = exact_log_probs(z, correlation, PROCESSES[name].has_degrees_of_freedom)
+    exact = exact_log_probs(z, correlation, name)
     error = abs(np.float64(log_probs) - exact) / np.maximum(1.0, abs(exact))
     assert error.max() < tolerance
 
@@ -72,7 +80,7 @@ def million(name: str, correlation: float) -> tuple[np.ndarray, np.ndarray, floa
         return module.predictive(params, state), state, log_probs
 
     predictive, state, log_probs = run(jnp.asarray(z))
-    exact = exact_log_probs(z, correlation, PROCESSES[name].has_degrees_of_freedom)
+    exact = exact_log_probs(z, correlation, name)
     assert int(state.count) == 1_000_000
     tau = 1 / (1_000_000 + (1 - correlation) / correlation)
     mean_error = abs(float(predictive.mean[0]) - tau * np.float64(z).sum())
@@ -80,7 +88,7 @@ def million(name: str, correlation: float) -> tuple[np.ndarray, np.ndarray, floa
 
 
 @pytest.mark.parametrize(("correlation", "gaussian", "student_t"), [(0.5, 2.4e-6, 5e-6), (0.9999, 1.7e-4, 1.7e-4)])
-@pytest.mark.parametrize("name", PROCESSES)
+@pytest.mark.parametrize("name", INDEPENDENT)
 def test_a_million_elements_streamed_in_float32(name, correlation, gaussian, student_t):
     errors, exact, mean_error, z = million(name, correlation)
     tolerance = student_t if PROCESSES[name].has_degrees_of_freedom else gaussian
@@ -88,7 +96,7 @@ def test_a_million_elements_streamed_in_float32(name, correlation, gaussian, stu
     assert mean_error < 5e-7 * max(1.0, abs(np.float64(z).mean()))
 
 
-@pytest.mark.parametrize("name", PROCESSES)
+@pytest.mark.parametrize("name", INDEPENDENT)
 def test_a_million_elements_at_once_in_float32(name):
     """update_set and log_prob_parallel sum in trees; the state of a set equals the float64 mean and scatter."""
     params, correlation = one_dimensional(name, 0.5)
@@ -99,15 +107,15 @@ def test_a_million_elements_at_once_in_float32(name):
     if state.scatter is not None:
         np.testing.assert_allclose(state.scatter.value, len(z) * exact.var(), rtol=1e-6)
     log_probs = np.float64(COMPILED[name].log_prob_parallel(params, jnp.asarray(z)[:, None]))
-    expected = exact_log_probs(z, correlation, PROCESSES[name].has_degrees_of_freedom)
+    expected = exact_log_probs(z, correlation, name)
     np.testing.assert_allclose(log_probs, expected, atol=5e-6, rtol=2e-6)
 
 
-@pytest.mark.parametrize("name", PROCESSES)
+@pytest.mark.parametrize("name", INDEPENDENT)
 def test_quadratic_form_stays_accurate_in_float32(name):
     """beta at n = 1e5, c = 0.9999, streamed one element at a time: relative error below 5e-6 (the original: 0.5)."""
-    if not PROCESSES[name].has_degrees_of_freedom:
-        pytest.skip("this process keeps no quadratic form")
+    if name != "student_t_process":
+        pytest.skip("its predictive variance does not tell beta")
     params, correlation = one_dimensional(name, 0.9999)
     z = stream(100_000, correlation)
     module = PROCESSES[name].module
@@ -124,21 +132,20 @@ def test_quadratic_form_stays_accurate_in_float32(name):
 
 
 @pytest.mark.parametrize("form", ["log_prob_recurrent", "log_prob_parallel"])
-@pytest.mark.parametrize("name", PROCESSES)
+@pytest.mark.parametrize("name", INDEPENDENT)
 def test_sets_far_from_the_origin_keep_their_digits(name, form):
     """Spec 1.6 rule 6: |mean of the set| >> sqrt(v - rho); data exact in float32, so only arithmetic can err."""
-    case, dim = PROCESSES[name], 1
+    dim = 1
     z = np.float32(4096 + np.round(np.random.default_rng(0).normal(size=(200, dim)) * 32) / 32)
-    values = (0.0, 1e6, 1e6 - 1.0, NU)[: 3 + case.has_degrees_of_freedom]
-    params = case.module.from_moments(*(jnp.full(dim, value, jnp.float32) for value in values))
+    values = (0.0, 1e6, 1e6 - 1.0, NU)
+    params = params_of(name, values, jnp.float32, dim)
     log_probs = getattr(COMPILED[name], form)(params, jnp.asarray(z))
     with jax.enable_x64(True):
-        exact_params = case.module.from_moments(*(jnp.full(dim, value) for value in values))
-        exact = COMPILED[name].log_prob_parallel(exact_params, jnp.asarray(np.float64(z)))
+        exact = COMPILED[name].log_prob_parallel(params_of(name, values, jnp.float64, dim), jnp.asarray(np.float64(z)))
     np.testing.assert_allclose(log_probs, exact, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", PROCESSES)
+@pytest.mark.parametrize("name", INDEPENDENT)
 def test_removal_and_merge_in_float32(name):
     params, correlation = one_dimensional(name, 0.95)
     z = stream(1000, correlation)[:, None]
@@ -164,21 +171,21 @@ def test_removal_and_merge_in_float32(name):
 
 
 @pytest.mark.parametrize("form", ["log_prob_recurrent", "log_prob_parallel"])
-@pytest.mark.parametrize("name", PROCESSES)
+@pytest.mark.parametrize("name", INDEPENDENT)
 def test_ten_thousand_elements_in_float64(x64, name, form):
     """Against the determinant and quadratic form of the 1e4 x 1e4 matrix by its two eigenvalues, and permuted."""
-    case, n, correlation, nu = PROCESSES[name], 10_000, 0.7, 7.0
+    n, correlation, nu = 10_000, 0.7, 7.0
     rng = np.random.default_rng(0)
     z = 0.5 + np.sqrt(correlation) * rng.normal() + np.sqrt(1 - correlation) * rng.normal(size=n)
-    values = (0.2, 1.0, correlation, nu)[: 3 + case.has_degrees_of_freedom]
-    params = case.module.from_moments(*(jnp.array([value]) for value in values))
+    params = params_of(name, (0.2, 1.0, correlation, nu), jnp.float64)
     common = 1 + (n - 1) * correlation
     log_det = (n - 1) * np.log(1 - correlation) + np.log(common)
     beta = n * z.var() / (1 - correlation) + n * (z.mean() - 0.2) ** 2 / common
-    expected = -0.5 * (n * np.log(2 * np.pi) + log_det + beta)
-    if case.has_degrees_of_freedom:
-        expected = special.gammaln((nu + n) / 2) - special.gammaln(nu / 2) - 0.5 * n * np.log(np.pi) - 0.5 * log_det
-        expected += 0.5 * nu * np.log(nu - 2) - 0.5 * (nu + n) * np.log(nu - 2 + beta)
+    gaussian = -0.5 * (n * np.log(2 * np.pi) + log_det + beta)
+    student_t = special.gammaln((nu + n) / 2) - special.gammaln(nu / 2) - 0.5 * n * np.log(np.pi) - 0.5 * log_det
+    student_t += 0.5 * nu * np.log(nu - 2) - 0.5 * (nu + n) * np.log(nu - 2 + beta)
+    weights = PROCESSES[name].log_weights(0.5)
+    expected = np.logaddexp(weights[0] + gaussian, weights[1] + student_t)
     log_probs = getattr(COMPILED[name], form)
     np.testing.assert_allclose(log_probs(params, jnp.asarray(z)[:, None]).sum(), expected, rtol=1e-11)
     np.testing.assert_allclose(log_probs(params, jnp.asarray(rng.permutation(z))[:, None]).sum(), expected, rtol=1e-11)

@@ -1,18 +1,28 @@
 """Samplers against exact moments with 5-sigma gates, and the two laws of coherent samples against each other."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
 
-from tests.core.registry import COMPILED, PROCESSES, Moments
+from tests.core.process_cases import Moments
+from tests.core.registry import COMPILED, PROCESSES
 
 pytestmark = pytest.mark.parametrize("name", PROCESSES)
 
 SEED = 20180501
 NUM = 40_000
-MOMENTS = Moments(np.array([0.3, -1.0]), np.array([1.0, 4.0]), np.array([0.4, 3.0]), np.array([12.0, 30.0]))
+MOMENTS = Moments(
+    mean=np.array([0.3, -1.0]),
+    variance=np.array([1.0, 4.0]),
+    covariance=np.array([0.4, 3.0]),
+    degrees_of_freedom=np.array([12.0, 30.0]),
+    gaussian_weight=np.array([0.3, 0.6]),
+    factor=np.array([[0.5], [-1.0]]),
+)
 SEEN = np.array([[1.0, -3.0], [0.2, -2.0], [1.5, 0.5]])
 
 
@@ -38,7 +48,8 @@ def test_independent_samples_have_the_predictive_moments(name, num_seen):
     mean, variance = case.dense_predictive(MOMENTS, SEEN[:num_seen])
     assert_within_five_sigma(samples, mean)
     assert_within_five_sigma((samples - mean) ** 2, variance)
-    assert_within_five_sigma((samples[:, :1] - mean[0]) * (samples[:, 1:] - mean[1]), np.zeros(1))
+    cross = case.cross_covariance(MOMENTS, SEEN[:num_seen])[0, 1]
+    assert_within_five_sigma((samples[:, :1] - mean[0]) * (samples[:, 1:] - mean[1]), np.full(1, cross))
     lagged = (samples[1:] - mean) * (samples[:-1] - mean)
     assert_within_five_sigma(lagged, np.zeros(2))
 
@@ -47,13 +58,9 @@ def test_independent_samples_have_the_predictive_distribution(name):
     """Kolmogorov-Smirnov against the exact distribution function, tails included."""
     case, params, state = prepare(name)
     samples = np.float64(COMPILED[name].sample(params, state, jax.random.key(SEED + 1), NUM))
-    mean, variance = case.dense_predictive(MOMENTS, SEEN)
     for d in range(2):
-        law = stats.norm(mean[d], np.sqrt(variance[d]))
-        if case.has_degrees_of_freedom:
-            nu = MOMENTS.degrees_of_freedom[d] + len(SEEN)
-            law = stats.t(nu, mean[d], np.sqrt(variance[d] * (nu - 2) / nu))
-        assert stats.kstest(samples[:, d], law.cdf).pvalue > 1e-5, f"seed {SEED + 1}"
+        law = functools.partial(case.cdf, MOMENTS, d, SEEN)
+        assert stats.kstest(samples[:, d], law).pvalue > 1e-5, f"seed {SEED + 1}"
 
 
 def coherent(name: str, num_sets: int, length: int) -> np.ndarray:
@@ -84,9 +91,7 @@ def test_joint_samples_have_the_moments_of_the_future(name, draw):
     case = PROCESSES[name]
     samples = draw(name, NUM, 3)
     mean, variance = case.dense_predictive(MOMENTS, SEEN)
-    within = MOMENTS.variance - MOMENTS.covariance
-    tau = 1 / (len(SEEN) + within / MOMENTS.covariance)
-    covariance = variance * tau / (1 + tau)
+    covariance = case.future_covariance(MOMENTS, SEEN)
     for n in range(3):
         assert_within_five_sigma(samples[:, n], mean)
         assert_within_five_sigma((samples[:, n] - mean) ** 2, variance)

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.core.registry import COMPILED, PROCESSES, Moments, random_moments, random_set
+from tests.core.process_cases import Moments, random_moments, random_set
+from tests.core.registry import COMPILED, PROCESSES
 
 pytestmark = pytest.mark.parametrize("name", PROCESSES)
 
@@ -16,11 +17,6 @@ def draw(seed: int, shape: tuple[int, ...] = (7,), max_correlation: float = 0.99
     rng = np.random.default_rng(seed)
     moments = random_moments(rng, DIM, max_correlation)
     return moments, random_set(rng, moments, shape)
-
-
-def dense_steps(case, moments: Moments, z: np.ndarray) -> np.ndarray:
-    """log p(z_n | z_<n) as differences of dense joint densities, for z [n, dim]."""
-    return np.diff([case.dense_joint(moments, z[:n]) for n in range(len(z) + 1)])
 
 
 def state_of(name, params, z, mask=None):
@@ -35,7 +31,7 @@ def test_each_step_is_the_ratio_of_dense_joints(x64, name, size, form):
     for seed in range(3):
         moments, z = draw(seed, (size,))
         log_probs = getattr(COMPILED[name], form)(case.params(moments), jnp.asarray(z))
-        expected = dense_steps(case, moments, z)
+        expected = case.dense_steps(moments, z)
         np.testing.assert_allclose(log_probs, expected, rtol=1e-10, atol=1e-9)
         np.testing.assert_allclose(log_probs.sum(), expected.sum(), rtol=1e-10, atol=1e-10)
 
@@ -48,7 +44,7 @@ def test_float32(name, form):
     moments, z = Moments(*(np.float32(value) for value in moments)), np.float32(z)
     log_probs = getattr(COMPILED[name], form)(case.params(moments), jnp.asarray(z))
     assert log_probs.dtype == jnp.float32
-    exact = dense_steps(case, Moments(*map(np.float64, moments)), np.float64(z))
+    exact = case.dense_steps(Moments(*map(np.float64, moments)), np.float64(z))
     np.testing.assert_allclose(log_probs, exact, atol=1e-4, rtol=1e-5)
 
 
@@ -143,7 +139,7 @@ def test_masked_elements_do_not_exist(x64, name, form):
     np.testing.assert_array_equal(z_grad[~MASK], 0.0)
     for row, mask in enumerate(MASK):
         kept = z[row][mask]
-        expected = dense_steps(case, moments, kept)
+        expected = case.dense_steps(moments, kept)
         if form == "leave_one_out_log_prob":
             expected = [
                 expected.sum() - case.dense_joint(moments, np.delete(kept, n, axis=0)) for n in range(len(kept))
@@ -199,9 +195,7 @@ def test_gradients(x64, name, form):
     assert covariances[0] == 0
 
     def joint(covariance, z_set):
-        values = [jnp.asarray(value) for value in moments]
-        values[2] = covariance
-        params = case.module.from_moments(*values[: 3 + case.has_degrees_of_freedom])
+        params = case.params(moments._replace(covariance=covariance))
         return getattr(case.module, form)(params, z_set).sum()
 
     covariance_grad, z_grad = jax.jit(jax.grad(joint, argnums=(0, 1)))(covariances, jnp.asarray(z))
@@ -252,7 +246,7 @@ def test_class_log_probs_in_blocks(x64, name, monkeypatch):
     states = COMPILED[name].update_set(params, case.module.init_state(params), jnp.asarray(z))
     queries = jnp.asarray(z.reshape(21, DIM)[:11])
     expected = COMPILED[name].class_log_probs(params, states, queries)
-    monkeypatch.setattr("exflow.core.student_t_process._CLASS_BLOCK_ENTRIES", 4 * 3 * DIM)
+    monkeypatch.setattr("exflow.core.class_scores.BLOCK_ENTRIES", 4 * 3 * DIM)
     in_blocks = jax.jit(lambda *args: case.module.class_log_probs(*args))(params, states, queries)
     np.testing.assert_allclose(in_blocks, expected, rtol=1e-12)
 

@@ -52,6 +52,16 @@ def test_heads_start_at_zero(images, dense):
     np.testing.assert_array_equal(shift, np.zeros(x.shape))
 
 
+@pytest.mark.parametrize("dense", [False, True])
+def test_several_outputs_per_entry_start_at_zero_too(images, dense):
+    x = images.reshape(4, -1) if dense else images
+    options = {"outputs_per_entry": 5, "compute_dtype": jnp.bfloat16}
+    net = network(DenseConditioner(8, **options)) if dense else conv_conditioner(**options)
+    raw = net.apply(net.init(jax.random.key(1), x), x)
+    assert raw.dtype == jnp.float32
+    np.testing.assert_array_equal(raw, np.zeros((*x.shape, 5)))
+
+
 def test_bfloat16_keeps_parameters_and_outputs_in_float32(images):
     net = conv_conditioner(compute_dtype=jnp.bfloat16)
     params = net.init(jax.random.key(1), images)
