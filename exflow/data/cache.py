@@ -49,7 +49,7 @@ def find(name: str, options: dict) -> Path | None:
 
 def check(data: LabelledImages) -> None:
     """Raise ValueError where arrays do not have the documented types, shapes and ranges."""
-    images, labels, split = data
+    images, labels, split, context = data
     for array, field, dtype, ndim in (
         (images, "images", np.uint8, 4),
         (labels, "labels", np.int32, 1),
@@ -59,6 +59,13 @@ def check(data: LabelledImages) -> None:
             raise ValueError(f"{field}: expected {np.dtype(dtype)} with {ndim} axes, got {array.dtype} {array.shape}")
     if not len(images) == len(labels) == len(split):
         raise ValueError(f"images, labels and split differ in length: {len(images)}, {len(labels)}, {len(split)}")
+    if context is not None and (
+        context.dtype != np.float32
+        or context.ndim != 2
+        or len(context) != len(images)
+        or not np.isfinite(context).all()
+    ):
+        raise ValueError(f"context: expected finite float32 [{len(images)}, dim], got {context.dtype} {context.shape}")
     if labels.min(initial=0) < 0:
         raise ValueError("labels: expected values of at least 0")
     if set(np.unique(split)) != set(range(len(SPLITS))):
@@ -75,7 +82,8 @@ def read(path: Path) -> LabelledImages:
         with np.load(path, allow_pickle=False) as file:
             if int(file["format"]) != FORMAT:
                 raise ValueError(f"format {int(file['format'])}, expected {FORMAT}")
-            data = LabelledImages(file["images"], file["labels"], file["split"])
+            context = file["context"] if "context" in file.files else None
+            data = LabelledImages(file["images"], file["labels"], file["split"], context)
         check(data)
     except (
         OSError,
@@ -108,7 +116,8 @@ def write(name: str, options: dict, data: LabelledImages) -> Path:
             folder.mkdir(parents=True, exist_ok=True)
             descriptor, temporary = tempfile.mkstemp(dir=folder, suffix=".tmp")
             with os.fdopen(descriptor, "wb") as file:
-                np.savez_compressed(file, format=FORMAT, **data._asdict())
+                arrays = {field: array for field, array in data._asdict().items() if array is not None}
+                np.savez_compressed(file, format=FORMAT, **arrays)
                 file.flush()
                 os.fsync(file.fileno())
             os.chmod(temporary, 0o644)

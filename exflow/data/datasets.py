@@ -10,13 +10,31 @@ from typing import Any
 
 import numpy as np
 
-from exflow.data import cache, glyphs, tfds_sets
+from exflow.data import cache, coil, glyphs, mnist_even_odd, rotated_views, shapenet_views, solids, tfds_sets
 from exflow.data.registry import REGISTRY, SPLITS, ImageSets, LabelledImages, group_by_class, register
 from exflow.errors import UserError
 
-__all__ = ["REGISTRY", "SPLITS", "ImageSets", "LabelledImages", "group_by_class", "load", "load_labelled", "register"]
+__all__ = [
+    "REGISTRY",
+    "SPLITS",
+    "ImageSets",
+    "LabelledImages",
+    "group_by_class",
+    "load",
+    "load_labelled",
+    "parse_options",
+    "register",
+]
 
-BUILTIN = (glyphs, tfds_sets)  # modules imported because they register data sets
+BUILTIN = (  # modules imported because they register data sets
+    coil,
+    glyphs,
+    mnist_even_odd,
+    rotated_views,
+    shapenet_views,
+    solids,
+    tfds_sets,
+)
 
 
 def resolve_options(name: str, **options: Any) -> dict[str, Any]:
@@ -37,6 +55,29 @@ def resolve_options(name: str, **options: Any) -> dict[str, Any]:
             raise UserError(f"{name}: has no option {key!r}. Its options: {', '.join(resolved) or 'none'}.")
         resolved[key] = value
     return resolved
+
+
+def parse_options(name: str, text: str) -> dict[str, Any]:
+    """Options of a data set from text such as "num_train=100, seed=1", each of the type of its default.
+
+    Raises:
+      UserError: If the data set or an option is not known, has a key of its own in the configuration, or a value is not
+        of the type.
+    """
+    options = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        key, equals, value = map(str.strip, part.partition("="))
+        if key in ("image_size", "resize", "split"):
+            raise UserError(f"config.data.options: {key} has a key of its own. Set --config.data.{key}.")
+        resolve_options(name, **{key: value})
+        kind = type(resolve_options(name)[key])
+        try:
+            options[key] = kind(value)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise UserError(f"config.data.options: expected {key}={kind.__name__} for {name}, got {part!r}.")
+    return options
 
 
 def load_labelled(name: str, **options: Any) -> LabelledImages:
@@ -93,5 +134,6 @@ def load(
         if part == "train" and scheme.endswith("_trainval"):
             chosen |= data.split == SPLITS.index("validation")
         rows = np.flatnonzero(chosen)
-        sets[part] = group_by_class(data.images[rows], data.labels[rows], f"{name}/{part}")
+        context = None if data.context is None else data.context[rows]
+        sets[part] = group_by_class(data.images[rows], data.labels[rows], f"{name}/{part}", context)
     return sets

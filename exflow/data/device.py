@@ -50,13 +50,14 @@ def draw_episodes(
     uniformly without replacement. The class needs at least `spec.set_size` images.
     """
     group_key, image_key, size_key = jax.random.split(key, 3)
-    num_rotations = NUM_ROTATIONS if spec.rotate else 1
-    num_groups = index.shape[0] * num_rotations
+    num_groups = index.shape[0] * spec.groups_per_class
     if spec.distinct:
         group = random_order(group_key, (num_groups,), spec.num_sets)
     else:
         group = jax.random.randint(group_key, (spec.num_sets,), 0, num_groups)
-    class_index, rotation = group // num_rotations, group % num_rotations
+    class_index, rotation = group // spec.groups_per_class, group % spec.groups_per_class
+    if spec.rotate and not spec.distinct_rotations:
+        rotation = jax.random.randint(jax.random.fold_in(group_key, 1), (spec.num_sets,), 0, NUM_ROTATIONS)
     rows = index[class_index]
     valid = jnp.arange(rows.shape[1])[None, :] < count[class_index][:, None]
     position = random_order(image_key, rows.shape, spec.set_size, valid)
@@ -82,7 +83,7 @@ def device_pipeline(image_sets: ImageSets, spec: EpisodeSpec, seed: int) -> Pipe
         return map(np.int32, itertools.count(start_step))
 
     def materialize(resident: Any, step: Any) -> Batch:
-        images, index, count = resident
+        images, index, count, contexts = resident
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), STREAM), step)
         episodes = draw_episodes(key, index, count, spec)
         x_set = images[episodes.image]
@@ -92,6 +93,8 @@ def device_pipeline(image_sets: ImageSets, spec: EpisodeSpec, seed: int) -> Pipe
             label = label * NUM_ROTATIONS + episodes.rotation
         if spec.min_set_size is not None:
             x_set = jnp.where(episodes.mask[:, :, None, None, None], x_set, jnp.uint8(0))
-        return Batch(x_set, episodes.mask, label)
+        context = None if contexts is None else jnp.where(episodes.mask[:, :, None], contexts[episodes.image], 0.0)
+        return Batch(x_set, episodes.mask, label, context)
 
-    return Pipeline("device", (image_sets.images, image_sets.index, image_sets.count), batches, materialize)
+    resident = (image_sets.images, image_sets.index, image_sets.count, image_sets.context)
+    return Pipeline("device", resident, batches, materialize)

@@ -27,8 +27,14 @@ class EpisodeSpec(NamedTuple):
     num_sets: int  # sets of a batch, over all hosts
     set_size: int  # images of a set, all different
     rotate: bool = False  # turn every set by a random multiple of 90 degrees, the same for all its images
-    distinct: bool = True  # sets of a batch are of different classes; two rotations of one class count as different
+    distinct: bool = True  # sets of a batch are of different classes ...
     min_set_size: int | None = None  # if given, the number of images of a set is uniform in min_set_size..set_size
+    distinct_rotations: bool = True  # ... where two rotations of one class count as different; False: as the same
+
+    @property
+    def groups_per_class(self) -> int:
+        """Sets of one class that a batch of distinct sets may hold."""
+        return NUM_ROTATIONS if self.rotate and self.distinct_rotations else 1
 
 
 class Pipeline(NamedTuple):
@@ -62,7 +68,7 @@ def check_spec(image_sets: ImageSets, spec: EpisodeSpec) -> None:
             f"{name}: class {image_sets.class_ids[first]} has {count[first]} images, sets need {spec.set_size} "
             f"({len(too_few)} of {len(count)} classes have too few). Use set_size <= {count.min()}."
         )
-    num_groups = len(image_sets.count) * (NUM_ROTATIONS if spec.rotate else 1)
+    num_groups = len(image_sets.count) * spec.groups_per_class
     if spec.distinct and spec.num_sets > num_groups:
         raise UserError(
             f"{name}: {spec.num_sets} distinct sets need as many classes, there are {num_groups}. "
@@ -71,6 +77,11 @@ def check_spec(image_sets: ImageSets, spec: EpisodeSpec) -> None:
     height, width = image_sets.images.shape[1:3]
     if spec.rotate and height != width:
         raise UserError(f"{name}: rotation needs square images, got {height}x{width}. Use rotate=False.")
+    if spec.rotate and image_sets.context is not None:
+        raise UserError(
+            f"{name}: its context tells how each image is turned, which rotated sets would contradict. "
+            "Set --config.data.rotate=False."
+        )
 
 
 def make_pipeline(

@@ -26,7 +26,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Float32, Int32, UInt8
 
 SPLITS = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = range(3)
@@ -38,6 +38,7 @@ class LabelledImages(NamedTuple):
     images: UInt8[np.ndarray, "num_images height width channels"]
     labels: Int32[np.ndarray, " num_images"]  # class of an image, at least 0
     split: UInt8[np.ndarray, " num_images"]  # 0 train, 1 validation, 2 test
+    context: Float32[np.ndarray, "num_images context"] | None = None  # known of each image: its angle as (sin, cos)
 
 
 class ImageSets(NamedTuple):
@@ -48,6 +49,7 @@ class ImageSets(NamedTuple):
     count: Int32[np.ndarray, " num_classes"]  # how many entries of a row of `index` are real
     class_ids: Int32[np.ndarray, " num_classes"]  # the label that the data set gives to the class
     name: str = "images"  # for messages, such as "omniglot/train"
+    context: Float32[np.ndarray, "num_images context"] | None = None  # what is known of each image, if anything
 
 
 class DataSet(NamedTuple):
@@ -75,12 +77,13 @@ def group_by_class(
     images: UInt8[np.ndarray, "num_images height width channels"],
     labels: Int32[np.ndarray, " num_images"],
     name: str = "images",
+    context: Float32[np.ndarray, "num_images context"] | None = None,
 ) -> ImageSets:
-    """Group images by label; the order of the images inside a class is kept."""
+    """Group images by label; the order of the images inside a class is kept, and each keeps its context."""
     class_ids, class_index, count = np.unique(labels, return_inverse=True, return_counts=True)
     order = np.argsort(class_index, kind="stable").astype(np.int32)
     position = np.arange(count.max(initial=0))
     valid = position < count[:, None]
     start = np.cumsum(count) - count
     index = order[np.where(valid, start[:, None] + position, start[:, None])]
-    return ImageSets(images, index, count.astype(np.int32), class_ids.astype(np.int32), name)
+    return ImageSets(images, index, count.astype(np.int32), class_ids.astype(np.int32), name, context)

@@ -46,13 +46,13 @@ def tfdata_pipeline(
     """Pipeline whose host inputs are whole batches as numpy arrays; see `episodes.make_pipeline`."""
     tf = import_tensorflow()
     num_classes, max_count = image_sets.index.shape
-    num_rotations = NUM_ROTATIONS if spec.rotate else 1
-    num_groups = num_classes * num_rotations
+    num_groups = num_classes * spec.groups_per_class
     smallest = spec.set_size if spec.min_set_size is None else spec.min_set_size
     rows_per_process = spec.num_sets // process_count
     rows = slice(process_index * rows_per_process, (process_index + 1) * rows_per_process)
     with tf.device("CPU"):
         images, index, count = (tf.constant(array) for array in image_sets[:3])
+        contexts = None if image_sets.context is None else tf.constant(image_sets.context)
 
     def integers(key, shape, low, high):
         return tf.random.stateless_uniform(shape, key, low, high, tf.int32, alg="philox")
@@ -76,7 +76,9 @@ def tfdata_pipeline(
             group = random_order(group_key, [num_groups], spec.num_sets, True)
         else:
             group = integers(group_key, [spec.num_sets], 0, num_groups)
-        class_index, rotation = group // num_rotations, group % num_rotations
+        class_index, rotation = group // spec.groups_per_class, group % spec.groups_per_class
+        if spec.rotate and not spec.distinct_rotations:
+            rotation = integers(tf.random.fold_in(group_key, 1, alg="philox"), [spec.num_sets], 0, NUM_ROTATIONS)
         valid = tf.range(max_count) < tf.gather(count, class_index)[:, None]
         position = random_order(image_key, [spec.num_sets, max_count], spec.set_size, valid)
         size = integers(size_key, [spec.num_sets, 1], smallest, spec.set_size + 1)
@@ -90,13 +92,15 @@ def tfdata_pipeline(
             label = label * NUM_ROTATIONS + rotation
         if spec.min_set_size is not None:
             x_set = tf.where(mask[:, :, None, None, None], x_set, tf.zeros([], tf.uint8))
-        return Batch(x_set, mask, label)  # pyright: ignore[reportArgumentType]
+        if contexts is None:
+            return x_set, mask, label
+        return x_set, mask, label, tf.where(mask[:, :, None], tf.gather(contexts, image_index), tf.zeros([]))
 
     def batches(start_step: int) -> Iterator[Batch]:
         with tf.device("CPU"):
             steps = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
             data = steps.map(batch_at, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-            return data.prefetch(PREFETCH).as_numpy_iterator()
+            return (Batch(*arrays) for arrays in data.prefetch(PREFETCH).as_numpy_iterator())
 
     def materialize(resident: Any, batch: Batch) -> Batch:
         return batch
