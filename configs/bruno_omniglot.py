@@ -71,7 +71,24 @@ CPU = {
     "training.best_mode": "max",
 }
 
+BUNDLED = {
+    **CPU,
+    "data.sets_per_batch": 32,
+    "data.set_size": 6,
+    "data.augment.probability": 0.7,
+    "data.augment_set.probability": 0.25,
+    "data.augment_set.rotation_degrees": 15.0,
+    "data.augment_set.scale": 0.15,
+    "data.augment_set.shear": 0.15,
+    "model.process_init_batches": 8,
+    "objective.generative_weight": 0.00051,  # 0.1 nats per latent dimension
+    "objective.shots": (1, 4),
+    "training.num_steps": 12_000,
+}
+
 VARIANTS = {
+    "student_t": {"model.process": "student_t"},
+    "bundled": BUNDLED,
     "cpu": CPU,
     "cpu_generative": {
         **CPU,

@@ -8,6 +8,9 @@
         print(model.log_prob(state, x))             # nats, given all images before
         state = model.update(state, x)
 
+A conditional model (`model.context_dim` > 0) also takes `context=`, what is known of every image, such as its view
+angle as (sin, cos): `model.update(state, x, context=context)`, `model.sample(state, key, 3, context=wanted_contexts)`.
+
 Images are encoded in groups and sets are padded to powers of two, so that arbitrary sizes cause few compilations.
 Results are NumPy arrays; states are pytrees of small arrays that can be stored and updated any number of times.
 """
@@ -29,6 +32,7 @@ from exflow.raw_images import preprocess
 from exflow.typing import Element, Params, PRNGKey, SetModel, State
 
 Images = Any  # array-like of uint8 [..., height, width, channels]; checked at run time
+Context = Any  # array-like of floats [..., context_dim] with the leading axes of the images, or None
 MAX_ENCODED = 256  # images per encoding call
 
 
@@ -57,6 +61,7 @@ class Model:
 
     Attributes:
       image_shape: Height, width and channels.
+      context_dim: Length of the context of an image; 0 for a model that takes none.
       name: Model family.
       set_model: The pure functions behind the methods.
       params: Their parameters.
@@ -70,7 +75,7 @@ class Model:
         """Wrap a set model; `load` is the usual way to get one."""
         self.set_model, self.params = set_model, cache.replicate(params)
         self.config, self.info = config, dict(info or {})
-        self.name, self.image_shape = set_model.name, set_model.image_shape
+        self.name, self.image_shape, self.context_dim = set_model.name, set_model.image_shape, set_model.context_dim
 
     def __repr__(self) -> str:
         number = sum(leaf.size for leaf in jax.tree.leaves(self.params))
@@ -96,23 +101,30 @@ class Model:
             raise ValueError("preprocess: this model has no configuration that says how. Use exflow.load.")
         return preprocess(raw, self.config.data, self.image_shape, invert)
 
-    def encode(self, x: Images, key: PRNGKey | None = None) -> Element:
+    def encode(self, x: Images, key: PRNGKey | None = None, context: Context = None) -> Element:
         """What the model keeps of every image; leading axes are those of `x`."""
         x = self._images(x, "x", None)
-        flat = self._encode(x.reshape(-1, *self.image_shape), key)
+        known = self._context(context, x.shape[:-3])
+        flat = self._encode(x.reshape(-1, *self.image_shape), key, known)
         return jax.tree.map(lambda leaf: leaf.reshape(*x.shape[:-3], *leaf.shape[1:]), flat)
 
     def init_state(self) -> State:
         """State of the empty set."""
         return self.set_model.init_state(self.params)
 
-    def update(self, state: State, x: Images, key: PRNGKey | None = None) -> State:
+    def update(self, state: State, x: Images, key: PRNGKey | None = None, context: Context = None) -> State:
         """Absorb one image [h, w, c] or many [num, h, w, c]; the order does not matter."""
-        elements, mask = self._padded(self._one_or_many(x, "x"), key)
+        images = self._images(x, "x", 3 if np.ndim(x) == 3 else 4)
+        elements, mask = self._padded(images, key, context)
         return compiled.update(self.set_model, self.params, state, elements, mask)
 
     def log_prob(
-        self, state: State, x_new: Images, key: PRNGKey | None = None, num_importance_samples: int = 1
+        self,
+        state: State,
+        x_new: Images,
+        key: PRNGKey | None = None,
+        num_importance_samples: int = 1,
+        context: Context = None,
     ) -> Float[np.ndarray, "..."]:
         """Log p(x_new | absorbed images) in nats, of one image or of each of many on its own.
 
@@ -122,6 +134,7 @@ class Model:
           key: Key of the noise; None fixes it at its mean.
           num_importance_samples: With a key, the density is averaged over so many draws of the noise: a lower bound on
             the log-probability of the discrete image that tightens with their number.
+          context: Of the images, for a conditional model.
 
         Returns:
           One number, or [num].
@@ -131,19 +144,20 @@ class Model:
         """
         if num_importance_samples < 1 or (num_importance_samples > 1 and key is None):
             raise ValueError(f"num_importance_samples: expected 1, or more with a key, got {num_importance_samples}.")
-        x = self._one_or_many(x_new, "x_new")
+        x = self._images(x_new, "x_new", 3 if np.ndim(x_new) == 3 else 4)
+        number = 1 if x.ndim == 3 else len(x)
         keys = [key]
         if key is not None and num_importance_samples > 1:
             keys = [jax.random.fold_in(key, draw) for draw in range(num_importance_samples)]
         draws = []
         for draw_key in keys:
-            elements, _ = self._padded(x, draw_key)
-            draws.append(np.asarray(compiled.log_prob(self.set_model, self.params, state, elements))[: len(x)])
+            elements, _ = self._padded(x, draw_key, context)
+            draws.append(np.asarray(compiled.log_prob(self.set_model, self.params, state, elements))[:number])
         log_probs = np.logaddexp.reduce(np.stack(draws), axis=0) - np.float32(math.log(len(draws)))
-        return np.asarray(log_probs[0]) if np.ndim(x_new) == 3 else log_probs
+        return np.asarray(log_probs[0]) if x.ndim == 3 else log_probs
 
     def sample(
-        self, state: State, key: PRNGKey, num_samples: int, coherent: bool = False
+        self, state: State, key: PRNGKey, num_samples: int, coherent: bool = False, context: Context = None
     ) -> UInt8[np.ndarray, "num height width channels"]:
         """Images given the absorbed ones.
 
@@ -152,6 +166,7 @@ class Model:
           key: Random key.
           num_samples: Number of images.
           coherent: Draw one set of the same unknown class; otherwise every image on its own.
+          context: Of the samples, [num_samples, context_dim], for a conditional model.
 
         Returns:
           Images.
@@ -159,7 +174,11 @@ class Model:
         if num_samples < 1:
             raise ValueError(f"num_samples: expected at least 1, got {num_samples}.")
         size = power_of_two(num_samples)
-        return np.asarray(compiled.sample(self.set_model, self.params, state, key, size, coherent))[:num_samples]
+        known = self._context(context, (num_samples,))
+        if known is not None:
+            known = known[np.minimum(np.arange(size), num_samples - 1)]
+        samples = compiled.sample(self.set_model, self.params, state, key, size, coherent, known)
+        return np.asarray(samples)[:num_samples]
 
     def classify(
         self,
@@ -167,6 +186,8 @@ class Model:
         query: Images,
         key: PRNGKey | None = None,
         log_prior: Float[Any, " n_way"] | None = None,
+        support_context: Context | Sequence[Context] = None,
+        query_context: Context = None,
     ) -> Float[np.ndarray, "num_query n_way"]:
         """Log p(class | query), each class being described by a few images.
 
@@ -175,6 +196,8 @@ class Model:
           query: Images [num_query, h, w, c].
           key: Key of the noise; None fixes it at its mean.
           log_prior: Log probability of each class, up to a constant; None for equal ones.
+          support_context: Of the support images, for a conditional model: [n_way, k_shot, context_dim] or a list.
+          query_context: Of the queries, [num_query, context_dim].
 
         Returns:
           Log probabilities; every row sums to one after exponentiation.
@@ -187,9 +210,11 @@ class Model:
         mask = np.zeros((power_of_two(len(classes)), power_of_two(max(max(shots), 1))), bool)
         for label, shot in enumerate(shots):
             mask[label, :shot] = True
-        elements = scatter(self._encode(np.concatenate(classes), key), mask)
+        known = None if support_context is None else np.concatenate([np.asarray(part) for part in support_context])
+        known = self._context(known, (sum(shots),), "support_context")
+        elements = scatter(self._encode(np.concatenate(classes), key, known), mask)
         query_key = None if key is None else jax.random.fold_in(key, 1)
-        queries, _ = self._padded(query, query_key)
+        queries, _ = self._padded(query, query_key, query_context, "query_context")
         scores = np.asarray(compiled.class_log_probs(self.set_model, self.params, elements, mask, queries))
         scores = scores[: len(query), : len(classes)].astype(np.float64)
         if log_prior is not None:
@@ -200,26 +225,34 @@ class Model:
         return scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True)
 
     def conditional_log_probs(
-        self, x_set: Images, mask: Any = None, key: PRNGKey | None = None
+        self, x_set: Images, mask: Any = None, key: PRNGKey | None = None, context: Context = None
     ) -> Float[np.ndarray, "..."]:
         """Log p(x_n | x_<n) of every element of sets [..., set, h, w, c], in nats; 0 where `mask` is False."""
-        return self._over_sets(compiled.conditional, x_set, mask, key)
+        return self._over_sets(compiled.conditional, x_set, mask, key, context)
 
-    def set_log_prob(self, x_set: Images, mask: Any = None, key: PRNGKey | None = None) -> Float[np.ndarray, "..."]:
+    def set_log_prob(
+        self, x_set: Images, mask: Any = None, key: PRNGKey | None = None, context: Context = None
+    ) -> Float[np.ndarray, "..."]:
         """Log p(x_1, ..., x_n) in nats, which does not depend on the order.
 
         Args:
           x_set: Sets of images [..., set, h, w, c].
           mask: [..., set], False where a ragged set has no element; None if all exist.
           key: Key of the noise; None fixes it at its mean.
+          context: Of the images, [..., set, context_dim], for a conditional model.
 
         Returns:
           One number per set, [...].
         """
-        return np.asarray(self.conditional_log_probs(x_set, mask, key).sum(axis=-1))
+        return np.asarray(self.conditional_log_probs(x_set, mask, key, context).sum(axis=-1))
 
     def anomaly_scores(
-        self, x_set: Images, mask: Any = None, key: PRNGKey | None = None, leave_one_out: bool = False
+        self,
+        x_set: Images,
+        mask: Any = None,
+        key: PRNGKey | None = None,
+        leave_one_out: bool = False,
+        context: Context = None,
     ) -> Float[np.ndarray, "..."]:
         """How much better each image fits its set than it fits alone; LOW scores are anomalies.
 
@@ -228,14 +261,17 @@ class Model:
           mask: [..., set], False where a ragged set has no element; None if all exist.
           key: Key of the noise; None fixes it at its mean.
           leave_one_out: Score each image given all others, and not given the ones before it.
+          context: Of the images, [..., set, context_dim], for a conditional model.
 
         Returns:
           log p(x_n | x_<n) - log p(x_n) (or given all others), nats, [..., set]; 0 where `mask` is False.
         """
         function = compiled.leave_one_out_gain if leave_one_out else compiled.conditional_gain
-        return self._over_sets(function, x_set, mask, key)
+        return self._over_sets(function, x_set, mask, key, context)
 
-    def _over_sets(self, function: Callable[..., Any], x_set: Any, mask: Any, key: PRNGKey | None) -> np.ndarray:
+    def _over_sets(
+        self, function: Callable[..., Any], x_set: Any, mask: Any, key: PRNGKey | None, context: Context
+    ) -> np.ndarray:
         x = self._images(x_set, "x_set", None)
         if x.ndim < 4:
             shape = ", ".join(map(str, self.image_shape))
@@ -247,7 +283,9 @@ class Model:
         flat = given.reshape(math.prod(leading[:-1]), leading[-1])
         padded = np.zeros((power_of_two(max(len(flat), 1)), power_of_two(max(leading[-1], 1))), bool)
         padded[: flat.shape[0], : flat.shape[1]] = flat
-        elements = scatter(self._encode(x.reshape(*flat.shape, *self.image_shape)[flat], key), padded)
+        known = self._context(context, leading)
+        known = None if known is None else known[flat.reshape(-1)]
+        elements = scatter(self._encode(x.reshape(*flat.shape, *self.image_shape)[flat], key, known), padded)
         out = np.asarray(function(self.set_model, self.params, elements, padded))
         return out[: flat.shape[0], : flat.shape[1]].reshape(leading)
 
@@ -262,18 +300,32 @@ class Model:
             raise ValueError(f"{name}: expected [{leading}{shape}], got {x.shape}. See model.preprocess.")
         return x
 
-    def _one_or_many(self, x: Any, name: str) -> np.ndarray:
-        x = self._images(x, name, 3 if np.ndim(x) == 3 else 4)
-        return x[None] if x.ndim == 3 else x
+    def _context(self, context: Context, leading: tuple[int, ...], name: str = "context") -> np.ndarray | None:
+        """Check contexts of images with leading axes and flatten them to [num, context_dim]."""
+        if self.context_dim == 0:
+            if context is not None:
+                raise ValueError(f"{name}: expected none, this model does not know of contexts. Leave it out.")
+            return None
+        shape = (*leading, self.context_dim)
+        given = None if context is None else np.asarray(context, np.float32)
+        if given is None or given.shape != shape or not np.isfinite(given).all():
+            got = "none" if given is None else f"{given.shape}" if given.shape != shape else "values that are not"
+            raise ValueError(f"{name}: expected finite {list(shape)}, got {got}. Give what is known of every image.")
+        return given.reshape(-1, self.context_dim)
 
-    def _encode(self, x: np.ndarray, key: PRNGKey | None) -> Element:
+    def _encode(self, x: np.ndarray, key: PRNGKey | None, context: np.ndarray | None) -> Element:
         """Elements of images [num, ...] as NumPy arrays."""
+        size = min(MAX_ENCODED, power_of_two(len(x)))
         if len(x) == 0:
-            like = jax.eval_shape(lambda x: self.set_model.encode(self.params, None, x), x)
+            known = () if context is None else (context,)
+            like = jax.eval_shape(lambda x: self.set_model.encode(self.params, None, x, *known), x)
             return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
-        return cache.encode_images(self.set_model, self.params, key, x, min(MAX_ENCODED, power_of_two(len(x))))
+        return cache.encode_images(self.set_model, self.params, key, x, size, context=context)
 
-    def _padded(self, x: np.ndarray, key: PRNGKey | None) -> tuple[Element, np.ndarray]:
-        """Elements padded to a power of two, and the mask of the real ones."""
+    def _padded(
+        self, x: np.ndarray, key: PRNGKey | None, context: Context, name: str = "context"
+    ) -> tuple[Element, np.ndarray]:
+        """Elements of one image or of many, padded to a power of two, and the mask of the real ones."""
+        known, x = self._context(context, x.shape[:-3], name), x.reshape(-1, *self.image_shape)
         mask = np.arange(power_of_two(max(len(x), 1))) < len(x)
-        return scatter(self._encode(x, key), mask), mask
+        return scatter(self._encode(x, key, known), mask), mask

@@ -1,7 +1,8 @@
 """Parameters of a trained model from a working directory or from a file that comes with exflow; nothing is written.
 
 A bundled model is two files in `exflow/bundled`: `<name>.npz` with the parameters (matrices and kernels in half
-precision, vectors in float32; no pickle) and `<name>.json` with its configuration, image shape and origin.
+precision, vectors in float32; no pickle) and `<name>.json` with its configuration, image shape and origin. Beside them
+lies `<name>.results.json`, the evaluation of these very files.
 """
 
 import difflib
@@ -21,9 +22,10 @@ from ml_collections import ConfigDict
 from exflow.config import from_json
 from exflow.errors import UserError
 from exflow.models import registry
+from exflow.models.registry import params_like
 from exflow.training.checkpoint import Checkpoints
 from exflow.training.checkpoint_format import all_leaves, check_fits, named_leaves
-from exflow.typing import Batch, Params, SetModel
+from exflow.typing import Params, SetModel
 
 BUNDLED = Path(__file__).resolve().parent / "bundled"
 CHANNELS = (1, 3)  # of images, tried in this order: the configuration does not say
@@ -61,7 +63,7 @@ def find(path_or_name: str | os.PathLike, checkpoint: str = "best") -> Trained:
 
 def bundled_names() -> list[str]:
     """Names of the models that come with exflow."""
-    return sorted(path.stem for path in BUNDLED.glob("*.json"))
+    return sorted(path.stem for path in BUNDLED.glob("*.npz"))
 
 
 def from_workdir(workdir: Path, checkpoint: str = "best") -> Trained:
@@ -164,7 +166,7 @@ def read_config(path: Path) -> ConfigDict:
         return from_json(path.read_text())
     except FileNotFoundError as error:
         raise UserError(f"load: no config.json in {path.parent}. Give the --workdir of a training run.") from error
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"load: {path} cannot be read ({error}). Restore it, or train again.") from error
 
 
@@ -184,15 +186,3 @@ def _first_that_fits(
 
 def _warn(message: str) -> None:
     warnings.warn(message, stacklevel=2)
-
-
-def params_like(model: SetModel, config: ConfigDict) -> Params:
-    """Shapes and types of the parameters, without computing anything."""
-    shape = (config.data.sets_per_batch, config.data.set_size)
-
-    def init() -> Params:
-        x_set = jnp.zeros((*shape, *model.image_shape), jnp.uint8)
-        batch = Batch(x_set, jnp.ones(shape, jnp.bool_), jnp.zeros(shape[:1], jnp.int32))
-        return model.init(jax.random.key(0), batch)
-
-    return jax.eval_shape(init)

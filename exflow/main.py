@@ -10,7 +10,7 @@ from typing import NoReturn
 from exflow.config import available_configs, load_config
 from exflow.errors import UserError
 
-MODES = ("train_and_evaluate", "train", "evaluate", "sample")
+MODES = ("train_and_evaluate", "train", "evaluate", "sample", "finetune")
 FLAGS = ("--config", "--workdir", "--mode", "--debug", "--help")
 USAGE = "python -m exflow.main --config=FILE[:VARIANT] [--workdir=DIR] [--mode=MODE] [--config.SECTION.KEY=VALUE ...]"
 
@@ -53,9 +53,10 @@ def run(argv: Sequence[str]) -> None:
     config = load_config(flags.config, overrides)
     workdir = flags.workdir or Path("runs") / "-".join(filter(None, (config.name, config.variant)))
 
-    from exflow.training import loop  # after the mistakes that need no JAX to be found
+    from exflow import finetuning  # after the mistakes that need no JAX to be found
+    from exflow.training import loop
 
-    getattr(loop, flags.mode)(config, workdir)
+    getattr(finetuning if flags.mode == "finetune" else loop, flags.mode)(config, workdir)
 
 
 def main() -> None:

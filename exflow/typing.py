@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from jaxtyping import Array, Bool, Int, Key, UInt8
+from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 PRNGKey = Key[Array, ""]
 Params = Any  # a pytree of arrays
@@ -24,6 +24,7 @@ class Batch(NamedTuple):
     x_set: UInt8[Array, "batch set height width channels"]  # pixels 0..255
     mask: Bool[Array, "batch set"]  # False where a ragged set has no element
     label: Int[Array, " batch"]  # class of the set; rotations of one character are different classes
+    context: Float[Array, "batch set context"] | None = None  # what is known of an image: its view angle as (sin, cos)
 
 
 class SetModel(NamedTuple):
@@ -38,11 +39,19 @@ class SetModel(NamedTuple):
     image_shape: tuple[int, int, int]  # height, width, channels
     init: Callable[..., Params]  # (key, batch) -> params, initialised on the batch
     loss: Callable[..., tuple[Array, dict[str, Array]]]  # (params, key, batch) -> (scalar, metrics)
-    encode: Callable[..., Element]  # (params, key | None, x uint8 [..., h, w, c]) -> element [...]; None: no noise
+    # (params, key | None, x uint8 [..., h, w, c], context=None [..., context_dim]) -> element [...]; no key: no noise
+    encode: Callable[..., Element]
     init_state: Callable[..., State]  # (params, batch_shape=()) -> state of empty sets
     update: Callable[..., State]  # (params, state [...], element_set [..., set], mask=None) -> state [...]
     log_prob: Callable[..., Array]  # (params, state [...], element [...]) -> log p(x | seen) [...]
     conditional_log_probs: Callable[..., Array]  # (params, element_set [..., set], mask=None) -> log p(x_n | x_<n)
     leave_one_out_log_probs: Callable[..., Array]  # (params, element_set, mask=None) -> log p(x_n | all others)
     class_log_probs: Callable[..., Array]  # (params, states [..., class], elements [..., query]) -> [..., query, class]
-    sample: Callable[..., Array]  # (params, state [...], key, num_samples, coherent=False) -> uint8 [num, ..., h, w, c]
+    # (params, state [...], key, num_samples, coherent=False, context=None [num, ..., context_dim])
+    #   -> uint8 [num, ..., h, w, c]
+    sample: Callable[..., Array]
+    refit: Callable[..., Params] | None = None  # (params, element_set [sets, set], mask) -> params in closed form
+    context_dim: int = 0  # numbers known of every image (Conditional BRUNO: 2); 0: the model takes no context
+    # Of models whose elements have a latent vector z with a predictive distribution per dimension:
+    predictive: Callable[..., Any] | None = None  # (params, state [...]) -> mean, variance[, degrees_of_freedom] of z
+    decode: Callable[..., Array] | None = None  # (params, z [..., dim], context=None [..., context_dim]) -> uint8 x

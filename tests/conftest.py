@@ -52,9 +52,14 @@ def repository() -> Path:
     return Path(__file__).resolve().parent.parent
 
 
+def need_tfds(name: str) -> None:
+    """Skips the test where TFDS has not prepared a data set: tests never download."""
+    folder = Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
+    if not list(folder.glob(f"{name}/*/dataset_info.json")):
+        pytest.skip(f"{name} is not prepared in {folder} (set TFDS_DATA_DIR)")
+
+
 @pytest.fixture(scope="session")
 def omniglot_available() -> None:
-    """Skips the test where Omniglot has not been prepared by TFDS: tests never download."""
-    folder = Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
-    if not list(folder.glob("omniglot/*/dataset_info.json")):
-        pytest.skip(f"omniglot is not prepared in {folder} (set TFDS_DATA_DIR)")
+    """Skips the test where Omniglot cannot be read."""
+    need_tfds("omniglot")

@@ -55,7 +55,9 @@ def test_unknown_variant_lists_the_variants(config_file):
 
 
 def test_missing_file_lists_the_configs():
-    with pytest.raises(UserError, match=r"no file 'bruno.py'. Configs that come with exflow: configs/bruno_glyphs.py"):
+    with pytest.raises(
+        UserError, match=r"no file 'bruno.py'. Configs that come with exflow: configs/bruno_cifar10.py,"
+    ):
         load_config("bruno.py")
 
 
@@ -216,6 +218,18 @@ def test_choices(key):
         ({"data.min_set_size": "21"}, r"config.data.min_set_size: expected at most data.set_size = 20, got 21"),
         ({"model.alpha": "0"}, r"config.model.alpha: expected a positive number, got 0.0. The logit"),
         ({"model.degrees_of_freedom": "2"}, r"config.model.degrees_of_freedom: expected more than 2, got 2.0"),
+        ({"model.spline_bins": "1"}, r"config.model.spline_bins: expected at least 2 and less than 1000, got 1"),
+        (
+            {"model.coupling": "spline", "model.conditioning": "original"},
+            r"config.model.conditioning: expected none or clean with model.coupling=spline, got 'original'",
+        ),
+        ({"objective.num_context": "20"}, r"config.objective.num_context: expected less than the 20 images of a set"),
+        (
+            {"objective.num_context": "3", "data.min_set_size": "3"},
+            r"config.objective.num_context: expected less than the 3 images of a set, got 3",
+        ),
+        ({"model.correlation_range": "0.5,0.2"}, r"config.model.correlation_range: expected \(\) or \(low, high\)"),
+        ({"model.correlation_range": "0.1,1"}, r"config.model.correlation_range: .* got \(0.1, 1\)"),
         ({"optimizer.decay_rate": "1.1"}, r"config.optimizer.decay_rate: expected a factor in \(0, 1\], got 1.1"),
         ({"objective.shots": "()"}, r"config.objective.shots: expected whole numbers of at least 1"),
         ({"objective.shots": "0,"}, r"config.objective.shots: expected whole numbers of at least 1"),

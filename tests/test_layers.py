@@ -38,7 +38,8 @@ LAYERS = {
     "loading": BASE | {"config", "models", "training"},
     "raw_images": BASE | {"data"},
     "api": BASE | {"config", "core", "data", "models", "evaluation", "training", "loading", "raw_images"},
-    "main": {"errors", "config", "training"},
+    "finetuning": BASE | {"config", "loading", "training"},
+    "main": {"errors", "config", "finetuning", "training"},
 }
 # Packages from outside that a part may use; parts that are not listed may use any that is declared.
 OUTSIDE = {

@@ -38,6 +38,7 @@ def _augmentation() -> dict:
 def _data() -> dict:
     return {
         "dataset": "glyphs",  # a name of exflow.data.registry: glyphs, omniglot, mnist, fashion_mnist, cifar10, ...
+        "options": "",  # more of the data set's own, such as "num_train=100, seed=1"; its builder lists them
         "split": "standard",  # omniglot: vinyals; with "_trainval" appended, validation joins train
         "image_size": 28,  # height and width of the cached images, pixels
         "resize": "bilinear",  # how the data set's pictures are brought to that size: bilinear | area | nearest
@@ -47,23 +48,30 @@ def _data() -> dict:
         "set_size": 20,  # images per set
         "min_set_size": 0,  # > 0: ragged sets, size uniform in min_set_size..set_size
         "rotate": True,  # turn every set by a random multiple of 90 degrees
-        "distinct": False,  # the sets of a batch are different classes (a class and its rotation count as two)
+        "distinct": False,  # the sets of a batch are different classes ...
+        "distinct_rotations": True,  # ... where a class and its rotation count as two; False: never both in a batch
         # Inside the compiled step, on training sets only:
         "augment": _augmentation(),  # drawn per image: a writer's variation
         "augment_set": _augmentation(),  # drawn per set, the same for all its images: makes new classes
+        "outlier_every": 0,  # robustness test: in every such step the last image of each set is white; 0: never
     }
 
 
 def _model() -> dict:
     return {
         "family": "bruno",  # a name of exflow.models.registry
-        "process": "gaussian",  # gaussian | student_t
+        "process": "gaussian",  # gaussian | student_t | mixture (of both, per dimension) | low_rank (shared factors)
+        "conditioning": "none",  # conditioners also see each image's context: none | original | clean (nn.conditional)
         # Flow
         "scales": 2,  # of the convolutional stack, which halves the image scales - 1 times; 0: dense couplings only
         "filters": 64,  # of every convolution of a conditioner
         "residual_blocks": 8,  # per convolutional conditioner
         "dense_units": 512,  # of both hidden layers of a dense conditioner
         "dense_couplings": 6,  # after the convolutional stack
+        "dense_mask": "alternate",  # of dense couplings: alternate (flat index, as published) | checkerboard
+        "coupling": "affine",  # affine | affine_scaled (learned range of the log-scales) | spline (rational-quadratic)
+        "spline_bins": 8,  # per entry
+        "spline_bound": 12.0,  # splines map +- this onto itself; logit pixels lie within 12.3
         "weight_norm": True,
         "initialization": "original",  # data-dependent pass: original (un-normalised) | sequential (see nn.weight_norm)
         "bounded_features": False,  # conditioners also see 2 tanh(x / 2), in which dequantization noise hardly shows
@@ -76,9 +84,12 @@ def _model() -> dict:
         # Process
         "process_init": "constant",  # constant (the three values below) | empirical (maximum likelihood, closed form)
         "process_init_batches": 8,  # batches of training sets that "empirical" is fitted on
+        "process_refresh_every": 0,  # steps after which it is fitted again to the latents of as many batches; 0: never
         "variance": 1.0,  # v of every latent dimension
         "correlation": 0.1,  # rho / v, in [0, 1)
-        "degrees_of_freedom": 1000.0,  # nu > 2, student_t only
+        "correlation_range": (),  # (low, high): drawn from it for every latent dimension, in place of `correlation`
+        "degrees_of_freedom": 1000.0,  # nu > 2, student_t and mixture; 10 lets a mixture tell its parts apart
+        "process_rank": 8,  # factors that the dimensions share, low_rank only
         "learn_mean": False,  # the published model keeps the mean at 0
     }
 
@@ -86,8 +97,11 @@ def _model() -> dict:
 def _objective() -> dict:
     return {
         "generative_weight": 1.0,  # of the negative log-likelihood, nats per image
+        "num_context": 0,  # 0: log p(x_n | x_<n); k: all but the first k images, each given those k alone
         "discriminative_weight": 0.0,  # of the few-shot cross-entropy, nats per query
+        "ways": (0,),  # classes of an episode: a batch holds sets_per_batch / ways episodes; 0: one, of all its sets
         "shots": (1,),  # sizes of the support sets; the other images of the batch are the queries
+        "queries_per_episode": 0,  # drawn at random; 0: all. BRUNO's fine-tuning has 1, of a random class
         "supports_per_set": 0,  # support windows per set and number of shots, each an episode; 0 = as many as images
         "temperature": 1.0,  # divides the class log-probabilities of the cross-entropy ...
         "learn_temperature": False,  # ... as a start value, at the learning rate of the process
@@ -117,6 +131,7 @@ def _optimizer() -> dict:
 def _training() -> dict:
     return {
         "seed": 0,  # of parameters, batches and noise
+        "init_from": "",  # start with the parameters of this working directory or bundled model (--mode=finetune)
         "num_steps": 200_000,  # parameter updates
         "steps_per_call": 1,  # updates per dispatch of the compiled step
         "num_devices": 0,  # local devices to use; 0 = all, on a CPU-only machine one virtual device per core

@@ -14,7 +14,10 @@ from exflow.errors import UserError
 CHOICES = {
     "data.resize": ("bilinear", "area", "nearest"),
     "data.pipeline": ("tfdata", "device"),
-    "model.process": ("gaussian", "student_t"),
+    "model.process": ("gaussian", "student_t", "mixture", "low_rank"),
+    "model.conditioning": ("none", "original", "clean"),
+    "model.dense_mask": ("alternate", "checkerboard"),
+    "model.coupling": ("affine", "affine_scaled", "spline"),
     "model.initialization": ("original", "sequential"),
     "model.compute_dtype": ("float32", "bfloat16"),
     "model.block_loop": ("auto", "scan", "unroll"),
@@ -28,11 +31,14 @@ CHOICES = {
 # Keys by the interval of their values; every other number must be finite and at least 0.
 AT_LEAST_ONE = (
     *("data.image_size", "data.downscale", "data.sets_per_batch", "data.set_size"),
-    *("model.filters", "model.dense_units", "model.process_init_batches"),
+    *("model.filters", "model.dense_units", "model.process_init_batches", "model.process_rank"),
     *("training.steps_per_call", "training.keep_checkpoints", "training.max_nonfinite_steps"),
     *("evaluation.batch_size", "evaluation.nll_set_size", "evaluation.num_trials", "evaluation.validation_trials"),
 )
-POSITIVE = ("model.variance", "objective.temperature", "optimizer.learning_rate", "optimizer.boost")
+POSITIVE = (
+    *("model.variance", "model.spline_bound"),
+    *("objective.temperature", "optimizer.learning_rate", "optimizer.boost"),
+)
 BELOW_ONE = (
     *("model.alpha", "model.correlation", "objective.label_smoothing"),
     *("optimizer.b1", "optimizer.b2", "optimizer.ema_decay"),
@@ -82,6 +88,10 @@ def _expected(key: str, what: str, value: object, advice: str = "") -> UserError
     return UserError(f"config.{key}: expected {what}, got {value!r}." + (f" {advice}" if advice else ""))
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _check_range(key: str, value: int | float) -> None:
     if not math.isfinite(value):
         raise _expected(key, "a finite number", value)
@@ -108,8 +118,17 @@ def _check_data(config: ConfigDict) -> None:
 def _check_model(config: ConfigDict) -> None:
     if config.model.alpha == 0:
         raise _expected("model.alpha", "a positive number", config.model.alpha, "The logit of 0 is infinite.")
+    if not 2 <= config.model.spline_bins < 1000:
+        raise _expected("model.spline_bins", "at least 2 and less than 1000", config.model.spline_bins)
+    if config.model.coupling == "spline" and config.model.conditioning == "original":
+        raise _expected("model.conditioning", "none or clean with model.coupling=spline", config.model.conditioning)
     if config.model.degrees_of_freedom <= 2:
         raise _expected("model.degrees_of_freedom", "more than 2", config.model.degrees_of_freedom)
+    drawn = config.model.correlation_range
+    if drawn and not (len(drawn) == 2 and all(map(_is_number, drawn)) and 0 < drawn[0] <= drawn[1] < 1):
+        raise _expected("model.correlation_range", "() or (low, high) with 0 < low <= high < 1", drawn)
+    if config.model.process_refresh_every and config.model.process_init != "empirical":
+        raise _expected("model.process_init", "empirical with process_refresh_every > 0", config.model.process_init)
     if config.optimizer.decay_rate > 1 or config.optimizer.decay_rate == 0:
         raise _expected("optimizer.decay_rate", "a factor in (0, 1]", config.optimizer.decay_rate)
 
@@ -121,8 +140,19 @@ def _check_objective(config: ConfigDict) -> None:
         raise _expected("objective.shots", "whole numbers of at least 1, such as (1, 5)", shots)
     if objective.generative_weight == 0 and objective.discriminative_weight == 0:
         raise UserError("config.objective: both weights are 0, nothing is learned. Set generative_weight=1.")
+    ways = objective.ways
+    if not ways or not all(isinstance(way, int) and way >= 0 and way != 1 for way in ways):
+        raise _expected("objective.ways", "whole numbers of at least 2, or 0 for all sets of a batch", ways)
+    smallest = data.min_set_size or data.set_size
+    if objective.num_context >= smallest:
+        raise _expected("objective.num_context", f"less than the {smallest} images of a set", objective.num_context)
     if objective.discriminative_weight == 0:
         return
+    undivided = [way for way in ways if way and data.sets_per_batch % way]
+    if undivided:
+        raise _expected(
+            "objective.ways", f"divisors of data.sets_per_batch = {data.sets_per_batch}", ways, "Episodes share no set."
+        )
     if data.set_size <= max(shots):
         raise _expected(
             "data.set_size",

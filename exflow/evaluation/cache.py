@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, UInt8
+from jaxtyping import Array, Float, UInt8
 from tqdm import tqdm
 
 from exflow.data.resize import resize
+from exflow.errors import UserError
 from exflow.typing import Element, Params, PRNGKey, SetModel
 
 DATA = PartitionSpec("data")
@@ -58,12 +59,16 @@ def round_up(number: int, divisor: int) -> int:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _encode(model: SetModel, params: Params, key: PRNGKey | None, seeds: Array, x: Array) -> Element:
-    def one(params: Params, key: PRNGKey | None, seed: Array, x: Array) -> Element:
-        return model.encode(params, None if key is None else jax.random.fold_in(key, seed), x)
+def _encode(
+    model: SetModel, params: Params, key: PRNGKey | None, seeds: Array, x: Array, context: Array | None
+) -> Element:
+    def one(params: Params, key: PRNGKey | None, seed: Array, x: Array, context: Array | None) -> Element:
+        known = () if context is None else (context,)
+        return model.encode(params, None if key is None else jax.random.fold_in(key, seed), x, *known)
 
-    many = jax.vmap(one, in_axes=(None, None, 0, 0))
-    return data_parallel(many, (REPLICATED, REPLICATED, DATA, DATA), DATA)(params, key, seeds, x)
+    many = jax.vmap(one, in_axes=(None, None, 0, 0, 0))
+    in_specs = (REPLICATED, REPLICATED, DATA, DATA, DATA)
+    return data_parallel(many, in_specs, DATA)(params, key, seeds, x, context)
 
 
 def encode_images(
@@ -74,6 +79,7 @@ def encode_images(
     batch_size: int,
     first_seed: int = 0,
     description: str | None = None,
+    context: Float[np.ndarray, "images context"] | None = None,
 ) -> Element:
     """Encode images in equal batches spread over the local devices; compiled once per batch size.
 
@@ -86,6 +92,7 @@ def encode_images(
       batch_size: Images per call; rounded up to a multiple of the number of devices.
       first_seed: Image i has the seed `first_seed + i`.
       description: Title of the progress bar; None shows none.
+      context: What is known of each image, for a model that takes it.
 
     Returns:
       Elements as NumPy arrays with leading axis [images].
@@ -98,7 +105,8 @@ def encode_images(
     for start in tqdm(starts, desc=description, unit="batch", disable=None if description else True, leave=False):
         rows = np.minimum(np.arange(start, start + batch_size), len(x) - 1)  # the last batch repeats the last image
         seeds = (first_seed + rows).astype(np.uint32)
-        batch = _encode(model, params, key, *jax.device_put((seeds, np.ascontiguousarray(x[rows])), sharding))
+        inputs = (seeds, np.ascontiguousarray(x[rows]), None if context is None else context[rows])
+        batch = _encode(model, params, key, *jax.device_put(inputs, sharding))
         if pending is not None:  # copy one batch to the host while the next is computed
             outputs.append(jax.device_get(pending))
         pending = batch
@@ -122,7 +130,8 @@ def encode_split(
       model: Set model.
       params: Its parameters.
       key: Key of the dequantization noise, or None for no noise (its mean).
-      image_sets: Split with `images` uint8 [N, H, W, C], `index` [num_classes, max_count] and `count` [num_classes].
+      image_sets: Split with `images` uint8 [N, H, W, C], `index` [num_classes, max_count], `count` [num_classes], and
+        `context` [N, context_dim] for a model that takes it.
       rotations: Quarter turns, counter-clockwise; (0,) leaves the images as they are.
       batch_size: Images per call.
       transform: Applied to uint8 images [n, H, W, C] before they are encoded, for example to reduce their size.
@@ -143,9 +152,14 @@ def encode_split(
     check_images(model, images)
     if any(rotation % 2 for rotation in rotations) and images.shape[1] != images.shape[2]:
         raise ValueError(f"rotations: quarter turns need square images, got {images.shape[1:3]}. Use rotations=(0,).")
+    context = known_context(model, image_sets)
+    if context is not None:
+        if any(rotations):
+            raise ValueError("rotations: quarter turns would contradict the context of the images. Use rotations=(0,).")
+        context = context[index[exists]]
     turned = np.stack([np.rot90(images, rotation, axes=(1, 2)) for rotation in rotations], axis=1)
     flat = turned.reshape(-1, *images.shape[1:])
-    elements = encode_images(model, params, key, flat, batch_size, description=description)
+    elements = encode_images(model, params, key, flat, batch_size, description=description, context=context)
 
     def scatter(leaf: np.ndarray) -> np.ndarray:
         leaf = leaf.reshape(len(images), len(rotations), *leaf.shape[1:])
@@ -154,6 +168,25 @@ def encode_split(
         return np.ascontiguousarray(np.moveaxis(out, 2, 1))
 
     return jax.tree.map(scatter, elements)
+
+
+def known_context(model: SetModel, image_sets: Any) -> Float[np.ndarray, "images context"] | None:
+    """Context of every image of a split, None for a model that takes none.
+
+    Raises:
+      UserError: The model needs contexts and the data set has none, or of another length.
+    """
+    if model.context_dim == 0:
+        return None
+    context = image_sets.context
+    got = 0 if context is None else context.shape[1]
+    if got != model.context_dim:
+        raise UserError(
+            f"{image_sets.name}: expected {model.context_dim} numbers known of every image, such as its view angle as "
+            f"(sin, cos), got {got}. Use a data set of views, such as rotated_glyphs, or "
+            "--config.model.conditioning=none."
+        )
+    return np.asarray(context)
 
 
 def downscaling(factor: int) -> Callable[[np.ndarray], np.ndarray] | None:

@@ -50,9 +50,18 @@ def log_prob(model: SetModel, params: Params, state: State, elements: Element) -
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4, 5))
-def sample(model: SetModel, params: Params, states: State, key: PRNGKey, num_samples: int, coherent: bool) -> Array:
-    """Images [num_samples, ...]."""
-    return model.sample(params, states, key, num_samples, coherent)
+def sample(
+    model: SetModel,
+    params: Params,
+    states: State,
+    key: PRNGKey,
+    num_samples: int,
+    coherent: bool,
+    context: Array | None = None,
+) -> Array:
+    """Images [num_samples, ...] of states [...]; contexts, if taken, are [num_samples, ..., context_dim]."""
+    known = () if context is None else (context,)
+    return model.sample(params, states, key, num_samples, coherent, *known)
 
 
 @_compiled

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from exflow.evaluation import cache, few_shot, likelihood, results
+from exflow.evaluation import cache, conditional, few_shot, likelihood, results
 from exflow.evaluation.published import published_accuracy, published_nll
 from exflow.evaluation.sample_files import write_samples
 from exflow.typing import Params, SetModel
@@ -81,7 +81,7 @@ def evaluate_split(
     transform: Transform | None,
     say: Callable[[str], None],
 ) -> dict[str, dict[str, Any]]:
-    """Likelihood and few-shot accuracy of one split.
+    """Likelihood and few-shot accuracy of one split; for conditional models what `conditional.evaluate_split` gives.
 
     The images are encoded once per noise draw and once without noise. Trial t of the few-shot protocol uses noise
     draw t modulo their number.
@@ -98,11 +98,13 @@ def evaluate_split(
     Returns:
       Entries of `results.json`; those of other splits than test have the split's name in front.
     """
+    key = jax.random.fold_in(jax.random.key(config.training.seed), SEED)
+    if model.context_dim:
+        return conditional.evaluate_split(config, model, params, image_sets, split, transform, key, say)
     options, prefix = config.evaluation, "" if split == "test" else f"{split}_"
     rotations = ROTATIONS if config.data.rotate else (0,)
     count = np.asarray(image_sets.count)
     settings = _possible_settings(config, count, split, say)
-    key = jax.random.fold_in(jax.random.key(config.training.seed), SEED)
     sets = likelihood.draw_sets(count, 1, image_sets.index.shape[1], options.nll_set_size, config.training.seed)
     log_probs: list[tuple[np.ndarray, np.ndarray]] = []
     trials: dict[tuple[int, int], list[few_shot.FewShotAccuracy]] = {setting: [] for setting in settings}
@@ -126,8 +128,8 @@ def evaluate_split(
         numbers = range(draw, options.num_trials, max(options.noise_draws, 1))
         for setting in settings if len(numbers) else ():
             trials[setting].append(accuracy(elements, setting, numbers))
-    conditional, prior = (np.stack(parts) for parts in zip(*log_probs, strict=True))
-    summary = likelihood.summarize(likelihood.SetLogProbs(conditional, prior, sets.mask))
+    joint, prior = (np.stack(parts) for parts in zip(*log_probs, strict=True))
+    summary = likelihood.summarize(likelihood.SetLogProbs(joint, prior, sets.mask))
     entries = _likelihood_entries(config, model, summary, split)
     if settings:
         elements = cache.replicate(encode(None, rotations, "no noise"))
@@ -165,18 +167,21 @@ def validate(
 
     Returns:
       `nll` and `nll_prior` in nats per image, `bits_per_dim`, and `few_shot/<way>way_<shot>shot` in [0, 1] from
-      standard episodes (settings that the split cannot give are left out).
+      standard episodes (settings that the split cannot give are left out). Of a conditional model what
+      `conditional.validate` gives.
     """
     params, transform = cache.replicate(params), transform or cache.downscaling(config.data.downscale)
     options, seed, count = config.evaluation, config.training.seed, np.asarray(image_sets.count)
     key = jax.random.fold_in(jax.random.key(seed), SEED)
     title = "validation" if show_progress else None
+    if model.context_dim:
+        return conditional.validate(config, model, params, image_sets, transform, key, title)
     elements = cache.replicate(
         cache.encode_split(model, params, key, image_sets, (0,), options.batch_size, transform, title)
     )
     sets = likelihood.draw_sets(count, 1, image_sets.index.shape[1], options.nll_set_size, seed)
-    conditional, prior = likelihood.set_log_probs(model, params, elements, sets)
-    summary = likelihood.summarize(likelihood.SetLogProbs(conditional[None], prior[None], sets.mask))
+    joint, prior = likelihood.set_log_probs(model, params, elements, sets)
+    summary = likelihood.summarize(likelihood.SetLogProbs(joint[None], prior[None], sets.mask))
     values = {"nll": summary.nll.value, "nll_prior": summary.nll_prior.value}
     values["bits_per_dim"] = likelihood.bits_per_dim(summary.nll.value, model.image_shape)
     for way, shot in _possible_settings(config, count, "validation", lambda line: None):

@@ -82,12 +82,16 @@ def draw_sets(count: Int[np.ndarray, " classes"], num_rotations: int, max_count:
     return Sets(rows[mask.any(axis=1)], mask[mask.any(axis=1)])
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _log_probs(model: SetModel, params: Params, elements: Element, rows: Array, mask: Array) -> tuple[Array, Array]:
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _log_probs(
+    model: SetModel, leave_one_out: bool, params: Params, elements: Element, rows: Array, mask: Array
+) -> tuple[Array, Array]:
+    given_others = model.leave_one_out_log_probs if leave_one_out else model.conditional_log_probs
+
     def local(params: Params, elements: Element, rows: Array, mask: Array) -> tuple[Array, Array]:
         flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[3:]), elements)
         element_set = cache.gather(flat, rows)
-        conditional = model.conditional_log_probs(params, element_set, mask)
+        conditional = given_others(params, element_set, mask)
         prior = model.log_prob(params, cache.empty_states(model, params, rows.shape), element_set)
         return jnp.where(mask, conditional, 0.0), jnp.where(mask, prior, 0.0)
 
@@ -97,15 +101,16 @@ def _log_probs(model: SetModel, params: Params, elements: Element, rows: Array, 
 
 
 def set_log_probs(
-    model: SetModel, params: Params, elements: Element, sets: Sets
+    model: SetModel, params: Params, elements: Element, sets: Sets, leave_one_out: bool = False
 ) -> tuple[Float[np.ndarray, "sets set"], Float[np.ndarray, "sets set"]]:
-    """Log-density of every element given the elements before it, and given none.
+    """Log-density of every element given the elements before it (or all others), and given none.
 
     Args:
       model: Set model.
       params: Its parameters.
       elements: Cached elements [class, rotation, image] of one noise draw.
       sets: Rows of the elements of each set.
+      leave_one_out: Given all others.
 
     Returns:
       `(conditional, prior)` in nats, 0 where the mask is False.
@@ -120,7 +125,7 @@ def set_log_probs(
     for start in range(0, total, size):
         chosen = np.minimum(np.arange(start, start + size), total - 1)  # the last chunk repeats the last set
         inputs = jax.device_put((sets.rows[chosen], sets.mask[chosen]), sharding)
-        outputs.append(_log_probs(model, params, elements, *inputs))
+        outputs.append(_log_probs(model, leave_one_out, params, elements, *inputs))
     conditional, prior = (np.concatenate(parts)[:total] for parts in zip(*jax.device_get(outputs), strict=True))
     return conditional, prior
 
@@ -145,21 +150,21 @@ def summarize(log_probs: SetLogProbs) -> Likelihood:
         joint_bound = np.logaddexp.reduce(joint, axis=0) - log_draws
         prior_bound = np.where(log_probs.mask, np.logaddexp.reduce(prior, axis=0) - log_draws, 0.0)
     return Likelihood(
-        nll=_per_image(joint.mean(axis=0), size),
-        nll_prior=_per_image(prior.sum(axis=-1).mean(axis=0), size),
-        nll_bound=_per_image(joint_bound, size),
-        nll_prior_bound=_per_image(prior_bound.sum(axis=-1), size),
+        nll=ratio_estimate(-joint.mean(axis=0), size),
+        nll_prior=ratio_estimate(-prior.sum(axis=-1).mean(axis=0), size),
+        nll_bound=ratio_estimate(-joint_bound, size),
+        nll_prior_bound=ratio_estimate(-prior_bound.sum(axis=-1), size),
         num_sets=len(size),
         num_draws=len(conditional),
     )
 
 
-def _per_image(set_log_prob: np.ndarray, size: np.ndarray) -> Estimate:
-    """Ratio estimate sum(-log p) / sum(size) and its linearised standard error."""
-    number, value = len(size), -set_log_prob.sum() / size.sum()
+def ratio_estimate(total: np.ndarray, size: np.ndarray) -> Estimate:
+    """Mean sum(total) / sum(size) over the elements of independent sets, and its linearised standard error."""
+    number, value = len(size), total.sum() / size.sum()
     if number == 1:
         return Estimate(float(value), float("nan"))
-    residual = -set_log_prob - value * size
+    residual = total - value * size
     standard_error = np.sqrt((residual**2).sum() * number / (number - 1)) / size.sum()
     return Estimate(float(value), float(standard_error))
 

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 PACKAGES = ("exflow", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 PROTOCOL_WIDTH = 100  # characters of the closing table
+DIGITS = {"bits/dim": 4, "SSIM": 4, "(pixel/255)^2": 5}  # after the point in the closing table; 2 for other units
 
 
 def result(
@@ -139,7 +140,7 @@ def _value(entry: Mapping[str, Any]) -> str:
 def _number(value: float | None, unit: str) -> str:
     if value is None:
         return "nan"
-    return f"{value:.{ {'%': 2, 'bits/dim': 4}.get(unit, 2) }f}"
+    return f"{value:.{DIGITS.get(unit, 2)}f}"
 
 
 def _shorten(text: str, width: int) -> str:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from exflow.evaluation import cache, sampling
 from exflow.evaluation.pictures import grid_picture, looks_inverted, save, tile
+from exflow.evaluation.view_pictures import write_view_samples
 from exflow.typing import Params, SetModel
 
 SAMPLE_ROWS = 4  # below each row of given images, as in the paper
@@ -36,7 +37,8 @@ def write_samples(
     independently. `conditional.png` and `conditional_coherent.png`: the same for several classes, the second with the
     samples of a column as one set of the same class. `prior.png` and `prior_coherent.png`: given nothing; in the
     second every column is a set of one invented class. `predictive.png`: predictive densities of single latent
-    dimensions, for models whose elements have a latent vector `z`.
+    dimensions, for models whose elements have a latent vector `z`. Of conditional models the files of
+    `view_pictures.write_view_samples` in place of these.
 
     Args:
       config: Complete configuration.
@@ -53,6 +55,8 @@ def write_samples(
     """
     folder = Path(workdir) / "samples"
     transform = transform or cache.downscaling(config.data.downscale)
+    if model.context_dim:
+        return write_view_samples(config, workdir, model, params, image_sets, transform, notify)
     count = np.asarray(image_sets.count)
     number = min(config.evaluation.num_sample_rows, len(count))
     if number == 0:

@@ -16,11 +16,13 @@ to `tests/models/registry.py` as well: it is then tested for permutation invaria
 
 from collections.abc import Callable
 
+import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from exflow.errors import UserError
 from exflow.models.bruno import bruno
-from exflow.typing import SetModel
+from exflow.typing import Batch, Params, SetModel
 
 FAMILIES: dict[str, Callable[[ConfigDict, tuple[int, int, int]], SetModel]] = {"bruno": bruno}
 
@@ -42,3 +44,16 @@ def build(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
     if family not in FAMILIES:
         raise UserError(f"config.model.family: expected one of {sorted(FAMILIES)}, got {family!r}.")
     return FAMILIES[family](config, image_shape)
+
+
+def params_like(model: SetModel, config: ConfigDict) -> Params:
+    """Shapes and types of the parameters, without computing anything."""
+    shape = (config.data.sets_per_batch, config.data.set_size)
+
+    def init() -> Params:
+        x_set = jnp.zeros((*shape, *model.image_shape), jnp.uint8)
+        context = jnp.zeros((*shape, model.context_dim)) if model.context_dim else None
+        batch = Batch(x_set, jnp.ones(shape, jnp.bool_), jnp.zeros(shape[:1], jnp.int32), context)
+        return model.init(jax.random.key(0), batch)
+
+    return jax.eval_shape(init)

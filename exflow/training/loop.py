@@ -14,6 +14,7 @@ from exflow.data.episodes import EpisodeSpec, Pipeline, make_pipeline
 from exflow.data.registry import ImageSets
 from exflow.errors import UserError
 from exflow.evaluation import evaluator
+from exflow.evaluation.cache import known_context
 from exflow.evaluation.sample_files import write_samples
 from exflow.models import registry
 from exflow.training.checkpoint import Checkpoints
@@ -29,16 +30,24 @@ def train_and_evaluate(config: ConfigDict, workdir: Path) -> None:
         evaluate(config, workdir)
 
 
-def train(config: ConfigDict, workdir: Path) -> FitResult:
+def train(config: ConfigDict, workdir: Path, warm_start: Callable[[Params], Params] | None = None) -> FitResult:
     """Train the configured model in `workdir`, resuming what is there.
+
+    Args:
+      config: Complete configuration.
+      workdir: Working directory.
+      warm_start: Takes the initial parameters and returns those to start from.
 
     Raises:
       UserError: The data cannot be had, or does not fit the configuration, the devices or the directory.
     """
+    if config.training.init_from and warm_start is None:
+        raise UserError("config.training.init_from: is for --mode=finetune. Use that mode, or leave the key empty.")
     mesh = configure_devices(config)
     image_sets = load_data(config)
     model = build_model(config, image_sets)
-    empirical = config.model.process_init == "empirical"
+    empirical = config.model.process_init == "empirical" and warm_start is None
+    refreshed = config.model.process_refresh_every
 
     def validate(state: TrainState, step: int) -> dict[str, float]:
         del step
@@ -53,7 +62,9 @@ def train(config: ConfigDict, workdir: Path) -> FitResult:
         evaluate=validate,
         transform=build_transform(config),
         mesh=mesh,
-        init_batches=config.model.process_init_batches if empirical else 1,
+        warm_start=warm_start,
+        refit_batches=config.model.process_init_batches if empirical or refreshed else 0,
+        refit_every=refreshed,
     )
 
 
@@ -79,30 +90,44 @@ def sample(config: ConfigDict, workdir: Path) -> None:
 def load_data(config: ConfigDict) -> dict[str, ImageSets]:
     """Arrays of "train", "validation" and "test"."""
     data = config.data
-    return datasets.load(data.dataset, image_size=data.image_size, resize=data.resize, split=data.split)
+    options = datasets.parse_options(data.dataset, data.options)
+    return datasets.load(data.dataset, image_size=data.image_size, resize=data.resize, split=data.split, **options)
 
 
 def build_model(config: ConfigDict, image_sets: dict[str, ImageSets]) -> SetModel:
-    """The configured model for the images of a data set, as it sees them."""
+    """The configured model for the images of a data set, as it sees them.
+
+    Raises:
+      UserError: The model needs contexts that the data set lacks.
+    """
     height, width, channels = image_sets["train"].images.shape[1:]
     factor = config.data.downscale
-    return registry.build(config, (height // factor, width // factor, channels))
+    model = registry.build(config, (height // factor, width // factor, channels))
+    known_context(model, image_sets["train"])
+    return model
 
 
 def build_pipeline(config: ConfigDict, image_sets: ImageSets) -> Pipeline:
     """Batches of training sets."""
     data = config.data
-    spec = EpisodeSpec(data.sets_per_batch, data.set_size, data.rotate, data.distinct, data.min_set_size or None)
+    spec = EpisodeSpec(
+        data.sets_per_batch,
+        data.set_size,
+        data.rotate,
+        data.distinct,
+        data.min_set_size or None,
+        data.distinct_rotations,
+    )
     return make_pipeline(
         data.pipeline, image_sets, spec, config.training.seed, jax.process_index(), jax.process_count()
     )
 
 
-def build_transform(config: ConfigDict) -> Callable[[PRNGKey, Batch], Batch]:
-    """What happens to a training batch inside the compiled step: warps per set, warps per image, smaller pictures."""
+def build_transform(config: ConfigDict) -> Callable[[PRNGKey, Batch, Any], Batch]:
+    """What happens to a training batch inside the compiled step: warps per set and per image, size, outliers."""
     data = config.data
 
-    def transform(key: PRNGKey, batch: Batch) -> Batch:
+    def transform(key: PRNGKey, batch: Batch, step: Any) -> Batch:
         set_key, image_key = jax.random.split(key)
         x_set = batch.x_set
         if data.augment_set.probability > 0:
@@ -111,6 +136,10 @@ def build_transform(config: ConfigDict) -> Callable[[PRNGKey, Batch], Batch]:
             x_set = random_affine(image_key, x_set, **data.augment)
         if data.downscale > 1:
             x_set = downscale(x_set, data.downscale)
+        if data.outlier_every > 0:
+            last = jnp.arange(data.set_size)[None] == batch.mask.sum(axis=1, keepdims=True) - 1
+            spoiled = last & ((step + 1) % data.outlier_every == 0)
+            x_set = jnp.where(spoiled[..., None, None, None], jnp.uint8(255), x_set)
         return batch._replace(x_set=x_set)
 
     return transform
@@ -130,18 +159,12 @@ def load_params(config: ConfigDict, workdir: Path, model: SetModel) -> tuple[Par
     Raises:
       UserError: No good checkpoint, or it does not fit the configuration.
     """
-    training, data = config.training, config.data
+    training = config.training
     checkpoints = Checkpoints(
         workdir / "checkpoints", best_metric=training.best_metric, best_mode=training.best_mode, read_only=True
     )
     group = "ema_params" if config.optimizer.ema_decay > 0 and config.evaluation.use_ema else "params"
-
-    def init() -> Params:
-        shape = (data.sets_per_batch, data.set_size)
-        x_set = jnp.zeros((*shape, *model.image_shape), jnp.uint8)
-        return model.init(jax.random.key(0), Batch(x_set, jnp.ones(shape, bool), jnp.zeros(shape[:1], jnp.int32)))
-
-    found = checkpoints.restore({group: jax.eval_shape(init)}, "best")
+    found = checkpoints.restore({group: registry.params_like(model, config)}, "best")
     if found is None:
         raise UserError(f"{workdir}: no readable checkpoint. Train first: --mode=train with this --workdir.")
     return found[0][group], found[1]

@@ -123,7 +123,8 @@ def make_optimizer(config: ConfigDict, num_steps: int) -> tuple[optax.GradientTr
     """Build the optimizer for parameters whose top level may hold a group "process", and "objective", treated alike.
 
     Order: clip by the global norm; zero the process gradients while frozen; RMSProp or Adam; decoupled weight decay
-    (not on the process); times the learning rate, for the process times `process_learning_rate_multiplier` as well.
+    (not on the process, nor on parameters called "frozen_...", which get no gradient either); times the learning rate,
+    for the process times `process_learning_rate_multiplier` as well.
 
     Args:
       config: Section `optimizer`; see the module's description for the process group.
@@ -139,7 +140,7 @@ def make_optimizer(config: ConfigDict, num_steps: int) -> tuple[optax.GradientTr
     rate = optax.scale_by_schedule(lambda count: -schedule(count))
     flow = [_preconditioner(config)]
     if config.weight_decay > 0:
-        flow.append(optax.add_decayed_weights(config.weight_decay))
+        flow.append(optax.add_decayed_weights(config.weight_decay, mask=_not_frozen))
     process = [
         zero_until(config.process_freeze_steps),
         _preconditioner(config),
@@ -150,6 +151,15 @@ def make_optimizer(config: ConfigDict, num_steps: int) -> tuple[optax.GradientTr
     )
     clip = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm > 0 else []
     return optax.chain(*clip, groups), schedule
+
+
+def _not_frozen(params: Params) -> Any:
+    """Which parameters change in training, by the name of the leaf."""
+
+    def trained(path: tuple[Any, ...], _: Any) -> bool:
+        return not str(getattr(path[-1], "key", "")).startswith("frozen_") if path else True
+
+    return jax.tree.map_with_path(trained, params)
 
 
 def _group_labels(params: Params) -> Any:

@@ -59,7 +59,7 @@ def make_train_step(
     key: PRNGKey,
     mesh: Mesh,
     ema_decay: float = 0.0,
-    transform: Callable[[PRNGKey, Batch], Batch] | None = None,
+    transform: Callable[[PRNGKey, Batch, Any], Batch] | None = None,
     scan: bool | None = None,
 ) -> TrainStep:
     """Build the function that advances training by as many steps as it is given inputs.
@@ -77,7 +77,7 @@ def make_train_step(
       mesh: Devices over which the sets of the batch are spread.
       ema_decay: Decay of the parameters' moving average, 0 for none. After n updates the decay used is
         min(ema_decay, (1 + n) / (10 + n)), so that the initial values are forgotten quickly.
-      transform: Optional augmentation (key, batch) -> batch.
+      transform: Optional augmentation (key, batch, number of the step from 0) -> batch.
       scan: True runs the steps of one call in one `lax.scan`, one dispatch; False dispatches them one by one. Default:
         True except on CPU, where convolutions inside a loop run about 30 times slower and a dispatch costs nothing.
 
@@ -91,7 +91,7 @@ def make_train_step(
         keys = named_keys(key, state.step)
         batch = jax.lax.with_sharding_constraint(materialize(resident, inputs), sharded_sets(mesh))
         if transform is not None:
-            batch = jax.lax.with_sharding_constraint(transform(keys.transform, batch), sharded_sets(mesh))
+            batch = jax.lax.with_sharding_constraint(transform(keys.transform, batch, state.step), sharded_sets(mesh))
         (loss, metrics), grads = jax.value_and_grad(model.loss, has_aux=True)(state.params, keys.loss, batch)
         grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)

@@ -1,6 +1,7 @@
 """Fitting one model to one pipeline: resume, step, log, evaluate, save, stop."""
 
 import itertools
+import json
 import time
 from collections import deque
 from collections.abc import Callable
@@ -13,17 +14,19 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from exflow.config import to_json
 from exflow.errors import UserError
 from exflow.training.checkpoint import Checkpoints
 from exflow.training.devices import configure_devices
+from exflow.training.initialization import batches_at, initial_params, refit
 from exflow.training.metrics import MetricsWriter, Stopwatch
 from exflow.training.optimizer import make_optimizer
-from exflow.training.processes import broadcast_tree, on_first_process
-from exflow.training.sharding import place_inputs, replicate, replicated
+from exflow.training.processes import on_first_process
+from exflow.training.sharding import replicate
 from exflow.training.state import TrainState
-from exflow.training.step import init_train_state, make_train_step, named_keys
+from exflow.training.step import init_train_state, make_train_step
 from exflow.training.stopping import StopRequest, caught_signals
-from exflow.training.workdir import config_to_dict, locked_workdir, store_config
+from exflow.training.workdir import locked_workdir, store_config
 from exflow.typing import Batch, Params, PRNGKey, SetModel
 
 Evaluate = Callable[[TrainState, int], dict[str, float]]  # (state, step) -> validation metrics
@@ -51,9 +54,11 @@ def fit(
     pipeline: Any,
     *,
     evaluate: Evaluate | None = None,
-    transform: Callable[[PRNGKey, Batch], Batch] | None = None,
+    transform: Callable[[PRNGKey, Batch, Any], Batch] | None = None,
     mesh: Mesh | None = None,
-    init_batches: int = 1,
+    warm_start: Callable[[Params], Params] | None = None,
+    refit_batches: int = 0,
+    refit_every: int = 0,
 ) -> FitResult:
     """Train, resuming from the newest good checkpoint in `workdir` if there is one.
 
@@ -68,7 +73,9 @@ def fit(
       evaluate: Called every `training.evaluate_every` steps and at the end; returns validation metrics.
       transform: Augmentation inside the compiled step.
       mesh: As returned by `configure_devices`, which is called if it is not given.
-      init_batches: Number of first batches, concatenated, on which the parameters are initialised.
+      warm_start: Takes the initial parameters and returns those to start from, of the same structure and shapes.
+      refit_batches: Number of batches on which `model.refit` is fitted before the first step; 0: not at all.
+      refit_every: Steps after which it is fitted again, on batches of its own; 0: never.
 
     Returns:
       Final state and how training ended.
@@ -96,7 +103,19 @@ def fit(
         stack.enter_context(caught_signals(stop))
         stack.callback(checkpoints.close)
         return _Run(
-            config, workdir, model, pipeline, mesh, checkpoints, stop, evaluate, transform, init_batches, stack
+            config,
+            workdir,
+            model,
+            pipeline,
+            mesh,
+            checkpoints,
+            stop,
+            evaluate,
+            transform,
+            warm_start,
+            refit_batches,
+            refit_every,
+            stack,
         ).run()
 
 
@@ -113,21 +132,31 @@ class _Run:
         checkpoints: Checkpoints,
         stop: StopRequest,
         evaluate: Evaluate | None,
-        transform: Callable[[PRNGKey, Batch], Batch] | None,
-        init_batches: int,
+        transform: Callable[[PRNGKey, Batch, Any], Batch] | None,
+        warm_start: Callable[[Params], Params] | None,
+        refit_batches: int,
+        refit_every: int,
         stack: ExitStack,
     ):
         self.config, self.training, self.model = config, config.training, model
         self.pipeline, self.mesh, self.checkpoints, self.stop = pipeline, mesh, checkpoints, stop
+        self.transform, self.refit_batches, self.refit_every = transform, refit_batches, refit_every
         self.evaluate = evaluate if config.training.evaluate_every else None
         optimizer, schedule = make_optimizer(config.optimizer, config.training.num_steps)
-        init_key, train_key = jax.random.split(jax.random.key(config.training.seed))
+        init_key, self.train_key = jax.random.split(jax.random.key(config.training.seed))
         self.resident = replicate(mesh, pipeline.resident)
         self.train_step = make_train_step(
-            model, optimizer, schedule, pipeline.materialize, train_key, mesh, config.optimizer.ema_decay, transform
+            model,
+            optimizer,
+            schedule,
+            pipeline.materialize,
+            self.train_key,
+            mesh,
+            config.optimizer.ema_decay,
+            transform,
         )
-        batch = initial_batch(pipeline, self.resident, mesh, init_batches, train_key, transform)
-        self.images_per_step = batch.mask.size // init_batches
+        batch = self.batches(0, 1)[0]
+        self.images_per_step = batch.mask.size
 
         def new_state(params: Params) -> TrainState:
             return init_train_state(optimizer, params, config.optimizer.ema_decay, mesh)
@@ -138,7 +167,11 @@ class _Run:
         self.pending: deque[dict[str, jax.Array]] = deque()  # metrics on the device
         self.last_evaluation, self.meta = 0, {}
         if restored is None:
-            params = broadcast_tree(jax.device_get(jax.jit(model.init)(init_key, batch)))
+            params = initial_params(model, init_key, batch)
+            if warm_start is not None:
+                params = warm_start(params)
+            elif refit_batches:
+                params = refit(model, params, self.train_key, self.batches(0, refit_batches))
             self.state = new_state(replicate(mesh, params))
         else:
             host_state, self.meta = restored
@@ -167,6 +200,10 @@ class _Run:
             count = min(training.steps_per_call - self.step % training.steps_per_call, training.num_steps - self.step)
             self.state, history = self.train_step(self.state, self.resident, list(itertools.islice(inputs, count)))
             before, self.step = self.step, self.step + count
+            if self.refit_batches and _due(self.refit_every, before, self.step):
+                batches = self.batches(self.step, self.refit_batches)
+                params = refit(self.model, jax.device_get(self.state.params), self.train_key, batches)
+                self.state = self.state._replace(params=replicate(self.mesh, params))
             self.pending.extend(history)
             if len(self.pending) > 2 * len(history):  # never more than two calls ahead of the device
                 jax.block_until_ready(self.pending[-2 * len(history) - 1]["loss"])
@@ -196,6 +233,10 @@ class _Run:
                 f"stopped at step {self.step} of {training.num_steps} ({reason}) and saved: the same command resumes."
             )
         return FitResult(self.state, self.step, finished, *self.watch.read(), self.checkpoints)
+
+    def batches(self, start_step: int, number: int) -> list[Batch]:
+        """The batches of consecutive steps on the host, outside the stream of training."""
+        return batches_at(self.pipeline, self.resident, self.mesh, start_step, number, self.train_key, self.transform)
 
     def fetch(self) -> None:
         """Bring pending metrics to the host; stop training if too many steps in a row were not finite."""
@@ -259,36 +300,13 @@ class _Run:
         self.fetch()
         wall, cpu = self.watch.read()
         meta = {
-            "config": config_to_dict(self.config),
+            "config": json.loads(to_json(self.config)),
             "image_shape": list(self.model.image_shape),
             "wall_seconds": wall,
             "cpu_seconds": cpu,
             "last_evaluation": self.last_evaluation,
         }
         self.checkpoints.save(self.state, meta, metrics)
-
-
-def initial_batch(
-    pipeline: Any,
-    resident: Any,
-    mesh: Mesh,
-    num_batches: int,
-    key: PRNGKey,
-    transform: Callable[[PRNGKey, Batch], Batch] | None = None,
-) -> Batch:
-    """The first batches of training, transformed and concatenated along the sets, as numpy arrays in every process."""
-
-    def prepare(resident: Any, inputs: Any, step: Any) -> Batch:
-        batch = pipeline.materialize(resident, inputs)
-        return batch if transform is None else transform(named_keys(key, step).transform, batch)
-
-    compiled = jax.jit(prepare, out_shardings=replicated(mesh))
-    inputs = itertools.islice(pipeline.batches(0), num_batches)
-    batches = [
-        jax.device_get(compiled(resident, place_inputs(mesh, step_inputs), np.int32(step)))
-        for step, step_inputs in enumerate(inputs)
-    ]
-    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *batches)
 
 
 def _due(every: int, before: int, step: int) -> bool:

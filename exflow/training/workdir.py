@@ -11,6 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from exflow.config import from_json, to_json
 from exflow.errors import UserError
 
 FIXED_SECTIONS = ("model", "objective", "data", "optimizer")  # training may be lengthened, logged otherwise, ...
@@ -54,11 +55,6 @@ def write_atomically(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def config_to_dict(config: ConfigDict) -> dict[str, Any]:
-    """Configuration as plain JSON values."""
-    return json.loads(json.dumps(config.to_dict(), default=str))
-
-
 def store_config(config: ConfigDict, workdir: Path, has_progress: bool) -> None:
     """Write `config.json`, unless the directory holds results of an incompatible configuration.
 
@@ -71,12 +67,14 @@ def store_config(config: ConfigDict, workdir: Path, has_progress: bool) -> None:
       UserError: Sections that must stay as they are differ; names the differences.
     """
     path = workdir / "config.json"
-    new = config_to_dict(config)
+    new = json.loads(to_json(config))
     if has_progress and path.exists():
         try:
-            old = json.loads(path.read_text())
-        except ValueError as error:
-            raise UserError(f"{path}: not readable as JSON. Restore it, or choose another --workdir.") from error
+            old = json.loads(to_json(from_json(path.read_text())))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{path}: not readable as a configuration. Restore it, or choose another --workdir."
+            ) from error
         differences = config_differences(old, new)
         if differences:
             more = f"; and {len(differences) - 6} more" if len(differences) > 6 else ""

@@ -26,4 +26,8 @@ def small_config(**overrides):
 MODELS = {
     "bruno_gaussian": small_config(model__scales=0),
     "bruno_student_t": small_config(model__scales=0, model__process="student_t", model__degrees_of_freedom=7.0),
+    "bruno_mixture": small_config(model__scales=0, model__process="mixture", model__degrees_of_freedom=7.0),
+    "bruno_low_rank": small_config(model__scales=0, model__process="low_rank", model__process_rank=2),
+    "bruno_spline": small_config(model__scales=0, model__coupling="spline", model__spline_bins=3),
+    "bruno_conditional": small_config(model__scales=0, model__conditioning="original"),
 }

@@ -99,8 +99,8 @@ def test_empirical_start_is_the_closed_form_optimum(process):
     generator = np.random.default_rng(0)
     base = generator.integers(40, 200, (64, 1, *IMAGE_SHAPE))
     batch = batch_of(jnp.asarray(base + generator.integers(-30, 30, (64, 5, *IMAGE_SHAPE)), jnp.uint8))
-    params = model.init(jax.random.key(0), batch)
-    default = dense_model(model__process=process).init(jax.random.key(0), batch)
+    default = model.init(jax.random.key(0), batch)
+    params = model.refit(default, model.encode(default, jax.random.key(2), batch.x_set), batch.mask)
     key = jax.random.key(1)
 
     @jax.jit
@@ -137,7 +137,7 @@ def test_discriminative_objective_equals_brute_force(x64):
     temperature = np.exp(float(params["objective"]["log_temperature"]))
     loss, metrics = model.loss(params, key, batch)
     np.testing.assert_allclose(metrics["temperature"], temperature, rtol=1e-12)
-    latent = model.encode(params, key, batch.x_set)
+    latent = model.encode(params, jax.random.split(key)[0], batch.x_set)  # the other key chooses queries
     total = -0.5 * model.conditional_log_probs(params, latent).mean()
     for shot in (1, 3):
         losses = []
@@ -166,10 +166,11 @@ def test_masked_queries_do_not_count(x64):
     np.testing.assert_allclose(second[0], first[0], rtol=1e-10)
 
 
-def test_published_episode_sizes_use_one_window():
-    """With one window the first images of every set are the support, as in a single episode."""
-    model = dense_model(objective__discriminative_weight=1.0, objective__shots=(4,), objective__supports_per_set=1)
-    batch = batch_of(images(4, 5))
-    params = model.init(jax.random.key(0), batch)
-    _, metrics = model.loss(params, jax.random.key(1), batch)
-    assert metrics["accuracy_4shot"] * 4 == pytest.approx(round(float(metrics["accuracy_4shot"]) * 4))  # 4 queries
+def test_correlations_drawn_from_a_range():
+    config = small_config(model__scales=0, model__correlation_range=(0.3, 0.8))
+    model, batch = bruno(config, IMAGE_SHAPE), batch_of(images(2, 3))
+    drawn, again, other = (jax.jit(model.init)(jax.random.key(seed), batch)["process"] for seed in (0, 0, 1))
+    correlation = np.asarray(jax.nn.sigmoid(drawn["raw_correlation"]))
+    assert 0.3 <= correlation.min() < 0.35 < 0.75 < correlation.max() <= 0.8
+    np.testing.assert_array_equal(drawn["raw_correlation"], again["raw_correlation"])
+    assert not np.allclose(drawn["raw_correlation"], other["raw_correlation"])

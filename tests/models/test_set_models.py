@@ -16,8 +16,14 @@ def images(*leading, seed=0):
     return jnp.asarray(np.random.default_rng(seed).integers(0, 256, (*leading, *IMAGE_SHAPE)), jnp.uint8)
 
 
+def contexts(*leading, seed=0):
+    """Contexts of images, which unconditional models ignore: (sin, cos) of random angles, float32 [*leading, 2]."""
+    angle = np.random.default_rng(seed).uniform(0, 2 * np.pi, leading)
+    return jnp.asarray(np.stack([np.sin(angle), np.cos(angle)], axis=-1), jnp.float32)
+
+
 def batch_of(x_set):
-    return Batch(x_set, jnp.ones(x_set.shape[:2], bool), jnp.arange(x_set.shape[0]))
+    return Batch(x_set, jnp.ones(x_set.shape[:2], bool), jnp.arange(x_set.shape[0]), contexts(*x_set.shape[:2]))
 
 
 def perturbed(params, key):
@@ -55,7 +61,7 @@ def exact(x64, model_and_params):
     """Model, float64 parameters and the elements of three sets of five images."""
     model, params = model_and_params
     params = in_float64(params)
-    return model, params, model.encode(params, None, images(3, 5, seed=2))
+    return model, params, model.encode(params, None, images(3, 5, seed=2), contexts(3, 5))
 
 
 def take(elements, index):
@@ -133,9 +139,9 @@ def test_empty_support_is_the_prior(exact):
 @pytest.mark.parametrize("coherent", [False, True])
 def test_samples_are_images(model_and_params, coherent):
     model, params = model_and_params
-    elements = model.encode(params, jax.random.key(3), images(2, 5))
+    elements = model.encode(params, jax.random.key(3), images(2, 5), contexts(2, 5))
     state = model.update(params, model.init_state(params, (2,)), elements)
-    samples = model.sample(params, state, jax.random.key(4), 3, coherent)
+    samples = model.sample(params, state, jax.random.key(4), 3, coherent, contexts(3, 2))
     assert samples.shape == (3, 2, *IMAGE_SHAPE)
     assert samples.dtype == jnp.uint8
     assert len(np.unique(samples)) > 10
@@ -145,7 +151,7 @@ def test_loss_is_the_mean_conditional(model_and_params):
     model, params = model_and_params
     batch = batch_of(images(4, 5))._replace(mask=jnp.asarray([[True] * 4 + [False]] * 4))
     loss, metrics = model.loss(params, jax.random.key(5), batch)
-    elements = model.encode(params, jax.random.key(5), batch.x_set)
+    elements = model.encode(params, jax.random.split(jax.random.key(5))[0], batch.x_set, batch.context)
     expected = -model.conditional_log_probs(params, elements, batch.mask).sum() / 16
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     np.testing.assert_allclose(metrics["bits_per_dim"], expected / (64 * np.log(2)), rtol=1e-5)

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from exflow.training.initialization import batches_at
 from exflow.training.optimizer import make_optimizer
 from exflow.training.sharding import make_mesh, place_inputs, place_stacked_inputs, replicate
 from exflow.training.state import evaluation_params
 from exflow.training.step import init_train_state, make_train_step, named_keys
-from exflow.training.trainer import initial_batch
 from tests.training.toy import NUM_SETS, device_pipeline, host_pipeline, toy_config, toy_model
 
 
@@ -27,7 +27,7 @@ def prepare(pipeline=None, num_devices=1, model=None, transform=None, scan=None,
     step = make_train_step(
         model, optimizer, schedule, pipeline.materialize, key, mesh, ema_decay, transform=transform, scan=scan
     )
-    batch = initial_batch(pipeline, resident, mesh, 1, key)
+    (batch,) = batches_at(pipeline, resident, mesh, 0, 1, key)
     state = init_train_state(optimizer, jax.jit(model.init)(key, batch), ema_decay, mesh)
 
     def run(state, count, start=0):
@@ -167,7 +167,7 @@ def test_randomness_is_a_function_of_key_and_step():
 
 
 def test_transform_acts_on_the_batch():
-    def darken(key, batch):
+    def darken(key, batch, step):
         return batch._replace(x_set=jnp.zeros_like(batch.x_set))
 
     plain, run_plain = prepare()

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from exflow.errors import UserError
-from exflow.training import trainer
 from exflow.training.checkpoint_format import list_steps, read_checkpoint
 from exflow.training.sharding import make_mesh
 from exflow.training.trainer import TrainingDiverged, fit
@@ -231,29 +230,3 @@ def test_training_time_adds_up_over_runs(tmp_path):
     _, second = read_checkpoint(tmp_path / "checkpoints" / "20")
     assert 0 < first["wall_seconds"] < second["wall_seconds"] <= result.wall_seconds
     assert 0 < first["cpu_seconds"] < second["cpu_seconds"] <= result.cpu_seconds
-
-
-def test_parameters_are_initialised_on_several_transformed_batches(tmp_path):
-    model, shapes = toy_model(), []
-
-    def init(key, batch):
-        shapes.append((batch.x_set.shape, batch.mask.shape))
-        return model.init(key, batch)
-
-    def shrink(key, batch):
-        return batch._replace(x_set=batch.x_set // 2)
-
-    fit(
-        toy_config(training__num_steps=1),
-        tmp_path,
-        model._replace(init=init),
-        device_pipeline(),
-        transform=shrink,
-        mesh=make_mesh(jax.devices()[:1]),
-        init_batches=3,
-    )
-    assert set(shapes) == {((24, 5, 4, 4, 1), (24, 5))}
-    pipeline, mesh = device_pipeline(), make_mesh(jax.devices()[:1])
-    batch = trainer.initial_batch(pipeline, pipeline.resident, mesh, 2, jax.random.key(0), shrink)
-    assert batch.x_set.max() <= 127
-    assert not np.array_equal(batch.x_set[:8], batch.x_set[8:])

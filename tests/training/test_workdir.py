@@ -9,8 +9,9 @@ import time
 
 import pytest
 
+from exflow.config import to_json
 from exflow.errors import UserError
-from exflow.training.workdir import config_to_dict, locked_workdir, store_config
+from exflow.training.workdir import locked_workdir, store_config
 from tests.training.toy import toy_config
 
 HOLD = """
@@ -60,7 +61,7 @@ def test_read_only_folder(tmp_path):
 def test_config_is_stored_and_checked(tmp_path):
     config = toy_config()
     store_config(config, tmp_path, has_progress=False)
-    assert json.loads((tmp_path / "config.json").read_text()) == config_to_dict(config)
+    assert (tmp_path / "config.json").read_text() == to_json(config)
     longer = toy_config(training__num_steps=1000, training__time_budget_seconds=5.0, evaluation__num_trials=3)
     store_config(longer, tmp_path, has_progress=True)  # these may change
     stored = (tmp_path / "config.json").read_text()
@@ -80,18 +81,19 @@ def test_config_is_stored_and_checked(tmp_path):
     store_config(other, tmp_path, has_progress=False)  # nothing to protect
 
 
-def test_many_differences_and_missing_keys(tmp_path):
+def test_many_differences(tmp_path):
     store_config(toy_config(), tmp_path, has_progress=False)
     stored = json.loads((tmp_path / "config.json").read_text())
-    del stored["model"]["filters"]
-    for name in ("sets_per_batch", "set_size", "image_size", "min_set_size", "downscale", "pipeline"):
+    stored["model"]["filters"] = -1
+    for name in ("sets_per_batch", "set_size", "image_size", "min_set_size", "downscale"):
         stored["data"][name] = -1
+    stored["data"]["pipeline"] = "none"
     (tmp_path / "config.json").write_text(json.dumps(stored))
     with pytest.raises(UserError, match=r"data\.downscale: -1 -> 1.*; and 1 more\)") as caught:
         store_config(toy_config(), tmp_path, has_progress=True)
     assert "model.filters" not in str(caught.value)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(UserError, match="not readable as JSON"):
+    with pytest.raises(UserError, match="not readable as a configuration"):
         store_config(toy_config(), tmp_path, has_progress=True)
 
 
@@ -101,3 +103,14 @@ def test_lock_is_taken_quickly_after_a_crash(tmp_path):
     start = time.monotonic()
     with locked_workdir(tmp_path):
         assert time.monotonic() - start < 1
+
+
+def test_keys_that_an_older_run_lacks_have_their_defaults(tmp_path):
+    config = toy_config()
+    stored = json.loads(to_json(config))
+    del stored["objective"]["ways"]
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    store_config(config, tmp_path, has_progress=True)
+    changed = toy_config(objective__ways=(4,))
+    with pytest.raises(UserError, match=r"objective.ways: \[0\] -> \[4\]"):
+        store_config(changed, tmp_path, has_progress=True)

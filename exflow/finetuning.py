@@ -1,0 +1,75 @@
+"""`--mode=finetune`: train a model further with another objective, from a working directory or a bundled model."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from exflow import loading
+from exflow.config.validation import flatten
+from exflow.errors import UserError
+from exflow.training import loop
+from exflow.typing import Params
+
+# Keys that only say how parameters are found or computed, not what they mean.
+FREE_MODEL_KEYS = (
+    *("initialization", "compute_dtype", "block_loop", "conv_gradient", "remat", "learn_mean"),
+    *("process_init", "process_init_batches", "process_refresh_every"),
+    *("variance", "correlation", "correlation_range", "degrees_of_freedom"),
+)
+IMAGE_KEYS = ("image_size", "resize", "downscale")
+
+
+def finetune(config: ConfigDict, workdir: Path) -> None:
+    """Start from the parameters that `config.training.init_from` names, train and evaluate; the same command resumes.
+
+    The optimizer starts anew (the published fine-tuning goes on with the averages of its generative run). Averaged
+    parameters are taken where the source was evaluated with them.
+
+    Raises:
+      UserError: No source is named, it cannot be read, or it has another model or sees other images.
+    """
+    source = config.training.init_from
+    if not source:
+        raise UserError(
+            "--mode=finetune: needs a model to start from. Set --config.training.init_from to a working directory or a "
+            "bundled model, or train from scratch with --mode=train_and_evaluate."
+        )
+    trained = loading.find(source)
+    check_same_model(config, trained.config, source)
+    if loop.train(config, workdir, warm_start=start_from(trained.params, source)).finished:
+        loop.evaluate(config, workdir)
+
+
+def check_same_model(config: ConfigDict, source: ConfigDict, name: str) -> None:
+    """Refuse a source whose parameters mean something else under this configuration.
+
+    Raises:
+      UserError: Names every key that differs, with both values.
+    """
+    ours, theirs = flatten(config), flatten(source)
+    keys = [key for key in ours if key.startswith("model.") and key.removeprefix("model.") not in FREE_MODEL_KEYS]
+    keys += [f"data.{key}" for key in IMAGE_KEYS]
+    different = [f"config.{key}: {ours[key]!r} here, {theirs[key]!r} there" for key in keys if ours[key] != theirs[key]]
+    if different:
+        raise UserError(
+            f"{name}: is another model than this config describes ({'; '.join(different)}). Choose the variant that "
+            "describes it, or set these keys to its values."
+        )
+
+
+def start_from(source: Params, name: str) -> Callable[[Params], Params]:
+    """Function that replaces initial parameters by those of the source, group by group.
+
+    Groups that the source lacks, such as the temperature of the few-shot objective, keep their initial values.
+    """
+
+    def warm_start(initial: Params) -> Params:
+        params = {group: source.get(group, value) for group, value in initial.items()}
+        if jax.tree.map(np.shape, params) != jax.tree.map(np.shape, initial):
+            raise UserError(f"{name}: its parameters have other shapes than this config gives. Use its model section.")
+        return jax.tree.map(lambda value, like: np.asarray(value, like.dtype), params, initial)
+
+    return warm_start

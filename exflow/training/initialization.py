@@ -1,0 +1,71 @@
+"""Parameters before the first step: initialised on the first batch, and what has a closed form fitted on several."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from exflow.training.processes import broadcast_tree
+from exflow.training.sharding import place_inputs, replicated
+from exflow.training.step import named_keys
+from exflow.typing import Batch, Params, PRNGKey, SetModel
+
+STREAM = 0x72656669  # separates the noise of a refit from all other draws made with the same key
+
+
+def batches_at(
+    pipeline: Any,
+    resident: Any,
+    mesh: Mesh,
+    start_step: int,
+    num_batches: int,
+    key: PRNGKey,
+    transform: Callable[[PRNGKey, Batch, Any], Batch] | None = None,
+) -> list[Batch]:
+    """The batches of consecutive steps, transformed as in training, as numpy arrays in every process."""
+
+    def prepare(resident: Any, inputs: Any, step: Any) -> Batch:
+        batch = pipeline.materialize(resident, inputs)
+        return batch if transform is None else transform(named_keys(key, step).transform, batch, step)
+
+    compiled = jax.jit(prepare, out_shardings=replicated(mesh))
+    inputs = itertools.islice(pipeline.batches(start_step), num_batches)
+    return [
+        jax.device_get(compiled(resident, place_inputs(mesh, step_inputs), np.int32(start_step + offset)))
+        for offset, step_inputs in enumerate(inputs)
+    ]
+
+
+def initial_params(model: SetModel, key: PRNGKey, batch: Batch) -> Params:
+    """`model.init` as numpy arrays, equal in all processes."""
+    return broadcast_tree(jax.device_get(jax.jit(model.init)(key, batch)))
+
+
+def refit(model: SetModel, params: Params, key: PRNGKey, batches: list[Batch]) -> Params:
+    """Set the parameters that have a closed form, such as those of BRUNO's process, to their optimum on some batches.
+
+    Batches are encoded one after the other by one compiled call each, because convolutions inside a loop are slow on
+    CPU.
+
+    Args:
+      model: With a `refit` function.
+      params: Parameters as numpy arrays, or on one device.
+      key: Of the dequantization noise.
+      batches: From `batches_at`.
+
+    Returns:
+      New parameters as numpy arrays, equal in all processes.
+    """
+    assert model.refit is not None
+    encode = jax.jit(model.encode)
+    keys = jax.random.split(jax.random.fold_in(key, STREAM), len(batches))
+    elements = [
+        jax.device_get(encode(params, batch_key, batch.x_set, batch.context))
+        for batch_key, batch in zip(keys, batches, strict=True)
+    ]
+    element_set = jax.tree.map(lambda *leaves: np.concatenate(leaves), *elements)
+    mask = np.concatenate([batch.mask for batch in batches])
+    return broadcast_tree(jax.device_get(jax.jit(model.refit)(params, element_set, mask)))

@@ -1,0 +1,101 @@
+"""What happens before the first step: initialising, fitting in closed form, starting from given parameters."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from exflow.training.initialization import batches_at, refit
+from exflow.training.sharding import make_mesh
+from exflow.training.step import named_keys
+from exflow.training.trainer import fit
+from tests.training.toy import DIM, NUM_SETS, SET_SIZE, device_pipeline, host_pipeline, toy_config, toy_model
+
+
+def shrink(key, batch, step):
+    factor = jax.random.randint(key, (), 2, 5)
+    return batch._replace(x_set=(batch.x_set // factor).astype(jnp.uint8))
+
+
+def refitting_model():
+    """The toy model with its process mean as closed form: the mean latent, which its loss does not find as fast."""
+
+    def encode(params, key, x, context=None):
+        del key, context
+        flat = x.astype(jnp.float32).reshape(*x.shape[:-3], DIM) / 256
+        return flat @ params["flow"]["weight"] + params["flow"]["bias"].reshape((1,) * (x.ndim - 3) + (-1,))
+
+    def refitted(params, element_set, mask):
+        present = mask[..., None]
+        mean = jnp.where(present, element_set, 0.0).sum(axis=(0, 1)) / present.sum(axis=(0, 1))
+        return {**params, "process": {**params["process"], "mean": mean}}
+
+    return toy_model()._replace(encode=encode, refit=refitted)
+
+
+def run(workdir, model=None, pipeline=None, **options):
+    overrides = {key: options.pop(key) for key in list(options) if "__" in key}
+    mesh = make_mesh(jax.devices()[:1])
+    return fit(
+        toy_config(**overrides), workdir, model or toy_model(), pipeline or device_pipeline(), mesh=mesh, **options
+    )
+
+
+def test_batches_are_those_of_training_transformed():
+    pipeline, mesh, key = device_pipeline(), make_mesh(jax.devices()[:1]), jax.random.key(3)
+    batches = batches_at(pipeline, pipeline.resident, mesh, 4, 2, key, shrink)
+    assert len(batches) == 2
+    for step, batch in zip((4, 5), batches, strict=True):
+        plain = pipeline.materialize(pipeline.resident, np.int32(step))
+        np.testing.assert_array_equal(batch.x_set, shrink(named_keys(key, step).transform, plain, step).x_set)
+
+
+def test_parameters_are_initialised_on_the_first_batch_and_fitted_on_several(tmp_path):
+    shapes, model = [], refitting_model()
+
+    def init(key, batch):
+        shapes.append(batch.x_set.shape)
+        return toy_model().init(key, batch)
+
+    options = {"training__num_steps": 1, "optimizer__learning_rate": 0.0}
+    result = run(tmp_path, model._replace(init=init), refit_batches=3, **options)
+    assert set(shapes) == {(NUM_SETS, SET_SIZE, 4, 4, 1)}
+    params = jax.device_get(result.state.params)
+    pipeline = device_pipeline()
+    batches = [pipeline.materialize(pipeline.resident, np.int32(step)) for step in range(3)]
+    latents = np.stack([model.encode(params, None, batch.x_set) for batch in batches])
+    np.testing.assert_allclose(params["process"]["mean"], latents.mean(axis=(0, 1, 2)), atol=1e-5)
+
+
+def test_missing_elements_of_ragged_sets_do_not_count():
+    model, pipeline, key = refitting_model(), host_pipeline(), jax.random.key(0)
+    batches = batches_at(pipeline, (), make_mesh(jax.devices()[:1]), 0, 2, key)
+    assert not all(batch.mask.all() for batch in batches)
+    params = model.init(key, batches[0])
+    fitted = refit(model, params, key, batches)
+    present = np.concatenate([model.encode(params, None, batch.x_set)[batch.mask] for batch in batches])
+    np.testing.assert_allclose(fitted["process"]["mean"], present.mean(axis=0), atol=1e-5)
+
+
+def test_a_refreshed_run_resumes_bit_for_bit(tmp_path):
+    options = {"refit_batches": 2, "refit_every": 4, "training__checkpoint_every": 3}
+    whole = run(tmp_path / "whole", refitting_model(), training__num_steps=11, **options)
+    run(tmp_path / "parts", refitting_model(), training__num_steps=6, **options)
+    parts = run(tmp_path / "parts", refitting_model(), training__num_steps=11, **options)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(parts.state.params), jax.device_get(whole.state.params))
+    unrefreshed = run(tmp_path / "plain", refitting_model(), training__num_steps=11, refit_batches=2)
+    difference = whole.state.params["process"]["mean"] - unrefreshed.state.params["process"]["mean"]
+    assert np.abs(difference).max() > 1e-3
+
+
+@pytest.mark.parametrize("refit_batches", [0, 2])
+def test_a_warm_start_replaces_what_init_and_refit_found(tmp_path, refit_batches):
+    given = {}
+
+    def warm_start(initial):
+        given.update(jax.tree.map(lambda leaf: np.full_like(leaf, 0.25), initial))
+        return given
+
+    options = {"training__num_steps": 1, "optimizer__learning_rate": 0.0}
+    result = run(tmp_path, refitting_model(), warm_start=warm_start, refit_batches=refit_batches, **options)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(result.state.params), given)
