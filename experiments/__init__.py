@@ -1,1 +1,1 @@
-"""Results of exflow and the scripts that collect them."""
+"""Experiments on trained models (`python -m experiments`), their results and the scripts that collect them."""

@@ -1,4 +1,4 @@
-"""Write the README's table of results from the files in `experiments/results`: `python -m experiments.table`.
+"""Write the README's tables of results from the files in `experiments/results`: `python -m experiments.table`.
 
 Runs that differ in their seed alone form one row, with mean and standard deviation over seeds. `--check` changes
 nothing and fails if the README does not hold what the files say.
@@ -12,9 +12,10 @@ from collections import defaultdict
 from pathlib import Path
 
 from experiments.collect import RESULTS
+from experiments.targets import TARGETS, Target
 
 README = Path(__file__).parent.parent / "README.md"
-BEGIN, END = "<!-- results -->\n", "<!-- /results -->"
+FEW_SHOT_DATA = ("omniglot", "glyphs")
 COLUMNS = {
     "few_shot/5way_1shot": "5-way 1-shot %",
     "few_shot/5way_5shot": "5-way 5-shot %",
@@ -24,57 +25,133 @@ COLUMNS = {
     "test_nll": "NLL, nats/image",
     "test_bits_per_dim": "bits/dim",
 }
+Runs = list[dict]
 
 
-def rows() -> list[list[str]]:
-    """One row per experiment: name, image size, seeds, training time, then the columns."""
-    groups: dict[str, list[dict]] = defaultdict(list)
+def load() -> dict[str, Runs]:
+    """Runs by name of their config, with its variant behind a colon."""
+    groups: dict[str, Runs] = defaultdict(list)
     for path in sorted(RESULTS.glob("*.json")):
         content = json.loads(path.read_text())
-        config = content["config"]
-        groups[config["name"] + (f":{config['variant']}" if config["variant"] else "")].append(content)
-    table = []
-    for name, runs in sorted(groups.items()):
-        data = runs[0]["config"]["data"]
-        size = data["image_size"] // data["downscale"]
-        seconds = statistics.mean(run["training_cpu_seconds"] for run in runs)
-        budget = f"{seconds / 60:.0f} core-minutes" if runs[0]["hardware"]["platform"] == "cpu" else "see file"
-        row = [f"`{name}`", f"{size}x{size}", str(len(runs)), budget]
-        for metric in COLUMNS:
-            values = [run["results"][metric]["value"] for run in runs if metric in run["results"]]
-            row.append(_spread(values, 3 if metric.endswith("dim") else 1))
-        table.append(row)
-    return table
+        if "config" in content and "experiment" not in content:  # a training run
+            config = content["config"]
+            groups[config["name"] + (f":{config['variant']}" if config["variant"] else "")].append(content)
+    return groups
 
 
-def _spread(values: list[float], digits: int) -> str:
-    if not values:
+def values(runs: Runs, metric: str) -> list[float]:
+    """The metric of every run that has it."""
+    return [run["results"][metric]["value"] for run in runs if metric in run["results"]]
+
+
+def image_size(runs: Runs) -> str:
+    """Height x width that the model sees."""
+    data = runs[0]["config"]["data"]
+    size = data["image_size"] // data["downscale"]
+    return f"{size}x{size}"
+
+
+def budget(runs: Runs) -> str:
+    """Mean training time of a run."""
+    if runs[0]["hardware"]["platform"] == "cpu":
+        return f"{statistics.mean(run['training_cpu_seconds'] for run in runs) / 60:.0f} core-minutes"
+    minutes = statistics.mean(run["training_seconds"] for run in runs) / 60
+    return f"{minutes:.0f} minutes on {runs[0]['hardware']['device']}"
+
+
+def spread(numbers: list[float], digits: int) -> str:
+    """Mean and standard deviation over seeds."""
+    if not numbers:
         return ""
-    mean = f"{statistics.mean(values):.{digits}f}"
-    return mean + (f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else "")
+    mean = f"{statistics.mean(numbers):.{digits}f}"
+    return mean + (f" ± {statistics.stdev(numbers):.{digits}f}" if len(numbers) > 1 else "")
 
 
-def published() -> list[list[str]]:
-    """Rows of the paper, for the same columns."""
+def digits_of(metric: str) -> int:
+    """Decimals to print."""
+    return 3 if metric.endswith("dim") else 1
+
+
+def markdown(lines: list[list[str]]) -> str:
+    """A table; the first line is its header."""
+    lines = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def few_shot_table(groups: dict[str, Runs]) -> str:
+    """One row per experiment: name, image size, seeds, training time, then the columns."""
+    lines = [["run", "images", "seeds", "training", *COLUMNS.values()]]
+    for name, runs in sorted(groups.items()):
+        if runs[0]["config"]["data"]["dataset"] in FEW_SHOT_DATA:
+            row = [f"`{name}`", image_size(runs), str(len(runs)), budget(runs)]
+            lines.append(row + [spread(values(runs, metric), digits_of(metric)) for metric in COLUMNS])
     paper = {
-        "BRUNO, published (28x28)": ("28x28", "2", "", "86.3", "95.6", "69.2", "87.7", "", "537", "0.988"),
-        "BRUNO fine-tuned, published (28x28)": ("28x28", "2", "", "97.1", "99.4", "91.3", "97.8", "", "", ""),
+        "BRUNO, published": ("28x28", "2", "", "86.3", "95.6", "69.2", "87.7", "", "537", "0.988"),
+        "BRUNO fine-tuned, published": ("28x28", "2", "", "97.1", "99.4", "91.3", "97.8", "", "", ""),
+        "prototypical networks, published, no likelihood": (
+            "28x28",
+            "",
+            "",
+            "98.8",
+            "99.7",
+            "96.0",
+            "98.9",
+            "",
+            "",
+            "",
+        ),
     }
-    return [[name, *values] for name, values in paper.items()]
-
-
-def markdown() -> str:
-    """The table as Markdown."""
-    header = ["run", "images", "seeds", "training", *COLUMNS.values()]
-    lines = [header, ["---"] * len(header), *rows(), *published()]
-    text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return f"""{text}
+    lines += [[name, *row] for name, row in paper.items()]
+    return f"""{markdown(lines)}
 
 Test characters unseen in training (Omniglot: 423 characters of the Vinyals split in 4 rotations, 20 trials of 1,692
 episodes; ties and NaN count as errors), one draw of dequantization noise as in the paper, unless the column says
 otherwise. ± is the standard deviation over seeds. Likelihoods can be compared within one image size only. Published:
-Korshunova et al. 2018.
+Korshunova et al. 2018; Snell et al. 2017.
 """
+
+
+def answer(target: Target, groups: dict[str, Runs], names: tuple[str, ...]) -> str:
+    """Our numbers for a target, one line per config."""
+    found = []
+    for name in names:
+        runs = groups.get(name, [])
+        numbers = values(runs, target.metric)
+        if not numbers:
+            continue
+        verdict = ""
+        if names is target.configs:
+            verdict = ", accepted" if target.accepts(statistics.mean(numbers)) else ", outside the band"
+        seeds = f"{len(numbers)} seed" + ("s" if len(numbers) > 1 else "")
+        size = "" if names is target.configs else f", {image_size(runs)}"
+        found.append(f"{spread(numbers, digits_of(target.metric))}{verdict} (`{name}`{size}, {seeds}, {budget(runs)})")
+    return "; ".join(found)
+
+
+def target_table(groups: dict[str, Runs]) -> str:
+    """Every published number with its band and our answer."""
+    lines = [["published experiment", "published", "accept", "aim", "ours at full size", "ours, reduced"]]
+    for target in TARGETS:
+        sign = "≤" if target.smaller_is_better else "≥"
+        full = answer(target, groups, target.configs) or "not trained: needs an accelerator"
+        row = [target.title, target.published, f"{sign} {target.accept:g}", f"{sign} {target.aim:g}", full]
+        lines.append([*row, answer(target, groups, target.reduced)])
+    return f"""{markdown(lines)}
+
+Test split, protocol of the paper: sets of 20 with one draw of dequantization noise; few-shot as above. Two published
+numbers are Gaussian / Student-t process. The band is the spread of the published seeds and of small variants of one
+recipe; a reduced model (smaller images or networks) answers no band.
+"""
+
+
+def updated(text: str) -> str:
+    """The README with its tables made anew."""
+    groups = load()
+    for name, table in (("results", few_shot_table(groups)), ("targets", target_table(groups))):
+        begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        before, rest = text.split(begin)
+        text = before + begin + table + end + rest.split(end, 1)[1]
+    return text
 
 
 def main() -> None:
@@ -83,12 +160,11 @@ def main() -> None:
     parser.add_argument("--check", action="store_true")
     flags = parser.parse_args()
     text = README.read_text()
-    before, rest = text.split(BEGIN)
-    updated = before + BEGIN + markdown() + END + rest.split(END, 1)[1]
-    if flags.check and updated != text:
+    new = updated(text)
+    if flags.check and new != text:
         sys.exit("error: the README's results differ from experiments/results. Run python -m experiments.table")
     if not flags.check:
-        README.write_text(updated)
+        README.write_text(new)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,65 @@
+"""Few-shot accuracy for every combination of --way and --shot, by three protocols.
+
+One trial queries every test class in every rotation once; its classes are told apart by the predictive density given
+their support images. `few_shot`: ties count 1/n and NaN as wrong. `few_shot_original`: both count as correct, as in the
+paper's code. `few_shot_midpoint`: no dequantization noise.
+"""
+
+import argparse
+from itertools import product
+from pathlib import Path
+
+from exflow.errors import UserError
+from exflow.evaluation import evaluator
+from experiments import plots
+from experiments.report import Report
+from experiments.subject import SPLITS, add_subject_arguments, open_subject, positive
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options."""
+    add_subject_arguments(parser, split=None)
+    parser.add_argument("--way", type=int, nargs="+", default=[5, 20], metavar="N", help="classes; default: 5 20")
+    parser.add_argument("--shot", type=int, nargs="+", default=[1, 5], metavar="N", help="images each; default: 1 5")
+    parser.add_argument("--trials", type=int, default=20, help="default: 20, as in the paper")
+    parser.add_argument("--splits", nargs="+", choices=SPLITS, default=["test"], help="default: test")
+
+
+def run(flags: argparse.Namespace, out: Path) -> Report:
+    """Accuracies as entries, and accuracy against shots as a figure."""
+    positive(flags, "shot", "trials")
+    if min(flags.way) < 2:
+        raise UserError(f"--way: expected at least 2, got {min(flags.way)}.")
+    subject = open_subject(flags)
+    subject.config.evaluation.settings = tuple(product(sorted(set(flags.way)), sorted(set(flags.shot))))
+    subject.config.evaluation.num_trials = flags.trials
+    entries = {}
+    for split in flags.splits:
+        found = evaluator.evaluate_split(
+            subject.config,
+            subject.model.set_model,
+            subject.model.params,
+            subject.image_sets[split],
+            split,
+            subject.transform,
+            print,
+        )
+        entries |= {name: entry for name, entry in found.items() if "few_shot" in name}
+    if not entries:
+        raise UserError(f"--way, --shot: none of the settings is possible with {' or '.join(flags.splits)} classes.")
+    path = out / "few_shot.png"
+    with plots.figure(path, columns=len(flags.splits)) as axes:
+        for one, split in zip(axes, flags.splits, strict=True):
+            prefix = "" if split == "test" else f"{split}_"
+            for way in sorted(set(flags.way)):
+                names = {shot: f"{prefix}few_shot/{way}way_{shot}shot" for shot in sorted(set(flags.shot))}
+                known = {shot: entries[name] for shot, name in names.items() if name in entries}
+                values = [entry["value"] for entry in known.values()]
+                one.errorbar(list(known), values, [entry["ci95"] for entry in known.values()], label=f"{way}-way")
+                reference = {shot: entry["published"] for shot, entry in known.items() if entry["published"]}
+                if reference:
+                    one.plot(list(reference), [item["value"] for item in reference.values()], "kx", markersize=5)
+            one.set_title(f"{split} classes (x: published)", fontsize=9)
+            one.set_xlabel("images per class", fontsize=8)
+            one.set_ylabel("accuracy, %", fontsize=8)
+    return Report(subject.config, subject.facts, entries, {}, [path])

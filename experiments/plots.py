@@ -1,0 +1,66 @@
+"""Figures of experiments: axes saved as PNG with matplotlib, and frames around images with Pillow."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from exflow.evaluation.pictures import grid_picture, looks_inverted
+
+RED, BLUE, GREY = (200, 30, 30), (30, 90, 200), "0.55"
+
+
+@contextmanager
+def figure(path: Path, columns: int = 1, rows: int = 1, width: float = 4.2, height: float = 3.0) -> Iterator[list[Any]]:
+    """Axes of one figure, row by row, saved at the end; sizes in inches per axes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    FigureCanvasAgg(drawn)
+    axes = drawn.subplots(rows, columns, squeeze=False).ravel().tolist()
+    yield axes
+    for one in axes:
+        one.tick_params(labelsize=8)
+        if one.get_legend_handles_labels()[0]:
+            one.legend(fontsize=7, frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drawn.savefig(path, dpi=110)
+
+
+def band(axes: Any, x: Any, mean: np.ndarray, error: np.ndarray, **style: Any) -> None:
+    """A curve with its standard error as a shade."""
+    (line,) = axes.plot(x, mean, marker=".", linewidth=1.2, **style)
+    axes.fill_between(x, mean - error, mean + error, color=line.get_color(), alpha=0.2, linewidth=0)
+
+
+def mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over the first axis and its standard error."""
+    mean = values.mean(axis=0)
+    error = values.std(axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.full_like(mean, np.nan)
+    return mean, error
+
+
+def framed_sequence(
+    images: np.ndarray, red: np.ndarray, blue: np.ndarray, columns: int = 20, invert: bool | None = None
+) -> Image.Image:
+    """Images [set, h, w, c] in rows of `columns`, with a red frame where `red` and a blue one inside where `blue`."""
+    size = len(images)
+    rows, columns = -(-size // columns), min(columns, size)
+    invert = looks_inverted(images) if invert is None else invert
+    filled = np.full((rows * columns, *images.shape[1:]), 0 if invert else 255, np.uint8)
+    filled[:size] = images
+    picture = grid_picture(filled.reshape(rows, columns, *images.shape[1:]), invert=invert).convert("RGB")
+    cell = ((picture.width - 1) // columns, (picture.height - 1) // rows)
+    draw = ImageDraw.Draw(picture)
+    for position in range(size):
+        row, column = divmod(position, columns)
+        left, top = column * cell[0], row * cell[1]
+        for inset, present, color in ((0, red, RED), (3, blue, BLUE)):
+            if present[position]:
+                box = (left + inset, top + inset, left + cell[0] - inset, top + cell[1] - inset)
+                draw.rectangle(box, outline=color, width=3)
+    return picture

@@ -1,0 +1,108 @@
+"""What a reproduction must reach: every published number with the band inside which a run counts as faithful.
+
+The bands come from the spread of the published seeds and of small variants of one recipe in the history of the original
+code. `python -m experiments.table` sets our results beside them.
+"""
+
+from typing import NamedTuple
+
+
+class Target(NamedTuple):
+    """A published number, and the configs that answer it."""
+
+    title: str
+    metric: str  # name in results.json
+    published: str
+    accept: float
+    aim: float
+    configs: tuple[str, ...]  # name[:variant] of runs at the published size
+    reduced: tuple[str, ...] = ()  # runs of smaller models or images, reported as such
+    smaller_is_better: bool = True
+
+    def accepts(self, value: float) -> bool:
+        """Whether a value is inside the band."""
+        return value <= self.accept if self.smaller_is_better else value >= self.accept
+
+
+def _few_shot(setting: str, published: str, accept: float, aim: float, configs: tuple, reduced: tuple) -> Target:
+    kind = "fine-tuned" if "finetune" in configs[0] else "generative"
+    way, shot = setting.split("_")
+    title = f"Omniglot {way.replace('way', '-way')} {shot.replace('shot', '-shot')} %, {kind}"
+    return Target(title, f"few_shot/{setting}", published, accept, aim, configs, reduced, smaller_is_better=False)
+
+
+GENERATIVE = ("bruno_omniglot", "bruno_omniglot:student_t")
+FINE_TUNED = ("bruno_omniglot_finetune", "bruno_omniglot_finetune:gaussian", "bruno_omniglot_finetune:mixed")
+REDUCED_GENERATIVE = ("bruno_omniglot:cpu_generative",)
+REDUCED_DISCRIMINATIVE = ("bruno_omniglot:cpu", "bruno_omniglot:bundled", "bruno_omniglot_finetune:cpu")
+
+TARGETS = (
+    Target("Omniglot, nats", "test_nll", "537.0 / 537.1", 545, 515, GENERATIVE, REDUCED_GENERATIVE),
+    Target(
+        "Fashion-MNIST, nats",
+        "test_nll",
+        "1635.4 / 1661.2",
+        1690,
+        1600,
+        ("bruno_fashion_mnist", "bruno_fashion_mnist:student_t"),
+        ("bruno_fashion_mnist:cpu", "bruno_fashion_mnist:cpu_student_t"),
+    ),
+    Target(
+        "CIFAR-10, bits/dim",
+        "test_bits_per_dim",
+        "3.654 / 3.651",
+        3.67,
+        3.5,
+        ("bruno_cifar10", "bruno_cifar10:student_t"),
+        ("bruno_cifar10:cpu", "bruno_cifar10:cpu_student_t"),
+    ),
+    Target(
+        "MNIST even to odd, nats",
+        "test_nll",
+        "567.3 / 567.7",
+        585,
+        550,
+        ("bruno_mnist_even_odd", "bruno_mnist_even_odd:student_t"),
+        ("bruno_mnist_even_odd:cpu", "bruno_mnist_even_odd:cpu_student_t"),
+    ),
+    Target(
+        "MNIST dense, Gaussian, nats",
+        "test_nll",
+        "848.5",
+        860,
+        783,
+        ("bruno_mnist_dense", "bruno_mnist_dense:cpu"),
+    ),
+    Target(
+        "MNIST dense, Student-t, nats",
+        "test_nll",
+        "836.3",
+        850,
+        783,
+        ("bruno_mnist_dense:student_t", "bruno_mnist_dense:cpu_student_t"),
+    ),
+    Target(
+        "MNIST dense even to odd, Gaussian, nats",
+        "test_nll",
+        "1014.8",
+        1030,
+        905,
+        ("bruno_mnist_dense:even_odd", "bruno_mnist_dense:cpu_even_odd"),
+    ),
+    Target(
+        "MNIST dense even to odd, Student-t, nats",
+        "test_nll",
+        "932.2",
+        945,
+        905,
+        ("bruno_mnist_dense:even_odd_student_t", "bruno_mnist_dense:cpu_even_odd_student_t"),
+    ),
+    _few_shot("5way_1shot", "86.3", 85.5, 90, GENERATIVE, REDUCED_GENERATIVE),
+    _few_shot("5way_5shot", "95.6", 95.5, 97, GENERATIVE, REDUCED_GENERATIVE),
+    _few_shot("20way_1shot", "69.2", 69, 78, GENERATIVE, REDUCED_GENERATIVE),
+    _few_shot("20way_5shot", "87.7", 87.5, 92, GENERATIVE, REDUCED_GENERATIVE),
+    _few_shot("5way_1shot", "97.1", 96.5, 98.5, FINE_TUNED, REDUCED_DISCRIMINATIVE),
+    _few_shot("5way_5shot", "99.4", 99.2, 99.7, FINE_TUNED, REDUCED_DISCRIMINATIVE),
+    _few_shot("20way_1shot", "91.3", 90.5, 95, FINE_TUNED, REDUCED_DISCRIMINATIVE),
+    _few_shot("20way_5shot", "97.8", 97.5, 99, FINE_TUNED, REDUCED_DISCRIMINATIVE),
+)
