@@ -11,6 +11,7 @@ Published, bits/dim on test images: 3.654 with the Gaussian process (`:student_t
 from ml_collections import ConfigDict
 
 from exflow.config import base_config
+from exflow.config.recipes import SMALL_CONV_BRUNO, SMOKE
 
 
 def get_config() -> ConfigDict:
@@ -29,50 +30,10 @@ def get_config() -> ConfigDict:
 
 
 STUDENT_T = {"model.process": "student_t"}
-CPU = {
-    "data.pipeline": "device",
-    "data.downscale": 2,
-    "data.sets_per_batch": 16,
-    "data.set_size": 10,
-    "model.filters": 32,
-    "model.residual_blocks": 1,
-    "model.dense_units": 256,
-    "model.initialization": "sequential",
-    "model.process_init": "empirical",
-    "model.learn_mean": True,
-    "optimizer.name": "adam",
-    "optimizer.schedule": "cosine",
-    "optimizer.warmup_steps": 100,
-    "optimizer.process_freeze_steps": 0,
-    "optimizer.process_learning_rate_multiplier": 10.0,
-    "optimizer.clip_norm": 100.0,
-    "optimizer.ema_decay": 0.999,
-    "training.num_steps": 3_000,
-    "training.evaluate_every": 500,
-}
-SMOKE = {
-    **CPU,
-    "data.image_size": 8,
-    "data.downscale": 1,
-    "data.sets_per_batch": 4,
-    "data.set_size": 5,
-    "model.filters": 8,
-    "model.dense_units": 32,
-    "model.dense_couplings": 2,
-    "model.process_init_batches": 1,
-    "training.num_steps": 8,
-    "training.log_every": 4,
-    "training.evaluate_every": 8,
-    "training.checkpoint_every": 4,
-    "evaluation.splits": ("test",),
-    "evaluation.settings": ((5, 1),),
-    "evaluation.num_trials": 1,
-    "evaluation.num_sample_rows": 2,
-}
 
 VARIANTS = {
     "student_t": STUDENT_T,
-    "cpu": CPU,
-    "cpu_student_t": CPU | STUDENT_T,
-    "smoke": SMOKE,
+    "cpu": SMALL_CONV_BRUNO,
+    "cpu_student_t": SMALL_CONV_BRUNO | STUDENT_T,
+    "smoke": SMALL_CONV_BRUNO | SMOKE,
 }

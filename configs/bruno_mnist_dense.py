@@ -14,6 +14,7 @@ and 932.2. The original validated on test images; here 5,000 training images are
 from ml_collections import ConfigDict
 
 from exflow.config import base_config
+from exflow.config.recipes import FAST_ADAM, SMOKE
 
 
 def get_config() -> ConfigDict:
@@ -34,36 +35,11 @@ def get_config() -> ConfigDict:
 
 STUDENT_T = {"model.process": "student_t"}
 EVEN_ODD = {"data.dataset": "mnist_even_odd", "model.dense_units": 256}
-CPU = {
+CPU = FAST_ADAM | {
     "data.sets_per_batch": 16,
-    "model.initialization": "sequential",
-    "model.process_init": "empirical",
-    "model.learn_mean": True,
-    "optimizer.name": "adam",
-    "optimizer.schedule": "cosine",
     "optimizer.warmup_steps": 200,
-    "optimizer.process_freeze_steps": 0,
-    "optimizer.process_learning_rate_multiplier": 10.0,
-    "optimizer.clip_norm": 100.0,
-    "optimizer.ema_decay": 0.999,
     "training.num_steps": 30_000,
     "training.evaluate_every": 2_500,
-}
-SMOKE = {
-    **CPU,
-    "data.downscale": 2,
-    "data.sets_per_batch": 4,
-    "data.set_size": 5,
-    "model.dense_units": 16,
-    "model.dense_couplings": 2,
-    "model.process_init_batches": 1,
-    "training.num_steps": 8,
-    "training.log_every": 4,
-    "training.evaluate_every": 8,
-    "training.checkpoint_every": 4,
-    "evaluation.splits": ("test",),
-    "evaluation.num_trials": 1,
-    "evaluation.num_sample_rows": 2,
 }
 
 VARIANTS = {
@@ -74,5 +50,5 @@ VARIANTS = {
     "cpu_student_t": CPU | STUDENT_T,
     "cpu_even_odd": CPU | EVEN_ODD,
     "cpu_even_odd_student_t": CPU | EVEN_ODD | STUDENT_T,
-    "smoke": SMOKE,
+    "smoke": CPU | SMOKE,
 }

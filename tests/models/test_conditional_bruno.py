@@ -72,7 +72,7 @@ def test_data_without_contexts_are_refused_at_the_start():
     ("conditioning", "scales", "coupling"),
     [
         ("original", 0, "affine"),
-        ("clean", 0, "spline"),
+        pytest.param("clean", 0, "spline", marks=pytest.mark.slow),
         pytest.param("original", 1, "affine", marks=pytest.mark.slow),
         pytest.param("clean", 1, "affine", marks=pytest.mark.slow),
         pytest.param("original", 3, "affine", marks=pytest.mark.slow),

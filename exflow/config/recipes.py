@@ -1,0 +1,43 @@
+"""Overrides that several config files share: what trains a small model well on CPU, and what runs in seconds."""
+
+FAST_ADAM = {  # instead of the published RMSProp: a fraction of the updates
+    "model.initialization": "sequential",
+    "model.process_init": "empirical",
+    "model.learn_mean": True,
+    "optimizer.name": "adam",
+    "optimizer.schedule": "cosine",
+    "optimizer.warmup_steps": 100,
+    "optimizer.process_freeze_steps": 0,
+    "optimizer.process_learning_rate_multiplier": 10.0,
+    "optimizer.clip_norm": 100.0,
+    "optimizer.ema_decay": 0.999,
+}
+SMALL_CONV_BRUNO = FAST_ADAM | {  # images of half the size
+    "data.pipeline": "device",
+    "data.downscale": 2,
+    "data.sets_per_batch": 16,
+    "data.set_size": 10,
+    "model.filters": 32,
+    "model.residual_blocks": 1,
+    "model.dense_units": 256,
+    "training.num_steps": 3_000,
+    "training.evaluate_every": 500,
+}
+SMOKE = {  # the whole pipeline, learning nothing; on top of a small recipe
+    "data.image_size": 8,
+    "data.downscale": 1,
+    "data.sets_per_batch": 4,
+    "data.set_size": 5,
+    "model.filters": 8,
+    "model.dense_units": 32,
+    "model.dense_couplings": 2,
+    "model.process_init_batches": 1,
+    "training.num_steps": 8,
+    "training.log_every": 4,
+    "training.evaluate_every": 8,
+    "training.checkpoint_every": 4,
+    "evaluation.splits": ("test",),
+    "evaluation.settings": ((5, 1),),
+    "evaluation.num_trials": 1,
+    "evaluation.num_sample_rows": 2,
+}
