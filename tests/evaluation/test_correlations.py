@@ -39,7 +39,9 @@ def test_process_is_read_back(name, x64):
 
 @pytest.mark.parametrize("params", [toy_params(4), {"flow": {}}, {"process": {"raw_correlation": np.zeros(3)}}, ()])
 def test_models_without_such_a_process_say_so(params):
-    with pytest.raises(UserError, match=r"no independent exchangeable process .* Use a BRUNO with config.model.process."):
+    with pytest.raises(
+        UserError, match=r"no independent exchangeable process .* Use a BRUNO with config.model.process."
+    ):
         correlations.latent_process(params)
 
 
