@@ -23,8 +23,13 @@ from experiments.collect import RESULTS, command_of
 MAX_BYTES = 8 * 2**20
 
 
-def bundle(workdir: Path, name: str) -> Path:
+def bundle(workdir: Path, name: str, note: str = "") -> Path:
     """Export, check the size, evaluate what was written.
+
+    Args:
+      workdir: Working directory of a run.
+      name: What `exflow.load` will call the model.
+      note: What the configuration does not tell about its training; stands in the results.
 
     Returns:
       The file with the results.
@@ -45,6 +50,7 @@ def bundle(workdir: Path, name: str) -> Path:
     config = shipped.config
     _, meta = loop.load_params(trained.config, workdir, trained.model)
     info = {"training_seconds": meta["wall_seconds"], "training_cpu_seconds": meta["cpu_seconds"], "bundled": name}
+    info |= {"note": note} if note else {}
     with tempfile.TemporaryDirectory() as scratch:
         step = shipped.info["step"]
         image_sets = loop.load_data(config)
@@ -63,9 +69,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("workdir", type=Path, help="working directory of a finished run")
     parser.add_argument("name", help="what exflow.load will call it")
+    parser.add_argument("--note", default="", help="what the configuration does not tell about the training")
     flags = parser.parse_args()
     try:
-        print(bundle(flags.workdir, flags.name))
+        print(bundle(flags.workdir, flags.name, flags.note))
     except UserError as error:
         sys.exit(f"error: {error}")
 
