@@ -12,17 +12,20 @@ import shutil
 import sys
 from pathlib import Path
 
-from exflow.config.base import base_config
+from exflow.config import from_json, load_config
+from exflow.config.validation import flatten
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def command_of(config: dict) -> str:
-    """The command that trains and evaluates this configuration, as far as its name, variant and seed tell."""
-    variant = f":{config['variant']}" if config["variant"] else ""
-    seed, default = config["training"]["seed"], base_config().training.seed
-    override = f" --config.training.seed={seed}" if seed != default else ""
-    return f"python -m exflow.main --config=configs/{config['name']}.py{variant}{override}"
+    """The command that trains and evaluates this configuration: its config, variant and whatever else was set."""
+    name = config["name"] + (f":{config['variant']}" if config["variant"] else "")
+    path = f"configs/{config['name']}.py" + name.removeprefix(config["name"])
+    default, given = flatten(load_config(name)), flatten(from_json(json.dumps(config)))
+    changed = {key: value for key, value in given.items() if key in default and default[key] != value}
+    overrides = "".join(f" --config.{key}={str(value).replace(' ', '')}" for key, value in sorted(changed.items()))
+    return f"python -m exflow.main --config={path}{overrides}"
 
 
 def main() -> None:

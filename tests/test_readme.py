@@ -1,4 +1,4 @@
-"""What the README shows must run: its bijector and its Python example (on a briefly trained model)."""
+"""What the README shows must run: its bijector and its Python example."""
 
 import re
 import subprocess
@@ -32,7 +32,5 @@ def test_bijector_of_the_readme_is_one(repository, x64):
 def test_python_example_of_the_readme_runs(repository, tmp_path):
     block = next(block for block in code_blocks(repository, "python") if "exflow.load" in block)
     assert len([line for line in block.splitlines() if line]) <= 25
-    train = ["-m", "exflow.main", "--config=configs/bruno_glyphs.py:smoke", f"--workdir={tmp_path}/runs/bruno_glyphs"]
-    subprocess.run([sys.executable, *train], cwd=repository, check=True, capture_output=True)
     done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, check=True, capture_output=True, text=True)
     assert "accuracy:" in done.stdout
