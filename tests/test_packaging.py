@@ -47,7 +47,8 @@ def test_wheel_builds_and_runs_outside_the_checkout(repository, tmp_path):
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = (tmp_path / "dist").glob("exflow-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert {"exflow/_configs/bruno_glyphs.py", "exflow/main.py"} <= set(names)
+    bundled = {f"exflow/bundled/bruno_omniglot{ending}" for ending in (".npz", ".json", ".results.json")}
+    assert {"exflow/_configs/bruno_glyphs.py", "exflow/main.py"} | bundled <= set(names)
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"exflow"}
     assert not [name for name in names if "__pycache__" in name]
     site = tmp_path / "site"
