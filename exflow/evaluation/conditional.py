@@ -60,11 +60,16 @@ def evaluate_split(
     what = _describe(sets, owner, model, split)
     scale = likelihood.bits_per_dim(1.0, model.image_shape)
     entries: dict[str, dict[str, Any]] = {}
-    for number, drawn in scores.items():
-        nll = per_target(-np.mean([score.log_prob for score in drawn], axis=0), exists, owner)
+    log_probs = {number: np.mean([score.log_prob for score in drawn], axis=0) for number, drawn in scores.items()}
+    for number, log_prob in log_probs.items():
+        nll = per_target(-log_prob, exists, owner)
         how = f"-log p(view | {_number_of_views(number)}); {what}; {draws} noise draw{'s' if draws > 1 else ''}"
         for name, unit, factor in (("nll", "nats/image", 1.0), ("bits_per_dim", "bits/dim", scale)):
             entries[f"{split}_{name}/given_{number}"] = _entry(nll, unit, how, factor)
+    for number in sets.numbers[1:]:  # objects differ more from each other than the numbers of views do
+        gain = per_target(log_probs[number] - log_probs[0], exists, owner)
+        how = f"log p(view | {_number_of_views(number)}) - log p(view), paired; {what}"
+        entries[f"{split}_nll_gain/given_{number}"] = _entry(gain, "nats/image", how)
     for number, drawn in scores.items():
         for place, interval in enumerate(views.INTERVALS[: drawn[0].coverage.shape[-1]]):
             share = per_target(drawn[0].coverage[..., place], exists, owner)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from exflow.core import gaussian_process, low_rank_process, mixture_process, student_t_process
 from exflow.core.affine import scale
@@ -123,7 +124,9 @@ PROCESSES: dict[str, ProcessCase] = {
     ),
     "low_rank_process": LowRankCase(low_rank_process, ("mean", "variance", "covariance", "factor"), 1.0),
 }
-INDEPENDENT = [name for name in PROCESSES if name != "low_rank_process"]  # dimensions do not interact
+BEYOND_THE_PAPER = ("mixture_process", "low_rank_process")  # their shared tests run with the slow ones
+NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in BEYOND_THE_PAPER else name for name in PROCESSES]
+INDEPENDENT = NAMES[:-1]  # dimensions do not interact
 
 
 FUNCTIONS = (

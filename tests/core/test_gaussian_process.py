@@ -72,7 +72,8 @@ def test_fit_is_the_formula_of_the_specification(x64, learn_mean):
         np.testing.assert_allclose(params.covariance, (l2 - l1) / size, rtol=1e-10)
 
 
-MODULES = [gaussian_process, student_t_process, mixture_process, low_rank_process]
+BEYOND_THE_PAPER = [pytest.param(module, marks=pytest.mark.slow) for module in (mixture_process, low_rank_process)]
+MODULES = [gaussian_process, student_t_process, *BEYOND_THE_PAPER]
 
 
 @pytest.mark.parametrize("module", MODULES)

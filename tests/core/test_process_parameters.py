@@ -7,9 +7,9 @@ import pytest
 
 from exflow.core import exchangeable
 from tests.core.process_cases import Moments, random_moments
-from tests.core.registry import PROCESSES
+from tests.core.registry import NAMES, PROCESSES
 
-pytestmark = pytest.mark.parametrize("name", PROCESSES)
+pytestmark = pytest.mark.parametrize("name", NAMES)
 
 DIM = 6
 

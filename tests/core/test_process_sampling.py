@@ -9,9 +9,9 @@ import pytest
 from scipy import stats
 
 from tests.core.process_cases import Moments
-from tests.core.registry import COMPILED, PROCESSES
+from tests.core.registry import COMPILED, NAMES, PROCESSES
 
-pytestmark = pytest.mark.parametrize("name", PROCESSES)
+pytestmark = pytest.mark.parametrize("name", NAMES)
 
 SEED = 20180501
 NUM = 40_000

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tests.core.process_cases import Moments, random_moments, random_set
-from tests.core.registry import COMPILED, PROCESSES
+from tests.core.registry import COMPILED, NAMES, PROCESSES
 
-pytestmark = pytest.mark.parametrize("name", PROCESSES)
+pytestmark = pytest.mark.parametrize("name", NAMES)
 
 DIM = 6
 

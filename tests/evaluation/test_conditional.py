@@ -110,9 +110,11 @@ def test_results(evaluated):
     workdir, _, content = evaluated
     results = json.loads((workdir / "results.json").read_text())["results"]
     kinds = ("nll", "bits_per_dim", "coverage_50", "coverage_90", "mse", "ssim")
-    assert set(results) == {f"test_{kind}/given_{number}" for kind in kinds for number in (0, 1, 2, 4)}
+    expected = {f"test_{kind}/given_{number}" for kind in kinds for number in (0, 1, 2, 4)}
+    assert set(results) == expected | {f"test_nll_gain/given_{number}" for number in (1, 2, 4)}
     nll = [results[f"test_nll/given_{number}"]["value"] for number in (0, 1, 2, 4)]
     assert nll == sorted(nll, reverse=True)  # more views tell more
+    np.testing.assert_allclose(results["test_nll_gain/given_4"]["value"], nll[0] - nll[3], rtol=1e-6)
     error = [results[f"test_mse/given_{number}"]["value"] for number in (0, 1, 2, 4)]
     assert error == sorted(error, reverse=True)
     for number in (0, 4):  # data from the model itself

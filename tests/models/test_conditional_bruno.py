@@ -71,7 +71,7 @@ def test_data_without_contexts_are_refused_at_the_start():
 @pytest.mark.parametrize(
     ("conditioning", "scales", "coupling"),
     [
-        ("original", 0, "affine"),
+        pytest.param("original", 0, "affine", marks=pytest.mark.slow),
         pytest.param("clean", 0, "spline", marks=pytest.mark.slow),
         pytest.param("original", 1, "affine", marks=pytest.mark.slow),
         pytest.param("clean", 1, "affine", marks=pytest.mark.slow),
