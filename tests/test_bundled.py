@@ -27,6 +27,7 @@ def test_files(name):
     assert results["commit"]
 
 
+@pytest.mark.slow
 def test_characters_of_another_alphabet_are_told_apart():
     """Glyphs are no Omniglot: the bundled model has seen neither these characters nor their generator."""
     model = exflow.load("bruno_omniglot")

@@ -22,6 +22,8 @@ from exflow.training.state import TrainState
 from experiments import __main__ as command
 from experiments import report, robustness
 
+pytestmark = pytest.mark.slow  # many compilations
+
 SIZE, CLASSES, COUNT = 4, 6, 16
 
 

@@ -13,6 +13,8 @@ from exflow.core.low_rank_factors import factorise
 from tests.core.process_cases import Moments, random_moments, random_set
 from tests.core.registry import COMPILED, PROCESSES
 
+pytestmark = pytest.mark.slow  # many compilations
+
 CASE = PROCESSES["low_rank_process"]
 INDEPENDENT, LOW_RANK = COMPILED["gaussian_process"], COMPILED["low_rank_process"]
 FIT_INDEPENDENT = jax.jit(gaussian_process.fit)

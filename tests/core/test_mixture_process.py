@@ -9,6 +9,8 @@ from exflow.core import gaussian_process, mixture_process, student_t_process
 from tests.core.process_cases import random_moments, random_set
 from tests.core.registry import COMPILED
 
+pytestmark = pytest.mark.slow  # many compilations
+
 DIM = 4
 MOMENTS = random_moments(np.random.default_rng(0), DIM, max_correlation=0.9)
 Z = random_set(np.random.default_rng(1), MOMENTS, (3, 8))

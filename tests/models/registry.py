@@ -1,5 +1,7 @@
 """Small instances of every model family: a new family gets the shared tests of `test_set_models.py` by one line."""
 
+import pytest
+
 from exflow.config import base_config
 
 IMAGE_SHAPE = (8, 8, 1)
@@ -31,3 +33,5 @@ MODELS = {
     "bruno_spline": small_config(model__scales=0, model__coupling="spline", model__spline_bins=3),
     "bruno_conditional": small_config(model__scales=0, model__conditioning="original"),
 }
+BEYOND_THE_PAPER = ("bruno_mixture", "bruno_low_rank", "bruno_spline")  # tested with the slow ones
+NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in BEYOND_THE_PAPER else name for name in MODELS]

@@ -12,6 +12,8 @@ from exflow.models.bruno_flow import bruno_flow, dense_mask
 from tests.models.registry import IMAGE_SHAPE, small_config
 from tests.models.test_set_models import batch_of, images, perturbed
 
+pytestmark = pytest.mark.slow  # many compilations
+
 VARIANTS = {
     "spline": {"model__coupling": "spline"},
     "affine_scaled": {"model__coupling": "affine_scaled"},

@@ -9,7 +9,7 @@ import pytest
 
 from exflow.models.registry import build
 from exflow.typing import Batch
-from tests.models.registry import IMAGE_SHAPE, MODELS
+from tests.models.registry import IMAGE_SHAPE, MODELS, NAMES
 
 
 def images(*leading, seed=0):
@@ -47,7 +47,7 @@ def prepared(name):
     return model._replace(**compiled), params
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(params=NAMES)
 def model_and_params(request):
     return prepared(request.param)
 
