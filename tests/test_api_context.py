@@ -12,6 +12,8 @@ from tests.evaluation.toy_data import joint_log_prob, predictive_log_prob
 from tests.evaluation.toy_views import DIM, PARAMS, SHAPE, SHIFT, conditional_toy, view_sets
 from tests.test_loading import make_workdir
 
+pytestmark = pytest.mark.slow  # many compilations
+
 SETS = view_sets(3, 6)
 IMAGES, CONTEXT = SETS.images.reshape(3, 6, *SHAPE), SETS.context.reshape(3, 6, 2)
 LOG_DET = DIM * np.log(1 / 64)

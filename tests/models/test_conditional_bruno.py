@@ -20,6 +20,8 @@ from tests.evaluation.toy_data import image_sets
 from tests.models.registry import IMAGE_SHAPE, small_config
 from tests.models.test_set_models import batch_of, contexts, images, in_float64, perturbed
 
+pytestmark = pytest.mark.slow  # many compilations
+
 MODES = ("original", "clean")
 
 

@@ -14,6 +14,8 @@ from exflow.nn.conditional import (
 from exflow.nn.network import network
 from exflow.typing import Network
 
+pytestmark = pytest.mark.slow  # many compilations
+
 
 def conditioner(dense, **options):
     conv_options = {"filters": 6, "num_blocks": 2} | options
