@@ -37,8 +37,10 @@ STUDENT_T = {"model.process": "student_t"}
 EVEN_ODD = {"data.dataset": "mnist_even_odd", "model.dense_units": 256}
 CPU = FAST_ADAM | {
     "data.sets_per_batch": 16,
+    "model.compute_dtype": "bfloat16_products",
+    "optimizer.learning_rate": 2e-3,
     "optimizer.warmup_steps": 200,
-    "training.num_steps": 30_000,
+    "training.num_steps": 24_000,
     "training.evaluate_every": 2_500,
 }
 

@@ -19,7 +19,7 @@ CHOICES = {
     "model.dense_mask": ("alternate", "checkerboard"),
     "model.coupling": ("affine", "affine_scaled", "spline"),
     "model.initialization": ("original", "sequential"),
-    "model.compute_dtype": ("float32", "bfloat16"),
+    "model.compute_dtype": ("float32", "bfloat16", "bfloat16_products"),
     "model.block_loop": ("auto", "scan", "unroll"),
     "model.conv_gradient": ("auto", "plain", "matmul"),
     "model.process_init": ("constant", "empirical"),

@@ -106,8 +106,9 @@ def _conditioners(model: ConfigDict) -> tuple[Network, Network]:
         "initialization": model.initialization,
         "weight_norm": model.weight_norm,
         "bounded_features": model.bounded_features,
-        "compute_dtype": None if model.compute_dtype == "float32" else jnp.dtype(model.compute_dtype),
+        "compute_dtype": jnp.bfloat16 if model.compute_dtype == "bfloat16" else None,
     }
+    dense = {"bfloat16_products": model.compute_dtype == "bfloat16_products"}
     conv = {
         "filters": model.filters,
         "num_blocks": model.residual_blocks,
@@ -117,11 +118,12 @@ def _conditioners(model: ConfigDict) -> tuple[Network, Network]:
     }
     shared["outputs_per_entry"] = num_outputs(model.spline_bins) if model.coupling == "spline" else 2
     if model.conditioning == "none":
-        return network(ConvConditioner(**conv, **shared)), network(DenseConditioner(model.dense_units, **shared))
+        dense_conditioner = network(DenseConditioner(model.dense_units, **dense, **shared))
+        return network(ConvConditioner(**conv, **shared)), dense_conditioner
     shared["conditioning"] = model.conditioning
     return (
         network(ConditionalConvConditioner(**conv, **shared)),
-        network(ConditionalDenseConditioner(model.dense_units, **shared)),
+        network(ConditionalDenseConditioner(model.dense_units, **dense, **shared)),
     )
 
 

@@ -14,6 +14,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from exflow.nn.convolution import GRADIENTS
+from exflow.nn.product import bfloat16_dot_general
 from exflow.nn.weight_norm import WeightNorm
 
 BLOCK_LOOPS = ("auto", "scan", "unroll")
@@ -86,12 +87,15 @@ class Heads(nn.Module):
 
     features: int
     dtype: Any = None
+    bfloat16_products: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "... num_in"]) -> tuple[Float[Array, "... out"], Float[Array, "... out"]]:
         """Apply both heads to channels-last features."""
         zeros = nn.initializers.zeros
-        head = {"features": self.features, "kernel_init": zeros, "bias_init": zeros, "dtype": self.dtype}
+        head: dict[str, Any] = {"features": self.features, "kernel_init": zeros, "bias_init": zeros, "dtype": self.dtype}
+        if self.bfloat16_products:
+            head["dot_general"] = bfloat16_dot_general
         raw_log_scale = nn.Dense(name="log_scale", **head)(x)
         shift = nn.Dense(name="shift", **head)(x)
         output_dtype = jnp.promote_types(shift.dtype, jnp.float32)
@@ -104,21 +108,23 @@ class EntryHead(nn.Module):
     features: int
     outputs_per_entry: int
     dtype: Any = None
+    bfloat16_products: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "... num_in"]) -> Float[Array, "... features outputs"]:
         """Apply the head to channels-last features."""
         zeros, features = nn.initializers.zeros, self.features * self.outputs_per_entry
-        raw = nn.Dense(features, kernel_init=zeros, bias_init=zeros, dtype=self.dtype, name="raw")(x)
+        options: dict[str, Any] = {"dot_general": bfloat16_dot_general} if self.bfloat16_products else {}
+        raw = nn.Dense(features, kernel_init=zeros, bias_init=zeros, dtype=self.dtype, name="raw", **options)(x)
         raw = raw.astype(jnp.promote_types(raw.dtype, jnp.float32))
         return raw.reshape(*x.shape[:-1], self.features, self.outputs_per_entry)
 
 
-def heads_for(features: int, outputs_per_entry: int, dtype: Any) -> nn.Module:
+def heads_for(features: int, outputs_per_entry: int, dtype: Any, bfloat16_products: bool = False) -> nn.Module:
     """`Heads` for two outputs per entry, else `EntryHead`."""
     if outputs_per_entry == 2:
-        return Heads(features, dtype, name="heads")
-    return EntryHead(features, outputs_per_entry, dtype, name="heads")
+        return Heads(features, dtype, bfloat16_products, name="heads")
+    return EntryHead(features, outputs_per_entry, dtype, bfloat16_products, name="heads")
 
 
 class ConvConditioner(nn.Module):
@@ -191,6 +197,7 @@ class DenseConditioner(nn.Module):
       bounded_features: Whether the network sees `with_bounded(x)` in place of x (not in the published models).
       compute_dtype: Type of activations and products (default: that of the input); parameters and outputs are float32
         at least.
+      bfloat16_products: Whether all products round their operands, see `exflow.nn.product`.
       outputs_per_entry: 2: raw log-scale and shift, a pair; otherwise one array with an axis for the raw values behind.
     """
 
@@ -199,6 +206,7 @@ class DenseConditioner(nn.Module):
     weight_norm: bool = True
     bounded_features: bool = False
     compute_dtype: Any = None
+    bfloat16_products: bool = False
     outputs_per_entry: int = 2
 
     @nn.compact
@@ -207,12 +215,17 @@ class DenseConditioner(nn.Module):
         options = self.resolved_options()
         hidden = nn.elu(WeightNorm(self.units, name="first", **options)(self.network_input(x)))
         hidden = nn.elu(WeightNorm(self.units, name="second", **options)(hidden))
-        return heads_for(x.shape[-1], self.outputs_per_entry, self.compute_dtype)(hidden)
+        return heads_for(x.shape[-1], self.outputs_per_entry, self.compute_dtype, self.bfloat16_products)(hidden)
 
     @nn.nowrap
     def resolved_options(self) -> dict[str, Any]:
         """Options of every hidden layer."""
-        return {"initialization": self.initialization, "normalize": self.weight_norm, "dtype": self.compute_dtype}
+        return {
+            "initialization": self.initialization,
+            "normalize": self.weight_norm,
+            "dtype": self.compute_dtype,
+            "bfloat16_products": self.bfloat16_products,
+        }
 
     @nn.nowrap
     def network_input(self, x: Float[Array, "..."]) -> Float[Array, "..."]:

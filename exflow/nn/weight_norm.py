@@ -12,6 +12,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from exflow.nn.convolution import same_convolution
+from exflow.nn.product import bfloat16_product
 
 INITIALIZATIONS = ("original", "sequential")
 
@@ -33,6 +34,7 @@ class WeightNorm(nn.Module):
       gradient: Gradient of the convolution, see `exflow.nn.convolution`.
       frozen_bias: Whether the bias stays as initialised; it is then called "frozen_bias" and no optimizer changes it.
       dtype: Type in which the layer computes (default: that of its input); parameters are float32 at least.
+      bfloat16_products: Whether a dense layer rounds the operands of its product, see `exflow.nn.product`.
     """
 
     features: int
@@ -42,6 +44,7 @@ class WeightNorm(nn.Module):
     gradient: str = "plain"
     frozen_bias: bool = False
     dtype: Any = None
+    bfloat16_products: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "... num_in"]) -> Float[Array, "... num_out"]:
@@ -86,7 +89,10 @@ class WeightNorm(nn.Module):
     def _linear(self, x: Array, kernel: Array, bias: Array) -> Array:
         dtype = self.dtype or x.dtype
         x, kernel, bias = x.astype(dtype), kernel.astype(dtype), bias.astype(dtype)
-        product = same_convolution(x, kernel, self.gradient) if self.kernel_shape else x @ kernel
+        if self.kernel_shape:
+            product = same_convolution(x, kernel, self.gradient)
+        else:
+            product = bfloat16_product(x, kernel) if self.bfloat16_products else x @ kernel
         return product + per_unit(bias, product)
 
 

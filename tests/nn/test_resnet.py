@@ -77,3 +77,13 @@ def test_bfloat16_keeps_parameters_and_outputs_in_float32(images):
 def test_unknown_block_loop_is_an_error(images):
     with pytest.raises(ValueError, match="block_loop: expected one of"):
         conv_conditioner(block_loop="while").init(jax.random.key(0), images)
+
+
+def test_bfloat16_products_change_a_dense_conditioner_by_rounding_only():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(6, 16)), jnp.float32)
+    exact, rounding = (DenseConditioner(units=8, bfloat16_products=option) for option in (False, True))
+    params = jax.tree.map(lambda leaf: leaf + 0.1, exact.init(jax.random.key(0), x))
+    for expected, value in zip(exact.apply(params, x), rounding.apply(params, x), strict=True):
+        assert value.dtype == jnp.float32
+        assert float(jnp.abs(value - expected).max()) > 0
+        np.testing.assert_allclose(value, expected, rtol=0.02, atol=0.02)

@@ -1,0 +1,43 @@
+"""Products with bfloat16 operands against products of operands rounded beforehand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from exflow.nn.product import bfloat16_dot_general, bfloat16_product
+
+
+def rounded(a):
+    return np.asarray(jnp.asarray(a).astype(jnp.bfloat16).astype(jnp.float32), np.float64)
+
+
+def operands(*leading):
+    rng = np.random.default_rng(0)
+    x, kernel = rng.normal(size=(*leading, 24)), rng.normal(size=(24, 5))
+    return jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32)
+
+
+@pytest.mark.parametrize("leading", [(6,), (7,), (3, 4)])
+def test_value_is_the_product_of_the_rounded_operands(leading):
+    x, kernel = operands(*leading)
+    product = bfloat16_product(x, kernel)
+    assert product.dtype == jnp.float32
+    np.testing.assert_allclose(product, rounded(x) @ rounded(kernel), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("leading", [(6,), (7,), (3, 4)])
+def test_gradient_is_that_of_the_rounded_operands(leading):
+    x, kernel = operands(*leading)
+    weight = jnp.asarray(np.random.default_rng(1).normal(size=(*leading, 5)), jnp.float32)
+    x_gradient, kernel_gradient = jax.grad(lambda *args: (bfloat16_product(*args) * weight).sum(), (0, 1))(x, kernel)
+    np.testing.assert_allclose(x_gradient, rounded(weight) @ rounded(kernel).T, rtol=1e-5, atol=1e-5)
+    flat = rounded(x).reshape(-1, 24).T @ rounded(weight).reshape(-1, 5)
+    np.testing.assert_allclose(kernel_gradient, flat, rtol=1e-5, atol=1e-5)
+    assert x_gradient.dtype == kernel_gradient.dtype == jnp.float32
+
+
+def test_other_contractions_are_refused():
+    x, kernel = operands(6)
+    with pytest.raises(ValueError, match="dense layer"):
+        bfloat16_dot_general(x, kernel.T, (((1,), (1,)), ((), ())))
