@@ -43,9 +43,7 @@ def _backward(operands: tuple[Array, Array], gradient: Array) -> tuple[Array, Ar
     if len(x) % 2 == 0:  # XLA:CPU is fast on bfloat16 sums over two axes and slow on sums over the first of two axes
         x, gradient = (array.reshape(2, -1, array.shape[-1]) for array in (x, gradient))
     batch = tuple(range(x.ndim - 1))
-    kernel_gradient = jax.lax.dot_general(
-        x, gradient, ((batch, batch), ((), ())), preferred_element_type=jnp.float32
-    )
+    kernel_gradient = jax.lax.dot_general(x, gradient, ((batch, batch), ((), ())), preferred_element_type=jnp.float32)
     return x_gradient, kernel_gradient
 
 

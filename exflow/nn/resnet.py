@@ -93,11 +93,11 @@ class Heads(nn.Module):
     def __call__(self, x: Float[Array, "... num_in"]) -> tuple[Float[Array, "... out"], Float[Array, "... out"]]:
         """Apply both heads to channels-last features."""
         zeros = nn.initializers.zeros
-        head: dict[str, Any] = {"features": self.features, "kernel_init": zeros, "bias_init": zeros, "dtype": self.dtype}
+        head: dict[str, Any] = {"kernel_init": zeros, "bias_init": zeros, "dtype": self.dtype}
         if self.bfloat16_products:
             head["dot_general"] = bfloat16_dot_general
-        raw_log_scale = nn.Dense(name="log_scale", **head)(x)
-        shift = nn.Dense(name="shift", **head)(x)
+        raw_log_scale = nn.Dense(self.features, name="log_scale", **head)(x)
+        shift = nn.Dense(self.features, name="shift", **head)(x)
         output_dtype = jnp.promote_types(shift.dtype, jnp.float32)
         return raw_log_scale.astype(output_dtype), shift.astype(output_dtype)
 
