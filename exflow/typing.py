@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from jaxtyping import Array, Bool, Float, Int, Key, UInt8
+from jaxtyping import Array, Bool, Float, Float32, Int, Key, UInt8
 
 PRNGKey = Key[Array, ""]
 Params = Any  # a pytree of arrays
@@ -19,12 +19,14 @@ class Network(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Sets of images of one class each."""
+    """Sets of images, or of vectors, of one class each."""
 
-    x_set: UInt8[Array, "batch set height width channels"]  # pixels 0..255
+    # pixels 0..255, or vectors as pictures of one pixel
+    x_set: UInt8[Array, "batch set height width channels"] | Float32[Array, "batch set 1 1 dim"]
     mask: Bool[Array, "batch set"]  # False where a ragged set has no element
     label: Int[Array, " batch"]  # class of the set; rotations of one character are different classes
     context: Float[Array, "batch set context"] | None = None  # what is known of an image: its view angle as (sin, cos)
+    step: Int[Array, ""] | None = None  # number of the training step from 0, for objectives that change
 
 
 class SetModel(NamedTuple):
@@ -55,3 +57,10 @@ class SetModel(NamedTuple):
     # Of models whose elements have a latent vector z with a predictive distribution per dimension:
     predictive: Callable[..., Any] | None = None  # (params, state [...]) -> mean, variance[, degrees_of_freedom] of z
     decode: Callable[..., Array] | None = None  # (params, z [..., dim], context=None [..., context_dim]) -> uint8 x
+    joint_log_prob: Callable[..., Array] | None = (
+        None  # (params, element_set, mask) -> log p(X); None: the conditionals' sum
+    )
+    infer: Callable[..., Any] | None = (
+        None  # set VAEs: (params, element_set [batch, set], mask, key) -> latents, log_probs
+    )
+    value_dtype: str = "uint8"  # of the x that it takes and samples: uint8 (pixels 0..255) | float32 (vectors)

@@ -32,6 +32,10 @@ def _augmentation() -> dict:
         "scale": 0.0,  # log of the factor per axis, uniform in +- this
         "shear": 0.0,  # uniform in +- this
         "translation": 0.0,  # per axis as a fraction of the image's size, uniform in +- this
+        # Mirror images, before the map. The published augmentation of the set VAEs, which adds to all sets a copy that
+        # is turned and mirrored, is half of the sets augmented: probability=.5, rotation_degrees=180, both flips .5
+        "flip_horizontal": 0.0,  # probability that left and right change places, in what is changed at all
+        "flip_vertical": 0.0,  # the same for up and down
     }
 
 
@@ -41,7 +45,7 @@ def _data() -> dict:
         "options": "",  # more of the data set's own, such as "num_train=100, seed=1"; its builder lists them
         "split": "standard",  # omniglot: vinyals; with "_trainval" appended, validation joins train
         "image_size": 28,  # height and width of the cached images, pixels
-        "resize": "bilinear",  # how the data set's pictures are brought to that size: bilinear | area | nearest
+        "resize": "bilinear",  # how the data set's pictures are brought to that size: bilinear | area | nearest | box
         "downscale": 1,  # the model sees exact means of this many x this many pixels, taken after augmentation
         "pipeline": "tfdata",  # tfdata (host, any size) | device (inside the compiled step, data set in device memory)
         "sets_per_batch": 32,  # sets (sequences) per step, over all devices and hosts
@@ -93,6 +97,45 @@ def _model() -> dict:
         "degrees_of_freedom": 1000.0,  # nu > 2, student_t and mixture; 10 lets a mixture tell its parts apart
         "process_rank": 8,  # factors that the dimensions share, low_rank only
         "learn_mean": False,  # the published model keeps the mean at 0
+        "set_vae": _set_vae(),  # everything of family "set_vae"; the keys above are BRUNO's
+    }
+
+
+def _set_vae() -> dict:
+    """Hierarchical set VAEs; the defaults are the Neural Statistician as in Giannone & Winther 2022."""
+    return {
+        "hierarchy": "vector",  # vector | map (latents are 4x4 maps) | stream (residual streams: SCHA-VAE)
+        "likelihood": "bernoulli",  # a name of exflow.core.likelihoods
+        "hidden": 512,  # width; a multiple of 4
+        "latent_dim": 32,  # channels of every latent of an element
+        "context_dim": 32,  # channels of every latent of a set
+        "aggregation": "mean",  # of elements to a set: mean | max | attention (LAG) | learned_query
+        # vector and map
+        "num_levels": 3,  # latents of an element
+        "context_levels": "top",  # levels with a latent of the set: none | top | all
+        "prior_aggregation": "mean",  # the same in priors of the latents of the set below the top
+        "film": False,  # the latent of the set modulates what else enters a network of an element latent
+        "encoder_filters": 64,  # of the first of three stages
+        "raw_elements": False,  # posteriors of elements see the encoder's maps, not their projection
+        "num_blocks": 1,  # residual blocks of a network of an element latent ...
+        "block_depth": 3,  # ... and their layers
+        "activation": "elu",  # elu | relu
+        "normalization": "batch",  # of hidden layers: batch | group | none. Only batch depends on the other sets
+        "head_normalization": "",  # of means and log-variances: "" (global_batch for vectors, batch for maps) | none | ...
+        "initialization": "uniform_fan_in",  # uniform_fan_in | xavier_normal
+        "shared_variance": False,  # vector data: one learned variance per entry
+        "unused_parameters": False,  # create the weights that the published models count and never use
+        # stream: "resolution-number,..." of blocks or levels, from fine to coarse
+        "encoder_blocks": "32-9,16-6,8-6,4-6,2-3,1-3",
+        "levels": "8-6,4-6,2-3,1-3",
+        "decoder_blocks": "32-9,16-6,8-6",
+        "decoder_context": "corner",  # what the decoder sees of the set's stream: corner (as published) | mean | map
+        "latents_to_contexts": False,  # element latents enter the prior of the next latent of the set
+        "residual_posteriors": False,  # posteriors are offsets from their priors
+        "limit_level": 0,  # latents from this level on do not enter the streams; 0: all do
+        # How a trained model answers
+        "class_rule": "kl",  # class of a query: kl (between posteriors of the set's latents) | elbo (its log-density)
+        "sample_means": True,  # pictures are means of the likelihood, as in the published figures; False: draws
     }
 
 
@@ -108,6 +151,11 @@ def _objective() -> dict:
         "temperature": 1.0,  # divides the class log-probabilities of the cross-entropy ...
         "learn_temperature": False,  # ... as a start value, at the learning rate of the process
         "label_smoothing": 0.0,  # in [0, 1)
+        # set_vae: loss = -(w log p(x | latents) - KL / w) with w = 1 + alpha alpha_decay^epoch; evaluation has w = 1
+        "alpha": 0.0,
+        "alpha_decay": 1.0,  # per epoch, in (0, 1]
+        "epoch_steps": 1,  # steps of an epoch
+        "free_bits": 0.0,  # nats per image and level below which a divergence is not reduced further
     }
 
 
@@ -124,7 +172,9 @@ def _optimizer() -> dict:
         "b2": 0.999,  # adam
         "process_learning_rate_multiplier": 1.0,  # of the process parameters' updates
         "process_freeze_steps": 0,  # the process stays as initialised for so many steps
+        "clip_value": 0.0,  # of every entry of the gradient; 0 = none
         "clip_norm": 0.0,  # of the gradient's global norm; 0 = none
+        "l2": 0.0,  # times the parameter, added to the clipped gradient; not for the process
         "weight_decay": 0.0,  # decoupled, flow only
         "ema_decay": 0.0,  # of the averaged parameters; 0 = none
     }
@@ -160,6 +210,7 @@ def _evaluation() -> dict:
         "settings": ((5, 1), (5, 5), (20, 1), (20, 5)),  # few-shot tasks as (way, shot)
         "num_trials": 20,  # few-shot trials; one trial queries every class in every rotation once
         "validation_trials": 1,  # the same during training
-        "noise_draws": 1,  # dequantization draws per image
+        "noise_draws": 1,  # dequantization draws per image; of binarised data, draws of the pixels
+        "importance_samples": 1,  # set_vae: latent draws per likelihood; 1 is the evidence lower bound
         "num_sample_rows": 8,  # sets in the sample figures
     }

@@ -12,7 +12,7 @@ from exflow.config.base import base_config
 from exflow.errors import UserError
 
 CHOICES = {
-    "data.resize": ("bilinear", "area", "nearest"),
+    "data.resize": ("bilinear", "area", "nearest", "box"),
     "data.pipeline": ("tfdata", "device"),
     "model.process": ("gaussian", "student_t", "mixture", "low_rank"),
     "model.conditioning": ("none", "original", "clean"),
@@ -23,6 +23,16 @@ CHOICES = {
     "model.block_loop": ("auto", "scan", "unroll"),
     "model.conv_gradient": ("auto", "plain", "matmul"),
     "model.process_init": ("constant", "empirical"),
+    "model.set_vae.hierarchy": ("vector", "map", "stream"),
+    "model.set_vae.context_levels": ("none", "top", "all"),
+    "model.set_vae.aggregation": ("mean", "max", "attention", "learned_query"),
+    "model.set_vae.prior_aggregation": ("mean", "max", "attention", "learned_query"),
+    "model.set_vae.activation": ("elu", "relu"),
+    "model.set_vae.normalization": ("batch", "group", "none"),
+    "model.set_vae.head_normalization": ("", "batch", "global_batch", "group", "none"),
+    "model.set_vae.initialization": ("uniform_fan_in", "xavier_normal"),
+    "model.set_vae.decoder_context": ("corner", "mean", "map"),
+    "model.set_vae.class_rule": ("kl", "elbo"),
     "optimizer.name": ("rmsprop", "adam"),
     "optimizer.schedule": ("constant", "exponential", "cosine"),
     "training.best_mode": ("min", "max"),
@@ -33,6 +43,9 @@ AT_LEAST_ONE = (
     *("data.image_size", "data.downscale", "data.sets_per_batch", "data.set_size"),
     *("model.filters", "model.dense_units", "model.process_init_batches", "model.process_rank"),
     *("training.steps_per_call", "training.keep_checkpoints", "training.max_nonfinite_steps"),
+    *("model.set_vae.hidden", "model.set_vae.latent_dim", "model.set_vae.context_dim", "model.set_vae.num_levels"),
+    *("model.set_vae.encoder_filters", "model.set_vae.num_blocks", "model.set_vae.block_depth"),
+    *("objective.epoch_steps", "evaluation.importance_samples"),
     *("evaluation.batch_size", "evaluation.nll_set_size", "evaluation.num_trials", "evaluation.validation_trials"),
 )
 POSITIVE = (
@@ -43,7 +56,11 @@ BELOW_ONE = (
     *("model.alpha", "model.correlation", "objective.label_smoothing"),
     *("optimizer.b1", "optimizer.b2", "optimizer.ema_decay"),
 )
-PROBABILITIES = ("data.augment.probability", "data.augment_set.probability")
+PROBABILITIES = tuple(
+    f"data.{section}.{key}"
+    for section in ("augment", "augment_set")
+    for key in ("probability", "flip_horizontal", "flip_vertical")
+)
 LIKELIHOODS = ("nll", "nll_prior", "bits_per_dim")
 SPLITS = ("train", "validation", "test")
 

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Float32, UInt8
 
 from exflow.errors import UserError
 from exflow.typing import PRNGKey
@@ -50,12 +50,14 @@ def warp_affine(
 
 def random_affine(
     key: PRNGKey,
-    images: UInt8[Array, "*batch height width channels"],
+    images: UInt8[Array, "*batch height width channels"] | Float32[Array, "*batch 1 1 dim"],
     *,
     rotation_degrees: float = 0.0,
     scale: float = 0.0,
     shear: float = 0.0,
     translation: float = 0.0,
+    flip_horizontal: float = 0.0,
+    flip_vertical: float = 0.0,
     probability: float = 1.0,
     per_set: bool = False,
 ) -> UInt8[Array, "*batch height width channels"]:
@@ -63,24 +65,30 @@ def random_affine(
 
     Args:
       key: Of all draws.
-      images: Pixels 0..255, any leading axes.
+      images: Pixels 0..255, any leading axes; vectors are refused.
       rotation_degrees: Angles are uniform in plus or minus this.
       scale: Logarithms of the factors of height and of width are uniform in plus or minus this.
       shear: Slants (horizontal shift per vertical pixel) are uniform in plus or minus this.
       translation: Shifts are uniform in plus or minus this fraction of height and width.
+      flip_horizontal: Probability that left and right change places before the warp, in what is warped at all.
+      flip_vertical: The same for up and down.
       probability: Of an image being warped at all, 0..1.
       per_set: Whether all images of a set (the last leading axis) get the same warp, which then is a property of the
         class and not of the drawing. Else every image gets its own.
 
     Raises:
-      UserError: If a number is out of range.
+      UserError: If a number is out of range, or the images are vectors.
     """
-    if min(rotation_degrees, scale, shear, translation) < 0 or not 0 <= probability <= 1:
+    if images.dtype != jnp.uint8:
         raise UserError(
-            "augmentation: expected ranges of at least 0 and a probability in 0..1, got "
-            f"rotation_degrees={rotation_degrees}, scale={scale}, shear={shear}, translation={translation}, "
-            f"probability={probability}."
+            f"augmentation: expected pictures of uint8 pixels, got {images.dtype} vectors, which cannot be warped. Set "
+            "--config.data.augment.probability=0 --config.data.augment_set.probability=0."
         )
+    ranges = {"rotation_degrees": rotation_degrees, "scale": scale, "shear": shear, "translation": translation}
+    chances = {"flip_horizontal": flip_horizontal, "flip_vertical": flip_vertical, "probability": probability}
+    if min(ranges.values()) < 0 or not all(0 <= chance <= 1 for chance in chances.values()):
+        got = ", ".join(f"{name}={value}" for name, value in (ranges | chances).items())
+        raise UserError(f"augmentation: expected ranges of at least 0 and probabilities in 0..1, got {got}.")
     *batch, height, width, _ = images.shape
     shape = (*batch[:-1], 1) if per_set else tuple(batch)
     unit_key, chance_key = jax.random.split(key)
@@ -88,11 +96,14 @@ def random_affine(
     unit = jnp.where(chosen, jax.random.uniform(unit_key, (6, *shape), minval=-1.0, maxval=1.0), 0.0)
     angle = jnp.deg2rad(rotation_degrees) * unit[0]
     zoom_down, zoom_right = jnp.exp(-scale * unit[1]), jnp.exp(-scale * unit[2])  # input pixels per output pixel
+    mirror = jax.random.uniform(jax.random.fold_in(key, 2), (2, *shape))  # a third key beside the two of the split
+    zoom_down = jnp.where(chosen[0] & (mirror[0] < flip_vertical), -zoom_down, zoom_down)
+    zoom_right = jnp.where(chosen[0] & (mirror[1] < flip_horizontal), -zoom_right, zoom_right)
     slant = shear * unit[3]
     centre_down, centre_right = (height - 1) / 2, (width - 1) / 2
     from_down, from_right = centre_down + translation * height * unit[4], centre_right + translation * width * unit[5]
     cos, sin = jnp.cos(angle), jnp.sin(angle)
-    # From output to input coordinates: turn, slant, then zoom.
+    # From output to input coordinates: turn, slant, then zoom (negative: mirror).
     down = zoom_down * cos, -zoom_down * sin
     right = zoom_right * (sin + slant * cos), zoom_right * (cos - slant * sin)
     offset_down = centre_down - down[0] * from_down - down[1] * from_right

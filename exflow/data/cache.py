@@ -1,4 +1,4 @@
-"""Prepared data sets as plain `.npz` files of uint8 images: no TensorFlow and no pickle needed to read them."""
+"""Prepared data sets as plain `.npz` files of images or vectors: no TensorFlow and no pickle needed to read them."""
 
 import os
 import tempfile
@@ -50,8 +50,11 @@ def find(name: str, options: dict) -> Path | None:
 def check(data: LabelledImages) -> None:
     """Raise ValueError where arrays do not have the documented types, shapes and ranges."""
     images, labels, split, context = data
+    vectors = images.dtype == np.float32
+    if vectors and (images.ndim != 4 or images.shape[1:3] != (1, 1) or not np.isfinite(images).all()):
+        raise ValueError(f"images: expected uint8 pixels or finite float32 [num, 1, 1, dim], got {images.shape}")
     for array, field, dtype, ndim in (
-        (images, "images", np.uint8, 4),
+        (images, "images", np.float32 if vectors else np.uint8, 4),
         (labels, "labels", np.int32, 1),
         (split, "split", np.uint8, 1),
     ):

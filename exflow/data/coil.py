@@ -1,10 +1,8 @@
 """COIL-100: photographs of 100 objects on a turntable, from a file of the user (no package ships them)."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 
+from exflow.data.options import user_path
 from exflow.data.registry import LabelledImages, register
 from exflow.data.resize import resize
 from exflow.data.views import check_image_size, label_views, read_arrays, split_objects
@@ -12,23 +10,10 @@ from exflow.errors import UserError
 
 VARIABLE = "EXFLOW_COIL"
 NUM_OBJECTS, NUM_VIEWS = 100, 72
-
-
-def _file() -> Path:
-    """The file that the environment variable names.
-
-    Raises:
-      UserError: If it is not set or there is no file; says what to set and what runs without it.
-    """
-    configured = os.environ.get(VARIABLE)
-    path = Path(configured or "").expanduser()
-    if configured and path.is_file():
-        return path
-    reason = f"{VARIABLE} names {path}, which is no file" if configured else f"{VARIABLE} is not set"
-    raise UserError(
-        f"coil: {reason}. Set it to an .npz file with images uint8 [{NUM_OBJECTS}, {NUM_VIEWS}, height, width, 3] and "
-        f"angles [{NUM_VIEWS}] in degrees; configs/conditional_bruno.py:rotated_glyphs runs without it."
-    )
+ADVICE = (
+    f"an .npz file with images uint8 [{NUM_OBJECTS}, {NUM_VIEWS}, height, width, 3] and angles [{NUM_VIEWS}] in "
+    "degrees; configs/conditional_bruno.py:rotated_glyphs runs without it."
+)
 
 
 @register("coil", cache=False)
@@ -54,7 +39,7 @@ def coil(image_size: int = 32, views: int = 36) -> LabelledImages:
     check_image_size("coil", image_size)
     if views not in (NUM_VIEWS // 2, NUM_VIEWS):
         raise UserError(f"coil: expected views of {NUM_VIEWS // 2} or {NUM_VIEWS}, got {views}.")
-    path = _file()
+    path = user_path("coil", VARIABLE, "file", ADVICE)
     images, angles = read_arrays(path, "images", "angles")
     expected = (NUM_OBJECTS, NUM_VIEWS, *images.shape[2:4], 3)
     if images.dtype != np.uint8 or images.shape != expected or 0 in images.shape:

@@ -10,7 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from exflow.data import cache, coil, glyphs, mnist_even_odd, rotated_views, shapenet_views, solids, tfds_sets
+from exflow.data import (
+    cache,
+    celeba,
+    coil,
+    distributions,
+    glyphs,
+    mnist_even_odd,
+    multi_mnist,
+    omniglot_classes,
+    rotated_views,
+    shapenet_views,
+    solids,
+    spatial_mnist,
+    tfds_sets,
+)
 from exflow.data.registry import REGISTRY, SPLITS, ImageSets, LabelledImages, group_by_class, register
 from exflow.errors import UserError
 
@@ -27,12 +41,17 @@ __all__ = [
 ]
 
 BUILTIN = (  # modules imported because they register data sets
+    celeba,
     coil,
+    distributions,
     glyphs,
     mnist_even_odd,
+    multi_mnist,
+    omniglot_classes,
     rotated_views,
     shapenet_views,
     solids,
+    spatial_mnist,
     tfds_sets,
 )
 
@@ -102,12 +121,14 @@ def load(
     split: str | None = None,
     **options: Any,
 ) -> dict[str, ImageSets]:
-    """Load a data set as uint8 arrays grouped by class.
+    """Load a data set as arrays of uint8 images, or of float32 vectors, grouped by class.
 
     Args:
       name: A registered name: "omniglot", "glyphs", "mnist", "fashion_mnist", "cifar10", or your own.
-      image_size: Height and width in pixels; None for the usual size of the data set (28; 32 for cifar10).
-      resize: "bilinear", "area" or "nearest" (see `resize.resize`); None for the default of the data set.
+      image_size: Height and width in pixels; None for the usual size of the data set (28; 32 for cifar10). Without
+        meaning for vectors.
+      resize: "bilinear", "area", "nearest" or "box" (see `resize.resize`); None for the default of the data set.
+        Without meaning for data sets that are generated at the right size, or whose definition names the method.
       split: None, "standard" or its name ("vinyals" for omniglot) keeps train, validation and test apart. The same
         with "_trainval" behind it adds the validation part to train, as the papers do for final numbers (1,200
         training classes of Omniglot). Then validation OVERLAPS with train: its numbers say nothing about
@@ -120,9 +141,9 @@ def load(
     Raises:
       UserError: If the name, an option or the split is not known, or the data cannot be had; says how to get it.
     """
-    if resize is not None and name in REGISTRY and "resize" not in inspect.signature(REGISTRY[name].build).parameters:
-        resize = None  # generated at the right size
-    resolved = resolve_options(name, image_size=image_size, resize=resize, **options)
+    common = {"image_size": image_size, "resize": resize}
+    taken = resolve_options(name)
+    resolved = resolve_options(name, **{key: common[key] for key in common if key in taken}, **options)
     scheme = split or "standard"
     if scheme.removesuffix("_trainval") not in ("standard", REGISTRY[name].split):
         expected = f"{REGISTRY[name].split!r} or {REGISTRY[name].split + '_trainval'!r}"

@@ -92,7 +92,7 @@ def device_pipeline(image_sets: ImageSets, spec: EpisodeSpec, seed: int) -> Pipe
             x_set = rotate_sets(x_set, episodes.rotation)
             label = label * NUM_ROTATIONS + episodes.rotation
         if spec.min_set_size is not None:
-            x_set = jnp.where(episodes.mask[:, :, None, None, None], x_set, jnp.uint8(0))
+            x_set = jnp.where(episodes.mask[:, :, None, None, None], x_set, jnp.zeros((), x_set.dtype))
         context = None if contexts is None else jnp.where(episodes.mask[:, :, None], contexts[episodes.image], 0.0)
         return Batch(x_set, episodes.mask, label, context)
 

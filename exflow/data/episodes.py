@@ -1,6 +1,6 @@
 """What an episode batch is, and the two pipelines that deliver it.
 
-A batch holds `num_sets` sets of `set_size` distinct images of one class each. It is a pure function of `(seed, step)`:
+A batch holds `num_sets` sets of `set_size` distinct images (or vectors) of one class each. It is a pure function of `(seed, step)`:
 resuming means starting at a later step, and every host takes its rows of the same global batch. The pipelines draw from
 the same distribution but not the same episodes:
 
@@ -75,6 +75,8 @@ def check_spec(image_sets: ImageSets, spec: EpisodeSpec) -> None:
             f"Use num_sets <= {num_groups} or distinct=False."
         )
     height, width = image_sets.images.shape[1:3]
+    if spec.rotate and image_sets.images.dtype != np.uint8:
+        raise UserError(f"{name}: its elements are vectors, which cannot be turned. Set --config.data.rotate=False.")
     if spec.rotate and height != width:
         raise UserError(f"{name}: rotation needs square images, got {height}x{width}. Use rotate=False.")
     if spec.rotate and image_sets.context is not None:

@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m exflow.data.prepare", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("name", nargs="*", help="data sets to prepare")
     parser.add_argument("--image_size", type=int, help="height and width in pixels (default: of the data set)")
-    parser.add_argument("--resize", help="bilinear, area or nearest (default: of the data set)")
+    parser.add_argument("--resize", help="bilinear, area, nearest or box (default: of the data set)")
     parser.add_argument("--list", action="store_true", help="print the known data sets")
     flags = parser.parse_args(arguments)
     if flags.list or not flags.name:

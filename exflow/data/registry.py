@@ -28,6 +28,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
+# Pixels 0..255; or vectors, which travel as float32 pictures of one pixel so that one pipeline serves both.
+Images = UInt8[np.ndarray, "num_images height width channels"] | Float32[np.ndarray, "num_images 1 1 dim"]
+
 SPLITS = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = range(3)
 
@@ -35,7 +38,7 @@ TRAIN, VALIDATION, TEST = range(3)
 class LabelledImages(NamedTuple):
     """What a builder returns and what the cache stores: every image with its class and its split."""
 
-    images: UInt8[np.ndarray, "num_images height width channels"]
+    images: Images
     labels: Int32[np.ndarray, " num_images"]  # class of an image, at least 0
     split: UInt8[np.ndarray, " num_images"]  # 0 train, 1 validation, 2 test
     context: Float32[np.ndarray, "num_images context"] | None = None  # known of each image: its angle as (sin, cos)
@@ -44,7 +47,7 @@ class LabelledImages(NamedTuple):
 class ImageSets(NamedTuple):
     """One split of a data set, grouped by class."""
 
-    images: UInt8[np.ndarray, "num_images height width channels"]
+    images: Images
     index: Int32[np.ndarray, "num_classes max_count"]  # rows of `images`; padded with the first image of the class
     count: Int32[np.ndarray, " num_classes"]  # how many entries of a row of `index` are real
     class_ids: Int32[np.ndarray, " num_classes"]  # the label that the data set gives to the class
@@ -74,7 +77,7 @@ def register(name: str, *, split: str = "standard", cache: bool = True) -> Calla
 
 
 def group_by_class(
-    images: UInt8[np.ndarray, "num_images height width channels"],
+    images: Images,
     labels: Int32[np.ndarray, " num_images"],
     name: str = "images",
     context: Float32[np.ndarray, "num_images context"] | None = None,

@@ -6,9 +6,8 @@ from PIL import Image
 
 from exflow.errors import UserError
 
-METHODS = ("bilinear", "area", "nearest")
-
-
+METHODS = ("bilinear", "area", "nearest", "box")
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "box": Image.Resampling.BOX}  # of Pillow
 CHUNK = 2000  # images resized at a time
 
 
@@ -48,11 +47,12 @@ def resize(
     """Resize images to squares of `image_size` pixels.
 
     Args:
-      images: One or three channels for "bilinear", any number for the others.
+      images: One or three channels for "bilinear" and "box", any number for the others.
       image_size: New height and width, at least 1.
       method: "bilinear" is Pillow's antialiased triangle filter, as in the preprocessing of BRUNO; "area" the exact
         mean over the area of the new pixel, rounded; "nearest" the old pixel at the centre of the new one, which is
-        the 28x28 Omniglot of the few-shot literature.
+        the 28x28 Omniglot of the few-shot literature; "box" Pillow's box filter, the plain mean of the old pixels whose
+        centres lie in the new one, which is "area" where the new size divides the old one.
 
     Raises:
       UserError: If the method or the size is not known.
@@ -69,5 +69,5 @@ def resize(
         return _area(images, image_size)
     size = (image_size, image_size)
     pictures = (Image.fromarray(x.squeeze(-1) if x.shape[-1] == 1 else x) for x in images)
-    resized = [np.asarray(picture.resize(size, Image.Resampling.BILINEAR)) for picture in pictures]
+    resized = [np.asarray(picture.resize(size, FILTERS[method])) for picture in pictures]
     return np.stack(resized).reshape(len(images), *size, images.shape[-1])

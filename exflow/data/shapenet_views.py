@@ -1,6 +1,5 @@
 """ShapeNet renders from all sides, the data of Conditional BRUNO, from a folder of the user (no package ships them)."""
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from tqdm import tqdm
 
+from exflow.data.options import check_choice, user_path
 from exflow.data.registry import LabelledImages, register
 from exflow.data.views import DEGREES, NUM_VIEWS, check_image_size, label_views, read_arrays, split_objects
 from exflow.errors import UserError
@@ -29,24 +29,11 @@ TWELVE = PLANES_CHAIRS | {
     "boat": "04530566",
 }
 CATEGORIES = {"planes_chairs": PLANES_CHAIRS, "twelve": TWELVE}
-
-
-def _folder() -> Path:
-    """The folder that the environment variable names.
-
-    Raises:
-      UserError: If it is not set or there is no folder; says what to set and what runs without it.
-    """
-    configured = os.environ.get(VARIABLE)
-    path = Path(configured or "").expanduser()
-    if configured and path.is_dir():
-        return path
-    reason = f"{VARIABLE} names {path}, which is no folder" if configured else f"{VARIABLE} is not set"
-    raise UserError(
-        f"shapenet_views: {reason}. Set it to a folder with, for each category (such as {PLANES_CHAIRS['chair']}), "
-        f"NUMBER.npz of images uint8 [objects, {NUM_VIEWS}, height, width] or a tree NUMBER/OBJECT/*.png; "
-        "configs/conditional_bruno.py:rotated_glyphs runs without it."
-    )
+ADVICE = (
+    f"a folder with, for each category (such as {PLANES_CHAIRS['chair']}), NUMBER.npz of images uint8 [objects, "
+    f"{NUM_VIEWS}, height, width] or a tree NUMBER/OBJECT/*.png; configs/conditional_bruno.py:rotated_glyphs runs "
+    "without it."
+)
 
 
 def _grey(picture: Image.Image, image_size: int) -> UInt8[np.ndarray, "image_size image_size"]:
@@ -151,10 +138,8 @@ def shapenet_views(image_size: int = 32, categories: str = "planes_chairs") -> L
     Source: Chang et al. 2015, "ShapeNet", arXiv:1512.03012; its terms of use allow research, not redistribution.
     """
     check_image_size("shapenet_views", image_size)
-    if categories not in CATEGORIES:
-        known = " or ".join(repr(name) for name in CATEGORIES)
-        raise UserError(f"shapenet_views: expected categories of {known}, got {categories!r}.")
-    folder = _folder()
+    check_choice("shapenet_views", "categories", categories, tuple(CATEGORIES))
+    folder = user_path("shapenet_views", VARIABLE, "folder", ADVICE)
     views = {number: read_category(folder, number, image_size) for number in sorted(CATEGORIES[categories].values())}
     if categories == "twelve":
         split = split_objects("shapenet_views", sum(map(len, views.values())))

@@ -91,7 +91,7 @@ def tfdata_pipeline(
             x_set = rotate_sets(x_set, rotation)
             label = label * NUM_ROTATIONS + rotation
         if spec.min_set_size is not None:
-            x_set = tf.where(mask[:, :, None, None, None], x_set, tf.zeros([], tf.uint8))
+            x_set = tf.where(mask[:, :, None, None, None], x_set, tf.zeros([], x_set.dtype))
         if contexts is None:
             return x_set, mask, label
         return x_set, mask, label, tf.where(mask[:, :, None], tf.gather(contexts, image_index), tf.zeros([]))

@@ -1,4 +1,4 @@
-"""Omniglot, MNIST, Fashion-MNIST and CIFAR-10 from `tensorflow_datasets` (TFDS), imported only when needed."""
+"""Omniglot, MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100 from `tensorflow_datasets` (TFDS), imported only when needed."""
 
 import contextlib
 import importlib
@@ -6,7 +6,7 @@ import logging
 import urllib.error
 import urllib.request
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,9 @@ from exflow.errors import UserError
 NUM_VALIDATION = 5000  # images held out of the training images where TFDS has no validation split
 TIMEOUT_SECONDS = 5.0
 BATCH_SIZE = 500
+# Superclasses of CIFAR-100, by number: validation and test of the few-shot split FC100; the others are for training.
+FC100_VALIDATION = (8, 11, 13, 16)  # large carnivores, large omnivores, invertebrates, small mammals
+FC100_TEST = (0, 7, 12, 14)  # aquatic mammals, insects, medium mammals, people
 
 
 def _unavailable(name: str, reason: str) -> UserError:
@@ -56,13 +59,14 @@ def _check_reachable(url: str) -> None:
         pass  # an answer, if not the page
 
 
-def _open(name: str, version: str, url: str) -> Any:
+def _open(name: str, version: str, url: str, registered: str | None = None) -> Any:
     """The TFDS builder of a data set, downloaded if it has to be and can be.
 
     Args:
       name: As TFDS calls it.
       version: Of the data set.
       url: On the site from which TFDS downloads.
+      registered: Our name of the data set, where it is another.
 
     Raises:
       UserError: If the data set is neither on this machine nor can be downloaded.
@@ -74,7 +78,7 @@ def _open(name: str, version: str, url: str) -> Any:
             import_tensorflow()
             tfds = importlib.import_module("tensorflow_datasets")
         except (ImportError, UserError) as error:
-            raise _unavailable(name, "tensorflow-datasets is not installed here") from error
+            raise _unavailable(registered or name, "tensorflow-datasets is not installed here") from error
         try:
             with _quiet_absl():
                 builder = tfds.builder(f"{name}:{version}", data_dir=str(folder))
@@ -83,19 +87,19 @@ def _open(name: str, version: str, url: str) -> Any:
                 _check_reachable(url)
                 builder.download_and_prepare()
         except Exception as error:  # TFDS raises many kinds; each means that the data cannot be had
-            raise _unavailable(name, str(error) or type(error).__name__) from error
+            raise _unavailable(registered or name, str(error) or type(error).__name__) from error
     return builder
 
 
 def _read(
-    builder: Any, splits: str, channels: int
+    builder: Any, splits: str, channels: int, label: Callable[[Any], Any] = lambda example: example["label"]
 ) -> tuple[UInt8[np.ndarray, "num_images height width channels"], Int[np.ndarray, " num_images"]]:
-    """All images and labels of TFDS splits, in the order of TFDS."""
+    """All images of TFDS splits and what `label` takes of their examples, in the order of TFDS."""
     tf = import_tensorflow()
     undecoded = importlib.import_module("tensorflow_datasets").decode.SkipDecoding()
 
     def decode(example: Any) -> Any:
-        return tf.io.decode_png(example["image"], channels), example["label"]
+        return tf.io.decode_png(example["image"], channels), label(example)
 
     total = sum(builder.info.splits[part].num_examples for part in splits.split("+"))
     images, labels = [], []
@@ -163,3 +167,29 @@ def cifar10(image_size: int = 32, resize: str = "bilinear") -> LabelledImages:
     the counts.
     """
     return _with_validation("cifar10", "https://www.cs.toronto.edu/~kriz/cifar.html", 3, image_size, resize)
+
+
+@register("cifar100_classes", split="fc100")
+def cifar100_classes(image_size: int = 32, resize: str = "bilinear") -> LabelledImages:
+    """CIFAR-100 by class: 60 / 20 / 20 classes of 600 colour images; the splits share no class and no superclass.
+
+    The few-shot split FC100, by superclass. Both parts of TFDS are pooled.
+
+    Args:
+      image_size: Height and width.
+      resize: "bilinear", "area", "nearest" or "box".
+
+    Raises:
+      UserError: If an option is not valid or the data cannot be had.
+
+    Source: Krizhevsky 2009, "Learning multiple layers of features from tiny images"; split of Oreshkin et al. 2018,
+    "TADAM", arXiv:1805.10123.
+    """
+    check_resize(image_size, resize)
+    builder = _open("cifar100", "3.*.*", "https://www.cs.toronto.edu/~kriz/cifar.html", "cifar100_classes")
+    both = _read(builder, "train+test", 3, lambda example: 100 * example["coarse_label"] + example["label"])
+    images, (superclass, labels) = both[0], np.divmod(both[1], 100)
+    split = np.select(
+        [np.isin(superclass, FC100_VALIDATION), np.isin(superclass, FC100_TEST)], [VALIDATION, TEST], TRAIN
+    )
+    return LabelledImages(resize_images(images, image_size, resize), labels.astype(np.int32), split.astype(np.uint8))

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Float32, UInt8
 from tqdm import tqdm
 
 from exflow.data.resize import resize
@@ -21,6 +21,10 @@ from exflow.typing import Element, Params, PRNGKey, SetModel
 
 DATA = PartitionSpec("data")
 REPLICATED = PartitionSpec()
+VALUES = {  # what a model takes, by its value_dtype, and how to get there
+    "uint8": ("uint8 pixels 0..255", "Round and clip them."),
+    "float32": ("float32 vectors", "Convert them with astype(numpy.float32)."),
+}
 
 
 @functools.cache
@@ -75,7 +79,7 @@ def encode_images(
     model: SetModel,
     params: Params,
     key: PRNGKey | None,
-    x: UInt8[np.ndarray, "images height width channels"],
+    x: UInt8[np.ndarray, "images height width channels"] | Float32[np.ndarray, "images 1 1 dim"],
     batch_size: int,
     first_seed: int = 0,
     description: str | None = None,
@@ -88,7 +92,7 @@ def encode_images(
       params: Its parameters.
       key: Key of the dequantization noise, or None for no noise (its mean). The noise of an image is a function of the
         key and the image's seed alone, whatever the batch size and the number of devices.
-      x: Images; pixels 0..255.
+      x: Images, pixels 0..255; or vectors, for a model whose value_dtype is float32.
       batch_size: Images per call; rounded up to a multiple of the number of devices.
       first_seed: Image i has the seed `first_seed + i`.
       description: Title of the progress bar; None shows none.
@@ -130,7 +134,7 @@ def encode_split(
       model: Set model.
       params: Its parameters.
       key: Key of the dequantization noise, or None for no noise (its mean).
-      image_sets: Split with `images` uint8 [N, H, W, C], `index` [num_classes, max_count], `count` [num_classes], and
+      image_sets: Split with `images` uint8 [N, H, W, C] or float32 [N, 1, 1, D], `index` [num_classes, max_count], `count` [num_classes], and
         `context` [N, context_dim] for a model that takes it.
       rotations: Quarter turns, counter-clockwise; (0,) leaves the images as they are.
       batch_size: Images per call.
@@ -197,9 +201,10 @@ def downscaling(factor: int) -> Callable[[np.ndarray], np.ndarray] | None:
 
 
 def check_images(model: SetModel, x: Any) -> None:
-    """Raise `TypeError` or `ValueError` unless x is uint8 with the image shape of the model as its last axes."""
-    if x.dtype != np.uint8:
-        raise TypeError(f"x: expected uint8 pixels 0..255, got {x.dtype}. Round and clip them.")
+    """Raise `TypeError` or `ValueError` unless x has the type and, as its last axes, the image shape of the model."""
+    if x.dtype != model.value_dtype:
+        expected, fix = VALUES[model.value_dtype]
+        raise TypeError(f"x: expected {expected}, got {x.dtype}. {fix}")
     if x.shape[-3:] != model.image_shape:
         shape = ", ".join(map(str, model.image_shape))
         raise ValueError(f"x: expected [..., {shape}], got {x.shape}. Bring raw pictures into shape with preprocess.")

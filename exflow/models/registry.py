@@ -22,9 +22,13 @@ from ml_collections import ConfigDict
 
 from exflow.errors import UserError
 from exflow.models.bruno import bruno
+from exflow.models.set_vae import set_vae
 from exflow.typing import Batch, Params, SetModel
 
-FAMILIES: dict[str, Callable[[ConfigDict, tuple[int, int, int]], SetModel]] = {"bruno": bruno}
+FAMILIES: dict[str, Callable[[ConfigDict, tuple[int, int, int]], SetModel]] = {
+    "bruno": bruno,
+    "set_vae": set_vae,
+}
 
 
 def build(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
@@ -51,7 +55,7 @@ def params_like(model: SetModel, config: ConfigDict) -> Params:
     shape = (config.data.sets_per_batch, config.data.set_size)
 
     def init() -> Params:
-        x_set = jnp.zeros((*shape, *model.image_shape), jnp.uint8)
+        x_set = jnp.zeros((*shape, *model.image_shape), model.value_dtype)
         context = jnp.zeros((*shape, model.context_dim)) if model.context_dim else None
         batch = Batch(x_set, jnp.ones(shape, jnp.bool_), jnp.zeros(shape[:1], jnp.int32), context)
         return model.init(jax.random.key(0), batch)

@@ -98,10 +98,15 @@ def build_model(config: ConfigDict, image_sets: dict[str, ImageSets]) -> SetMode
     """The configured model for the images of a data set, as it sees them.
 
     Raises:
-      UserError: The model needs contexts that the data set lacks.
+      UserError: The model needs contexts that the data set lacks, or the images cannot be reduced.
     """
     height, width, channels = image_sets["train"].images.shape[1:]
     factor = config.data.downscale
+    if height % factor or width % factor:
+        raise UserError(
+            f"config.data.downscale: {factor} does not divide the {height}x{width} of {image_sets['train'].name}. "
+            "Set --config.data.downscale=1."
+        )
     model = registry.build(config, (height // factor, width // factor, channels))
     known_context(model, image_sets["train"])
     return model

@@ -122,7 +122,8 @@ def _preconditioner(config: ConfigDict) -> optax.GradientTransformation:
 def make_optimizer(config: ConfigDict, num_steps: int) -> tuple[optax.GradientTransformation, Schedule]:
     """Build the optimizer for parameters whose top level may hold a group "process", and "objective", treated alike.
 
-    Order: clip by the global norm; zero the process gradients while frozen; RMSProp or Adam; decoupled weight decay
+    A group "statistics" is left alone. Order: clip every entry, then the global norm; add the gradient of the L2
+    penalty (not of the process); zero the process gradients while frozen; RMSProp or Adam; decoupled weight decay
     (not on the process, nor on parameters called "frozen_...", which get no gradient either); times the learning rate,
     for the process times `process_learning_rate_multiplier` as well.
 
@@ -138,7 +139,8 @@ def make_optimizer(config: ConfigDict, num_steps: int) -> tuple[optax.GradientTr
     """
     schedule = learning_rate_schedule(config, num_steps)
     rate = optax.scale_by_schedule(lambda count: -schedule(count))
-    flow = [_preconditioner(config)]
+    flow = [optax.add_decayed_weights(config.l2)] if config.l2 > 0 else []
+    flow.append(_preconditioner(config))
     if config.weight_decay > 0:
         flow.append(optax.add_decayed_weights(config.weight_decay, mask=_not_frozen))
     process = [
@@ -147,9 +149,12 @@ def make_optimizer(config: ConfigDict, num_steps: int) -> tuple[optax.GradientTr
         optax.scale(config.process_learning_rate_multiplier),
     ]
     groups = optax.multi_transform(
-        {"flow": optax.chain(*flow, rate), "process": optax.chain(*process, rate)}, _group_labels
+        {"flow": optax.chain(*flow, rate), "process": optax.chain(*process, rate), "statistics": optax.set_to_zero()},
+        _group_labels,
     )
-    clip = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm > 0 else []
+    clip = [optax.clip(config.clip_value)] if config.clip_value > 0 else []
+    if config.clip_norm > 0:
+        clip.append(optax.clip_by_global_norm(config.clip_norm))
     return optax.chain(*clip, groups), schedule
 
 
@@ -165,4 +170,5 @@ def _not_frozen(params: Params) -> Any:
 def _group_labels(params: Params) -> Any:
     if not isinstance(params, dict):
         return "flow"
-    return {name: "process" if name in ("process", "objective") else "flow" for name in params}
+    groups = {"process": "process", "objective": "process", "statistics": "statistics"}
+    return {name: groups.get(name, "flow") for name in params}

@@ -69,7 +69,8 @@ def make_train_step(
     squared norm covers gradients so large that their square, which the optimizers average, would be infinite.)
 
     Args:
-      model: Provides `loss(params, key, batch)`.
+      model: Provides `loss(params, key, batch)`. Where its metrics hold "statistics", running averages of batch
+        normalisation, these replace the parameters of that name.
       optimizer: Gradients to updates.
       schedule: Learning rate after a number of updates, for the metrics.
       materialize: (resident, inputs) -> Batch, of the data pipeline.
@@ -92,13 +93,18 @@ def make_train_step(
         batch = jax.lax.with_sharding_constraint(materialize(resident, inputs), sharded_sets(mesh))
         if transform is not None:
             batch = jax.lax.with_sharding_constraint(transform(keys.transform, batch, state.step), sharded_sets(mesh))
+        batch = batch._replace(step=state.step)
         (loss, metrics), grads = jax.value_and_grad(model.loss, has_aux=True)(state.params, keys.loss, batch)
+        metrics = dict(metrics)
+        statistics = metrics.pop("statistics", None)
         grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         num_updates = state.step - state.num_skipped
 
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
+        if statistics is not None:
+            params = {**params, "statistics": statistics}
         ema_params = state.ema_params
         if ema_decay:
             n = num_updates.astype(jnp.float32) + 1

@@ -25,6 +25,31 @@ def small_config(**overrides):
     return config
 
 
+TINY_VECTORS = {
+    "model__family": "set_vae",
+    "model__set_vae__hierarchy": "vector",
+    "model__set_vae__likelihood": "gaussian",
+    "model__set_vae__hidden": 8,
+    "model__set_vae__latent_dim": 2,
+    "model__set_vae__context_dim": 3,
+    "model__set_vae__num_levels": 2,
+    "model__set_vae__class_rule": "elbo",
+}
+TINY_IMAGES = TINY_VECTORS | {
+    "model__set_vae__likelihood": "bernoulli",
+    "model__set_vae__encoder_filters": 2,
+}
+TINY_MAPS = TINY_IMAGES | {"model__set_vae__hierarchy": "map"}
+TINY_STREAM = TINY_IMAGES | {
+    "model__set_vae__hierarchy": "stream",
+    "model__set_vae__encoder_blocks": "8-1,4-1,1-1",
+    "model__set_vae__levels": "4-1,1-1",
+    "model__set_vae__decoder_blocks": "32-1,8-1",
+}
+ALL_LEVELS = {"model__set_vae__context_levels": "all"}
+ATTENTION = {"model__set_vae__aggregation": "attention", "model__set_vae__prior_aggregation": "attention"}
+
+
 MODELS = {
     "bruno_gaussian": small_config(model__scales=0),
     "bruno_student_t": small_config(model__scales=0, model__process="student_t", model__degrees_of_freedom=7.0),
@@ -32,6 +57,40 @@ MODELS = {
     "bruno_low_rank": small_config(model__scales=0, model__process="low_rank", model__process_rank=2),
     "bruno_spline": small_config(model__scales=0, model__coupling="spline", model__spline_bins=3),
     "bruno_conditional": small_config(model__scales=0, model__conditioning="original"),
+    "ns_vectors": small_config(**TINY_VECTORS),
+    "vae": small_config(**TINY_IMAGES, model__set_vae__context_levels="none"),
+    "ns": small_config(**TINY_IMAGES),
+    "ns_lag": small_config(**TINY_IMAGES, **ATTENTION),
+    "hfsgm": small_config(**TINY_IMAGES, **ALL_LEVELS),
+    "hfsgm_lag": small_config(**TINY_IMAGES, **ALL_LEVELS, **ATTENTION, model__set_vae__film=True),
+    "cns": small_config(**TINY_MAPS),
+    "cns_lag": small_config(**TINY_MAPS, **ATTENTION),
+    "chfsgm": small_config(**TINY_MAPS, **ALL_LEVELS),
+    "chfsgm_lag": small_config(**TINY_MAPS, **ALL_LEVELS, **ATTENTION),
+    "scha_vae": small_config(**TINY_STREAM),
+    "scha_vae_lag": small_config(
+        **TINY_STREAM,
+        **ATTENTION,
+        model__set_vae__latents_to_contexts=True,
+        model__set_vae__residual_posteriors=True,
+        model__set_vae__decoder_context="map",
+    ),
 }
-BEYOND_THE_PAPER = ("bruno_mixture", "bruno_low_rank", "bruno_spline")  # tested with the slow ones
-NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in BEYOND_THE_PAPER else name for name in MODELS]
+# Long compilations, which the models tested by default cover in other combinations
+SLOW = (
+    *("bruno_mixture", "bruno_low_rank", "bruno_spline"),
+    *("vae", "ns", "ns_lag", "hfsgm", "cns", "cns_lag", "chfsgm", "chfsgm_lag", "scha_vae"),
+)
+NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in MODELS]
+
+
+def is_set_vae(name):
+    """Whether the model is of the family of set VAEs."""
+    return MODELS[name].model.family == "set_vae"
+
+
+def image_shape(name):
+    """Shape of the images, or (1, 1, D) of the vectors, of a model."""
+    if not is_set_vae(name):
+        return IMAGE_SHAPE
+    return (1, 1, 2) if MODELS[name].model.set_vae.likelihood == "gaussian" else (28, 28, 1)

@@ -1,0 +1,273 @@
+"""Hierarchical set VAEs as a `SetModel`: VAE, Neural Statistician, CNS, HFSGM, CHFSGM, SCHA-VAE, all also with LAG.
+
+A set has latents c_l, its elements have latents z_l; `exflow.models.set_vae_networks` lists the models. Densities are
+lower bounds: log p(X) is estimated by L(X), the evidence lower bound (or with `evaluation.importance_samples` = K > 1
+the importance-weighted bound of K draws), and the density of an element given others by the difference
+L(X and x) - L(X), so that densities given growing sets add up to L. The noise of an element is a function of its pixels
+and that of a set of its elements, which makes every number independent of order, padding and batch. Sources: Edwards &
+Storkey 2017, arXiv:1606.02185; Giannone & Winther 2022, arXiv:2110.12279.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, UInt32
+from ml_collections import ConfigDict
+
+from exflow.core import bounds, diagonal_gaussian
+from exflow.core.likelihoods import likelihood as find_likelihood
+from exflow.core.quantization import bits_per_dim
+from exflow.models.set_vae_networks import set_autoencoder
+from exflow.models.set_vae_terms import Terms, elbo, log_weight, terms
+from exflow.nn.latent_trace import Noise, TopDown
+from exflow.nn.set_autoencoder import SetAutoencoder
+from exflow.typing import Batch, Params, PRNGKey, SetModel
+
+BOUND, SAMPLE = range(2)  # streams of randomness of a trained model
+
+
+class SetElement(NamedTuple):
+    """What a set VAE keeps of one element."""
+
+    evidence: Any  # what the encoder knows of it
+    values: Float[Array, "... height width channels"]  # what its likelihood scores: binarised pixels, for example
+    seed: UInt32[Array, "..."]  # of its noise
+
+
+class SetState(NamedTuple):
+    """The elements seen so far. Posteriors of lower latents depend on all of them, so none can be summed up."""
+
+    elements: SetElement  # leading axes [..., set]
+    mask: Bool[Array, "... set"]
+
+
+def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
+    """Build a set VAE from sections `model.set_vae` and `objective` of the configuration.
+
+    Args:
+      config: Complete configuration.
+      image_shape: Height, width and channels of the images; (1, 1, D) for vectors.
+
+    Returns:
+      Model with parameters `{"networks": ...}`, and "statistics", the running averages of batch normalisation.
+
+    Raises:
+      UserError: Options that no network has.
+    """
+    options, objective = config.model.set_vae, config.objective
+    likelihood = find_likelihood(options.likelihood)
+    networks = set_autoencoder(options, likelihood, image_shape)
+    dim = math.prod(image_shape)
+    draws = config.evaluation.importance_samples
+
+    def apply(params: Params, method: Any, *args: Any) -> Any:
+        return networks.apply(_variables(params), *args, False, method=method)
+
+    def encode(params: Params, key: PRNGKey | None, x: Array) -> SetElement:
+        leading = x.shape[:-3]
+        flat = likelihood.to_values(key, x).reshape(1, -1, *image_shape)
+        evidence = apply(params, SetAutoencoder.encode, flat, jnp.ones(flat.shape[:2], bool))
+        values = flat.reshape(-1, *image_shape)
+        element = SetElement(jax.tree.map(lambda leaf: leaf[0], evidence), values, content_seeds(values))
+        return jax.tree.map(lambda leaf: leaf.reshape(*leading, *leaf.shape[1:]), element)
+
+    def infer(
+        params: Params, element_set: SetElement, mask: Array, key: PRNGKey | None
+    ) -> tuple[TopDown, Float[Array, "batch set"]]:
+        """Latents of sets [batch, set] and log p(x_s | latents) of every element."""
+        noise = Noise(key, element_set.seed, mask)
+        trace = apply(params, SetAutoencoder.top_down, noise, mask, element_set.evidence, None)
+        outputs = apply(params, SetAutoencoder.decode, trace, mask)
+        return trace, likelihood.log_prob(outputs, element_set.values)
+
+    def joint(params: Params, element_set: SetElement, mask: Array) -> Array:
+        """L(X) of sets with leading axes."""
+        element_set, mask, leading = merge_sets(element_set, mask)
+
+        def one(key: PRNGKey) -> Array:
+            trace, log_probs = infer(params, element_set, mask, key)
+            if draws == 1:
+                return elbo(terms(trace, log_probs, mask))
+            return log_weight(trace, log_probs, mask)
+
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(0), BOUND), draws)
+        values = bounds.iwae_bound(jax.vmap(one)(keys)) if draws > 1 else one(keys[0])
+        return jnp.where(mask.any(axis=1), values, 0.0).reshape(leading)
+
+    def init(key: PRNGKey, batch: Batch) -> Params:
+        init_key, value_key, noise_key = jax.random.split(key, 3)
+        values = likelihood.to_values(value_key, batch.x_set)
+        variables = networks.init(init_key, values, batch.mask, Noise(noise_key), True)
+        return {"networks": variables["params"], "statistics": dict(variables).get("batch_stats", {})}
+
+    def loss(params: Params, key: PRNGKey, batch: Batch) -> tuple[Array, dict[str, Array]]:
+        value_key, noise_key = jax.random.split(key)
+        values, mask = likelihood.to_values(value_key, batch.x_set), batch.mask
+        (trace, outputs), updated = networks.apply(
+            _variables(params), values, mask, Noise(noise_key), True, mutable=["batch_stats"]
+        )
+        parts = terms(trace, likelihood.log_prob(outputs, values), mask)
+        per_image = Terms(*(part.sum(axis=-1) / mask.sum() for part in parts))
+        step = 0 if batch.step is None else batch.step
+        weight = bounds.loss_weight(objective.alpha, objective.alpha_decay, step // objective.epoch_steps)
+        kl_z, kl_c = (
+            bounds.free_bits(kl, objective.free_bits).sum() if objective.free_bits else kl.sum()
+            for kl in (per_image.kl_elements, per_image.kl_contexts)
+        )
+        nelbo = -elbo(Terms(*(part[..., None] for part in per_image)))[0]
+        metrics = {
+            "nelbo": nelbo,
+            "bits_per_dim": bits_per_dim(nelbo, dim),
+            "reconstruction": -per_image.log_prob,
+            "kl_z": per_image.kl_elements.sum(),
+            "kl_c": per_image.kl_contexts.sum(),
+            "statistics": dict(updated).get("batch_stats", {}),
+        }
+        return -bounds.weighted_elbo(per_image.log_prob, kl_z, kl_c, weight), metrics
+
+    def init_state(params: Params, batch_shape: tuple[int, ...] = ()) -> SetState:
+        dtype = jnp.uint8 if likelihood.name != "gaussian" else jnp.float32
+        like = jax.eval_shape(lambda x: encode(params, None, x), jnp.zeros((*batch_shape, 1, *image_shape), dtype))
+        empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+        return SetState(empty, jnp.zeros((*batch_shape, 1), bool))
+
+    def update(params: Params, state: SetState, element_set: SetElement, mask: Array | None = None) -> SetState:
+        del params
+        axis = state.mask.ndim - 1
+        mask = jnp.ones(element_set.seed.shape, bool) if mask is None else mask
+        given = SetState(element_set, jnp.broadcast_to(mask, element_set.seed.shape))
+        return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=axis), state, given)
+
+    def log_prob(params: Params, state: SetState, element: SetElement) -> Array:
+        one = jax.tree.map(lambda leaf: jnp.expand_dims(leaf, state.mask.ndim - 1), element)
+        after = update(params, state, one)
+        return joint(params, *after) - joint(params, *state)
+
+    def conditional_log_probs(params: Params, element_set: SetElement, mask: Array | None = None) -> Array:
+        mask = jnp.ones(element_set.seed.shape, bool) if mask is None else mask
+        size = mask.shape[-1]
+        totals = joint(params, *_subsets(element_set, mask, np.tril(np.ones((size, size), bool))))
+        before = jnp.concatenate([jnp.zeros_like(totals[..., :1]), totals[..., :-1]], axis=-1)
+        return jnp.where(mask, totals - before, 0.0)
+
+    def leave_one_out_log_probs(params: Params, element_set: SetElement, mask: Array | None = None) -> Array:
+        mask = jnp.ones(element_set.seed.shape, bool) if mask is None else mask
+        without = joint(params, *_subsets(element_set, mask, ~np.eye(mask.shape[-1], dtype=bool)))
+        return jnp.where(mask, joint(params, element_set, mask)[..., None] - without, 0.0)
+
+    def class_log_probs(params: Params, states: SetState, elements: SetElement) -> Array:
+        queries = jax.tree.map(lambda leaf: jnp.expand_dims(leaf, states.mask.ndim - 1), elements)
+        queries = SetState(queries, jnp.ones((*elements.seed.shape, 1), bool))
+        if options.class_rule == "elbo":
+            return _all_pairs(lambda state, query: log_prob(params, state, query), states, elements)
+        scores = 0.0
+        for p, q in zip(context_posteriors(params, states), context_posteriors(params, queries), strict=True):
+            q, p = (jax.tree.map(lambda leaf: leaf.reshape(*leaf.shape[: states.mask.ndim - 1], -1), d) for d in (q, p))
+            q = jax.tree.map(lambda leaf: leaf[..., :, None, :], q)
+            p = jax.tree.map(lambda leaf: leaf[..., None, :, :], p)
+            scores = scores - diagonal_gaussian.kl_divergence(p, q).sum(axis=-1)
+        return jnp.asarray(scores)
+
+    def context_posteriors(params: Params, state: SetState) -> list[diagonal_gaussian.DiagonalGaussian]:
+        """q(c_l | set) of every level, the latents above it at the means of their posteriors; axes as the state's."""
+        element_set, mask, leading = merge_sets(*state)
+        trace = apply(params, SetAutoencoder.top_down, Noise(None), mask, element_set.evidence, None)
+        found = [level.context.q for level in trace.levels if level.context is not None]
+        if not found:
+            raise ValueError("class_log_probs: a VAE has no latent of the set. Use class_rule=elbo.")
+        return [jax.tree.map(lambda leaf: leaf.reshape(*leading, *leaf.shape[1:]), q) for q in found]
+
+    def sample(
+        params: Params,
+        state: SetState,
+        key: PRNGKey,
+        num_samples: int,
+        coherent: bool = False,
+        context: Array | None = None,
+    ) -> Array:
+        del context
+        element_set, mask, leading = merge_sets(*state)
+        context_key, element_key, pixel_key = jax.random.split(jax.random.fold_in(key, SAMPLE), 3)
+
+        def contexts(key: PRNGKey) -> tuple[Array, ...]:
+            trace = apply(params, SetAutoencoder.top_down, Noise(key), mask, element_set.evidence, None)
+            return trace.context_values
+
+        def elements(key: PRNGKey, contexts: tuple[Array, ...], number: int) -> Array:
+            every = jnp.ones((len(mask), number), bool)
+            trace = apply(params, SetAutoencoder.top_down, Noise(key), every, None, contexts)
+            return apply(params, SetAutoencoder.decode, trace, every)
+
+        if coherent:
+            outputs = jnp.moveaxis(elements(element_key, contexts(context_key), num_samples), 1, 0)
+        else:
+            context_keys, element_keys = (jax.random.split(k, num_samples) for k in (context_key, element_key))
+            outputs = jax.vmap(lambda k, e: elements(e, contexts(k), 1)[:, 0])(context_keys, element_keys)
+        values = likelihood.mean(outputs) if options.sample_means else likelihood.sample(pixel_key, outputs)
+        return likelihood.to_pixels(values).reshape(num_samples, *leading, *image_shape)
+
+    return SetModel(
+        name=f"set_vae ({options.hierarchy}, {options.aggregation} aggregation, {likelihood.name})",
+        image_shape=image_shape,
+        init=init,
+        loss=loss,
+        encode=encode,
+        init_state=init_state,
+        update=update,
+        log_prob=log_prob,
+        conditional_log_probs=conditional_log_probs,
+        leave_one_out_log_probs=leave_one_out_log_probs,
+        class_log_probs=class_log_probs,
+        sample=sample,
+        joint_log_prob=joint,
+        infer=infer,
+        value_dtype="float32" if likelihood.name == "gaussian" else "uint8",
+    )
+
+
+def content_seeds(values: Float[Array, "num ..."]) -> UInt32[Array, " num"]:
+    """A number per element that depends on its values alone: a product of their bits with fixed odd numbers."""
+    bits = jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.uint32).reshape(len(values), -1)
+    odd = np.random.default_rng(0).integers(0, 2**32, bits.shape[1], dtype=np.uint32) | np.uint32(1)
+    mixed = (bits ^ (bits >> 15)) * jnp.asarray(odd)[None]
+    return mixed.sum(axis=1, dtype=jnp.uint32)
+
+
+def merge_sets(element_set: SetElement, mask: Array) -> tuple[SetElement, Array, tuple[int, ...]]:
+    """Merge the leading axes of sets: elements and mask [batch, set], and what the axes were."""
+    leading = mask.shape[:-1]
+    merged = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(leading) :]), element_set)
+    return merged, mask.reshape(-1, mask.shape[-1]), leading
+
+
+def _subsets(element_set: SetElement, mask: Array, chosen: np.ndarray) -> tuple[SetElement, Array]:
+    """Subsets of every set, those of the rows of `chosen` [subset, set]: leading axes [..., subset]."""
+    axis = mask.ndim - 1
+    masks = mask[..., None, :] & jnp.asarray(chosen).reshape((1,) * axis + chosen.shape)
+
+    def repeat(leaf: Array) -> Array:
+        shape = (*leaf.shape[:axis], len(chosen), *leaf.shape[axis:])
+        return jnp.broadcast_to(jnp.expand_dims(leaf, axis), shape)
+
+    return jax.tree.map(repeat, element_set), masks
+
+
+def _all_pairs(function: Any, states: Any, elements: Any) -> Array:
+    """[..., query, class] function(state, element) of every pair of states [..., class] and elements [..., query]."""
+    lead = states.mask.ndim - 2
+    num_classes, num_queries = states.mask.shape[lead], elements.seed.shape[lead]
+
+    def spread(leaf: Array, axis: int, number: int) -> Array:
+        expanded = jnp.expand_dims(leaf, axis)
+        return jnp.broadcast_to(expanded, (*expanded.shape[:axis], number, *expanded.shape[axis + 1 :]))
+
+    states = jax.tree.map(lambda leaf: spread(leaf, lead, num_queries), states)
+    elements = jax.tree.map(lambda leaf: spread(leaf, lead + 1, num_classes), elements)
+    return function(states, elements)
+
+
+def _variables(params: Params) -> dict[str, Any]:
+    return {"params": params["networks"], "batch_stats": params["statistics"]}
