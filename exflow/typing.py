@@ -63,4 +63,5 @@ class SetModel(NamedTuple):
     infer: Callable[..., Any] | None = (
         None  # set VAEs: (params, element_set [batch, set], mask, key) -> latents, log_probs
     )
+    work_bytes: int = 0  # what its functions need per element of a set, if more than the element itself
     value_dtype: str = "uint8"  # of the x that it takes and samples: uint8 (pixels 0..255) | float32 (vectors)

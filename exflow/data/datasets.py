@@ -149,6 +149,9 @@ def load(
         expected = f"{REGISTRY[name].split!r} or {REGISTRY[name].split + '_trainval'!r}"
         raise UserError(f"split: expected {expected} for {name}, got {split!r}.")
     data = load_labelled(name, **resolved)
+    height, width = data.images.shape[1:3]
+    if "image_size" not in taken and data.images.dtype == np.uint8 and image_size not in (None, height):
+        raise UserError(f"{name}: its images have {height}x{width} pixels only. Set --config.data.image_size={height}.")
     sets = {}
     for number, part in enumerate(SPLITS):
         chosen = data.split == number

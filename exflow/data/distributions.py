@@ -45,8 +45,8 @@ def _normal(x: Numbers, mean: Numbers, deviation: Numbers) -> Numbers:
 def log_density(family: str, x: Numbers, location: Numbers, spread: Numbers) -> Numbers:
     """Log density of a law at x, in nats; minus infinity outside its support.
 
-    A standardised set is not quite a sample of its law (its moments are exact), and some of its elements can lie outside
-    the support: average this over fresh draws of the law, not over such sets.
+    A standardised set is not quite a sample of its law (its moments are exact), and some of its elements can lie
+    outside the support: average this over fresh draws of the law, not over such sets.
 
     Args:
       family: A name of `FAMILIES`.

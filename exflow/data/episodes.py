@@ -1,8 +1,8 @@
 """What an episode batch is, and the two pipelines that deliver it.
 
-A batch holds `num_sets` sets of `set_size` distinct images (or vectors) of one class each. It is a pure function of `(seed, step)`:
-resuming means starting at a later step, and every host takes its rows of the same global batch. The pipelines draw from
-the same distribution but not the same episodes:
+A batch holds `num_sets` sets of `set_size` distinct images (or vectors) of one class each. It is a pure function of
+`(seed, step)`: resuming means starting at a later step, and every host takes its rows of the same global batch. The
+pipelines draw from the same distribution but not the same episodes:
 
 - `device`: everything happens inside the compiled step; the images live in device memory.
 - `tfdata`: `tf.data` on the host, in parallel with the step, for data larger than device memory.

@@ -1,4 +1,4 @@
-"""Omniglot, MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100 from `tensorflow_datasets` (TFDS), imported only when needed."""
+"""Omniglot, MNIST, Fashion-MNIST and CIFAR from `tensorflow_datasets` (TFDS), imported only when needed."""
 
 import contextlib
 import importlib
@@ -92,14 +92,14 @@ def _open(name: str, version: str, url: str, registered: str | None = None) -> A
 
 
 def _read(
-    builder: Any, splits: str, channels: int, label: Callable[[Any], Any] = lambda example: example["label"]
+    builder: Any, splits: str, channels: int, label_of: Callable[[Any], Any] = lambda example: example["label"]
 ) -> tuple[UInt8[np.ndarray, "num_images height width channels"], Int[np.ndarray, " num_images"]]:
-    """All images of TFDS splits and what `label` takes of their examples, in the order of TFDS."""
+    """All images of TFDS splits and what `label_of` takes from their examples, in the order of TFDS."""
     tf = import_tensorflow()
     undecoded = importlib.import_module("tensorflow_datasets").decode.SkipDecoding()
 
     def decode(example: Any) -> Any:
-        return tf.io.decode_png(example["image"], channels), label(example)
+        return tf.io.decode_png(example["image"], channels), label_of(example)
 
     total = sum(builder.info.splits[part].num_examples for part in splits.split("+"))
     images, labels = [], []

@@ -134,8 +134,8 @@ def encode_split(
       model: Set model.
       params: Its parameters.
       key: Key of the dequantization noise, or None for no noise (its mean).
-      image_sets: Split with `images` uint8 [N, H, W, C] or float32 [N, 1, 1, D], `index` [num_classes, max_count], `count` [num_classes], and
-        `context` [N, context_dim] for a model that takes it.
+      image_sets: Split with `images` uint8 [N, H, W, C] or float32 [N, 1, 1, D], `index` [num_classes, max_count],
+        `count` [num_classes], and `context` [N, context_dim] for a model that takes it.
       rotations: Quarter turns, counter-clockwise; (0,) leaves the images as they are.
       batch_size: Images per call.
       transform: Applied to uint8 images [n, H, W, C] before they are encoded, for example to reduce their size.
@@ -220,7 +220,7 @@ def empty_states(model: SetModel, params: Params, leading: tuple[int, ...]) -> A
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*leading, *leaf.shape)), model.init_state(params))
 
 
-def element_bytes(elements: Element) -> int:
-    """Bytes of one cached element, to choose how many are gathered at once."""
+def element_bytes(model: SetModel, elements: Element) -> int:
+    """Bytes that a cached element, or the work on it, needs: to choose how many are gathered at once."""
     leaves = jax.tree.leaves(elements)
-    return sum(leaf.nbytes // int(np.prod(leaf.shape[:3])) for leaf in leaves)
+    return max(model.work_bytes, sum(leaf.nbytes // int(np.prod(leaf.shape[:3])) for leaf in leaves))

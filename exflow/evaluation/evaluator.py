@@ -228,6 +228,10 @@ def _likelihood_entries(
         )
 
     joint, single = "-log p(x_n | x_<n), mean over n", "-log p(x), every image on its own"
+    if model.joint_log_prob is not None:
+        latents = config.evaluation.importance_samples
+        draws += f", {latents} draw{'s' if latents > 1 else ''} of the latents"
+        joint, single = "bound on -log p(X) / set size", "bound on -log p(x), every image on its own"
     entries = {
         f"{split}_nll": entry(summary.nll, joint, draws, False, False),
         f"{split}_nll_prior": entry(summary.nll_prior, single, draws, True, False),

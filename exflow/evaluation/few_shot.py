@@ -74,7 +74,7 @@ def score_episodes(
     total, way, shot = episodes.support.shape
     query = episodes.query.reshape(total, -1)
     devices = cache.local_mesh().size
-    bytes_per_episode = cache.element_bytes(elements) * (way * (shot + 4) + query.shape[1])
+    bytes_per_episode = cache.element_bytes(model, elements) * (way * (shot + 4) + query.shape[1])
     chunk_bytes = devices * CHUNK_BYTES.get(jax.default_backend(), 2**26)
     num_chunks = -(-total // max(1, chunk_bytes // bytes_per_episode))
     size = cache.round_up(-(-total // num_chunks), devices)

@@ -86,7 +86,7 @@ def draw_sets(count: Int[np.ndarray, " classes"], num_rotations: int, max_count:
 def _log_probs(
     model: SetModel, leave_one_out: bool, params: Params, elements: Element, rows: Array, mask: Array
 ) -> tuple[Array, Array]:
-    given_others = model.leave_one_out_log_probs if leave_one_out else model.conditional_log_probs
+    given_others = model.leave_one_out_log_probs if leave_one_out else functools.partial(_conditionals, model)
 
     def local(params: Params, elements: Element, rows: Array, mask: Array) -> tuple[Array, Array]:
         flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[3:]), elements)
@@ -98,6 +98,14 @@ def _log_probs(
     specs = (cache.REPLICATED, cache.REPLICATED, cache.DATA, cache.DATA)
     with jax.default_matmul_precision("highest"):
         return cache.data_parallel(local, specs, (cache.DATA, cache.DATA))(params, elements, rows, mask)
+
+
+def _conditionals(model: SetModel, params: Params, element_set: Element, mask: Array) -> Array:
+    """Log-densities that add up to the joint one; of models that only have the joint, equal shares of it."""
+    if model.joint_log_prob is None:
+        return model.conditional_log_probs(params, element_set, mask)
+    share = model.joint_log_prob(params, element_set, mask) / jnp.maximum(mask.sum(axis=-1), 1)
+    return jnp.where(mask, share[..., None], 0.0)
 
 
 def set_log_probs(
@@ -113,12 +121,13 @@ def set_log_probs(
       leave_one_out: Given all others.
 
     Returns:
-      `(conditional, prior)` in nats, 0 where the mask is False.
+      `(conditional, prior)` in nats, 0 where the mask is False. Of models with a `joint_log_prob` the conditional part
+      is equal shares of it, unless leave_one_out.
     """
     params, elements = cache.replicate(params), cache.replicate(elements)
     total, set_size = sets.rows.shape
     devices = cache.local_mesh().size
-    per_call = max(1, devices * CHUNK_BYTES // (cache.element_bytes(elements) * set_size))
+    per_call = max(1, devices * CHUNK_BYTES // (cache.element_bytes(model, elements) * set_size))
     size = cache.round_up(-(-total // -(-total // per_call)), devices)
     sharding = NamedSharding(cache.local_mesh(), cache.DATA)
     outputs = []

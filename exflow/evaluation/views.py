@@ -160,7 +160,7 @@ def score(model: SetModel, params: Params, elements: Element, sets: ViewSets, nu
     Returns:
       Scores as NumPy arrays.
     """
-    per_call = likelihood.CHUNK_BYTES // (cache.element_bytes(elements) * sets.rows.shape[1])
+    per_call = likelihood.CHUNK_BYTES // (cache.element_bytes(model, elements) * sets.rows.shape[1])
     inputs = (sets.rows, sets.mask)
     run = functools.partial(_score, model, sets.first_target)
     return _by_chunks(run, params, elements, number, inputs, per_call)

@@ -62,6 +62,7 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
     networks = set_autoencoder(options, likelihood, image_shape)
     dim = math.prod(image_shape)
     draws = config.evaluation.importance_samples
+    width = max(options.hidden, options.encoder_filters * image_shape[0] * image_shape[1])
 
     def apply(params: Params, method: Any, *args: Any) -> Any:
         return networks.apply(_variables(params), *args, False, method=method)
@@ -224,6 +225,7 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
         sample=sample,
         joint_log_prob=joint,
         infer=infer,
+        work_bytes=16 * width * draws,  # a few layers of float32
         value_dtype="float32" if likelihood.name == "gaussian" else "uint8",
     )
 

@@ -42,6 +42,7 @@ class Linear(nn.Module):
         fan_in, fan_out = math.prod(shape[:-1]), math.prod(self.kernel_shape) * self.features
         kernel = self.param("kernel", kernel_init(self.initialization, fan_in, fan_out, self.kernel_scale), shape)
         bias = self.param("bias", bias_init(self.initialization, fan_in), (self.features,))
+        x = x.astype(jnp.promote_types(x.dtype, kernel.dtype))
         if not self.kernel_shape:
             return x @ kernel + _like(bias, x)
         rows = x.reshape(-1, *x.shape[-3:])

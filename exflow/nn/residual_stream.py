@@ -251,8 +251,8 @@ class StreamDecoder(nn.Module):
     @nn.compact
     def __call__(
         self,
-        elements: Float[Array, "batch set size size width"],
-        contexts: Float[Array, "batch size size width"],
+        elements: Float[Array, "batch set size size channels"],
+        contexts: Float[Array, "batch size size channels"],
         mask: Bool[Array, "batch set"],
         train: bool,
     ) -> Float[Array, "batch set height width outputs"]:

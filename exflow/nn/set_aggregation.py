@@ -67,7 +67,7 @@ class SetAggregator(nn.Module):
         pixels = _as_pixels(features, mask)
         query, key, value = self._parameters(features.shape[-1])
         weights = masked_softmax(self._logits(pixels, mask, query, key), mask)
-        pooled = weights @ pixels.reshape(*mask.shape, -1)
+        pooled = weights @ _flat(pixels)
         pooled = pooled.reshape(*weights.shape[:-1], *pixels.shape[-2:])  # [*batch, head, pixel, channels]
         out = jnp.einsum("...hpc,chd->...phd", pooled, self._by_head(value[0]))
         out = out.reshape(*mask.shape[:-1], *features.shape[mask.ndim :])
@@ -114,10 +114,9 @@ class SetAggregator(nn.Module):
             return jnp.einsum("hc,...sc->...hs", direction, pixels.sum(axis=-2))
         mean = masked_mean(pixels, mask)
         queries = mean @ query[0] + _like(query[1], mean)
-        queries = queries.reshape(*queries.shape[:-1], self.num_heads, -1)
+        queries = queries.reshape(*mean.shape[:-1], self.num_heads, channels // self.num_heads)
         direction = jnp.einsum("chd,...phd->...hpc", key_kernel, queries)
-        flat = pixels.reshape(*mask.shape, -1)
-        return direction.reshape(*direction.shape[:-2], -1) @ jnp.swapaxes(flat, -1, -2)
+        return _flat(direction) @ jnp.swapaxes(_flat(pixels), -1, -2)
 
     def _by_head(self, kernel: Array) -> Float[Array, "channels head per_head"]:
         return kernel.reshape(kernel.shape[0], self.num_heads, -1)
@@ -143,6 +142,11 @@ def _as_pixels(features: Array, mask: Array) -> Float[Array, "*batch set pixel c
     """Vectors and maps alike, with zeros for elements that do not exist."""
     *spatial, channels = features.shape[mask.ndim :]
     return with_mask(features, mask).reshape(*mask.shape, math.prod(spatial), channels)
+
+
+def _flat(x: Array) -> Array:
+    """The last two axes as one."""
+    return x.reshape(*x.shape[:-2], x.shape[-2] * x.shape[-1])
 
 
 def _like(values: Float[Array, " channels"], x: Array) -> Array:

@@ -219,6 +219,11 @@ def test_pixels_survive_a_round_trip(name):
         np.testing.assert_array_equal(law.to_pixels(jnp.array([-7.0, 7.0])), [0, 255])
 
 
+def test_zero_logits_cost_one_bit_per_pixel():
+    log_prob = likelihood("bernoulli").log_prob(jnp.zeros((28, 28, 1)), jnp.ones((28, 28, 1)))
+    np.testing.assert_allclose(log_prob, -543.4, atol=0.05)
+
+
 def test_binarization():
     """Thresholded without a key; with one each pixel is drawn with probability x / 255."""
     law, num = likelihood("bernoulli"), 20_000

@@ -152,7 +152,7 @@ def test_samples_are_images(model_and_params, coherent):
     samples = model.sample(params, state, jax.random.key(4), 3, coherent, contexts(3, 2))
     assert samples.shape == (3, 2, *model.image_shape)
     assert samples.dtype == jnp.dtype(model.value_dtype)
-    assert len(np.unique(samples)) > 10
+    assert len(np.unique(samples)) > 2
 
 
 @pytest.mark.parametrize("model_and_params", [name for name in MODELS if not is_set_vae(name)], indirect=True)

@@ -19,7 +19,7 @@ each_attention = pytest.mark.parametrize("kind", ATTENTION)
 def aggregator(kind, shape, dtype=None):
     """Module and random parameters, whose query is not zero."""
     module = SetAggregator(kind)
-    params = module.init(jax.random.key(0), jnp.zeros(shape), jnp.ones(shape[:2], bool))
+    params = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros(shape), jnp.ones(shape[:2], bool))
     leaves, tree = jax.tree.flatten(params)
     rng = np.random.default_rng(1)
     return module, jax.tree.unflatten(tree, [jnp.asarray(rng.normal(size=leaf.shape), dtype) for leaf in leaves])
@@ -30,6 +30,11 @@ def draw(shape, seed=2):
     features = np.random.default_rng(seed).normal(size=shape)
     mask = MASK if len(shape) != 4 else np.stack([MASK, MASK[::-1]])
     return features, mask
+
+
+def run(module, params, features, mask):
+    """Aggregate and weights, compiled as one."""
+    return jax.jit(module.apply)(params, features, mask)
 
 
 def with_holes(features, mask, value):
@@ -43,10 +48,14 @@ def one_set(kind, params, elements, xp=np, num_heads=4):
     if kind == "max":
         return elements.max(axis=0), None
     params = params["params"]
-    project = {name: params[name]["kernel"] for name in ("key", "value")}
-    keys, values = (xp.tensordot(elements, project[name], 1) + params[name]["bias"] for name in ("key", "value"))
+
+    def project(name, x):
+        layer = params[name]
+        return xp.tensordot(x, layer["kernel"], 1) + layer["bias"].reshape((1,) * (x.ndim - 1) + (-1,))
+
+    keys, values = project("key", elements), project("value", elements)
     if kind == "attention":
-        query = xp.tensordot(elements.mean(axis=0), params["query"]["kernel"], 1) + params["query"]["bias"]
+        query = project("query", elements.mean(axis=0))
     else:
         query = xp.broadcast_to(params["query"], keys.shape[1:])
     size = elements.shape[-1] // num_heads
@@ -66,7 +75,7 @@ def one_set(kind, params, elements, xp=np, num_heads=4):
 def test_ragged_sets_with_nan_in_the_holes_equal_numpy(x64, kind, shape):
     module, params = aggregator(kind, shape)
     features, mask = draw(shape)
-    out, weights = module.apply(params, with_holes(features, mask, np.nan), mask)
+    out, weights = run(module, params, with_holes(features, mask, np.nan), mask)
     assert out.shape == (*mask.shape[:-1], *shape[mask.ndim :])
     assert (weights is None) == (kind not in ATTENTION)
     for index in np.ndindex(mask.shape[:-1]):
@@ -86,7 +95,7 @@ def test_ragged_sets_with_nan_in_the_holes_equal_numpy(x64, kind, shape):
 def test_float32(kind):
     module, params = aggregator(kind, SHAPES["maps"])
     features, mask = draw(SHAPES["maps"])
-    out, _ = module.apply(params, features.astype(np.float32), mask)
+    out, _ = run(module, params, features.astype(np.float32), mask)
     assert out.dtype == jnp.float32
     exact = jax.tree.map(np.float64, params)
     for index in (0, 2, 3):
@@ -100,15 +109,15 @@ def test_masked_elements_have_no_influence_and_no_gradient(kind):
     module, params = aggregator(kind, SHAPES["maps"])
     features, mask = draw(SHAPES["maps"])
 
-    @jax.jit
-    def run(params, features):
-        def loss(params, features):
-            out, weights = module.apply(params, features, mask)
-            return jnp.sin(out).sum(), (out, weights)
+    def loss(params, features):
+        out, weights = module.apply(params, features, jnp.asarray(mask))
+        return jnp.sin(out).sum(), (out, weights)
 
-        return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, features)
-
-    results = [run(params, np.float32(with_holes(features, mask, value))) for value in (0.0, np.nan, np.inf, -1e30)]
+    value_and_gradients = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
+    results = [
+        value_and_gradients(params, np.float32(with_holes(features, mask, value)))
+        for value in (0.0, np.nan, np.inf, -1e30)
+    ]
     for other in results[1:]:
         jax.tree.map(np.testing.assert_array_equal, other, results[0])
     features_gradient = results[0][1][1]
@@ -125,13 +134,12 @@ def test_empty_sets_have_zero_gradients_for_everything(kind):
         out, weights = module.apply(params, features, jnp.zeros(features.shape[:2], bool))
         return out.sum() + (0.0 if weights is None else weights.sum())
 
-    value, gradients = jax.value_and_grad(loss, argnums=(0, 1))(params, features)
+    value, gradients = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(params, features)
     assert value == 0
     for leaf in jax.tree.leaves(gradients):
         np.testing.assert_array_equal(leaf, np.zeros(leaf.shape))
-    for size in (0, 3):  # also sets for which no place is kept
-        out, _ = module.apply(params, features[:, :size], jnp.zeros((4, size), bool))
-        np.testing.assert_array_equal(out, np.zeros((4, 8)))
+    out, _ = run(module, params, features[:, :0], jnp.zeros((4, 0), bool))  # no place is kept for elements either
+    np.testing.assert_array_equal(out, np.zeros((4, 8)))
 
 
 @each_attention
@@ -156,8 +164,8 @@ def test_order_does_not_matter(x64, kind):
     module, params = aggregator(kind, SHAPES["maps"])
     features, mask = draw(SHAPES["maps"])
     order = np.random.default_rng(0).permutation(features.shape[1])
-    out, weights = module.apply(params, features, mask)
-    permuted_out, permuted_weights = module.apply(params, features[:, order], mask[:, order])
+    out, weights = run(module, params, features, mask)
+    permuted_out, permuted_weights = run(module, params, features[:, order], mask[:, order])
     np.testing.assert_allclose(permuted_out, out, rtol=1e-11, atol=1e-12)
     if weights is not None:
         np.testing.assert_allclose(permuted_weights, weights[..., order], rtol=1e-11, atol=1e-14)
@@ -168,12 +176,13 @@ def test_without_a_query_attention_is_the_mean_of_values_and_one_element_gives_i
     module, params = aggregator(kind, SHAPES["vectors"])
     features, mask = draw(SHAPES["vectors"])
     value = params["params"]["value"]
-    values = features @ value["kernel"] + value["bias"][None, None]
-    out, _ = module.apply(params, features, mask)
+    values = features @ np.asarray(value["kernel"]) + np.asarray(value["bias"])
+    out, _ = run(module, params, features, mask)
     np.testing.assert_allclose(out[3], values[3, 3], rtol=1e-12)
     params["params"]["query"] = jax.tree.map(jnp.zeros_like, params["params"]["query"])
-    out, weights = module.apply(params, features, mask)
-    np.testing.assert_allclose(out, set_statistics.masked_mean(values, jnp.asarray(mask)), rtol=1e-12)
+    out, weights = run(module, params, features, mask)
+    for row in (0, 2, 3):
+        np.testing.assert_allclose(out[row], values[row, mask[row]].mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(weights[0], np.tile(mask[0] / 3, (4, 1)), rtol=1e-12)
 
 
@@ -181,20 +190,22 @@ def test_without_a_query_attention_is_the_mean_of_values_and_one_element_gives_i
 def test_large_features_neither_overflow_nor_give_nan(kind):
     module, params = aggregator(kind, SHAPES["vectors"])
     features, mask = draw(SHAPES["vectors"])
-    out, weights = module.apply(params, np.float32(1e6 * features), mask)
+    out, weights = run(module, params, np.float32(1e6 * features), mask)
     assert np.isfinite(out).all()
-    np.testing.assert_allclose(weights[[0, 2, 3]].max(axis=-1), 1.0)
+    np.testing.assert_allclose(weights.max(axis=-1), np.tile(mask.any(axis=1)[:, None], (1, 4)))
 
 
 @pytest.mark.parametrize("kind", set_statistics.STREAMABLE)
 def test_a_streamed_set_gives_the_aggregate_of_the_whole_set(x64, kind):
     module, params = aggregator(kind, SHAPES["maps"])
     features, mask = draw(SHAPES["maps"])
-    expected, _ = module.apply(params, features, mask)
+    expected, _ = run(module, params, features, mask)
     features = with_holes(features, mask, np.nan)
 
+    update_state = jax.jit(lambda *args: module.apply(params, *args, method="update_state"))
+
     def update(state, part):
-        return module.apply(params, state, features[:, part], mask[:, part], method="update_state")
+        return update_state(state, features[:, part], mask[:, part])
 
     start = set_statistics.init(kind, features.shape[2:], (4,), module.num_heads)
     one_by_one = start
@@ -210,7 +221,7 @@ def largest_intermediate(jaxpr):
     largest = 0
     for equation in jaxpr.eqns:
         largest = max(largest, *(variable.aval.size for variable in equation.outvars))
-        for inner in jax.tree.leaves(equation.params.values(), is_leaf=lambda leaf: hasattr(leaf, "eqns")):
+        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda leaf: hasattr(leaf, "eqns")):
             inner = getattr(inner, "jaxpr", inner)
             largest = max(largest, largest_intermediate(inner) if hasattr(inner, "eqns") else 0)
     return largest
@@ -244,7 +255,8 @@ def test_initial_values_follow_the_initialization():
     features, mask = jnp.ones((1, 2, 16)), jnp.ones((1, 2), bool)
     options = {"uniform_fan_in": 0.25, "uniform_fan_in_zero_bias": 0.0}
     for initialization, largest_bias in options.items():
-        params = SetAggregator("attention", initialization=initialization).init(jax.random.key(0), features, mask)
+        module = SetAggregator("attention", initialization=initialization)
+        params = jax.jit(module.init)(jax.random.key(0), features, mask)
         for layer in params["params"].values():
             assert 0.2 < jnp.abs(layer["kernel"]).max() <= 0.25
             assert jnp.abs(layer["bias"]).max() <= largest_bias
@@ -265,7 +277,7 @@ def test_wrong_settings_and_shapes_are_errors():
         with pytest.raises(ValueError, match="features: expected .* as the mask and then the shape of an element"):
             init("mean", features, mask)
     module, params = aggregator("attention", SHAPES["vectors"])
-    features, mask = draw(SHAPES["vectors"])
+    features, mask = map(jnp.asarray, draw(SHAPES["vectors"]))
     state = set_statistics.init("learned_query", (8,), (4,), num_heads=4)
     with pytest.raises(ValueError, match="kind: expected 'learned_query' with an AttentionState, got 'attention'"):
         module.apply(params, state, features, mask, method="update_state")
