@@ -28,6 +28,8 @@ from ml_collections import ConfigDict
 from exflow import loading
 from exflow.evaluation import cache, compiled
 from exflow.evaluation.compiled import power_of_two, scatter
+from exflow.input_checks import check_context, check_elements
+from exflow.models.registry import build, num_parameters
 from exflow.raw_images import preprocess
 from exflow.typing import Element, Params, PRNGKey, SetModel, State
 
@@ -75,11 +77,12 @@ class Model:
         """Wrap a set model; `load` is the usual way to get one."""
         self.set_model, self.params = set_model, cache.replicate(params)
         self.config, self.info = config, dict(info or {})
+        self._with_draws: dict[int, Model] = {}
         self.name, self.image_shape, self.context_dim = set_model.name, set_model.image_shape, set_model.context_dim
 
     def __repr__(self) -> str:
-        number = sum(leaf.size for leaf in jax.tree.leaves(self.params))
-        return f"Model({self.name}, image_shape={self.image_shape}, {number:,} parameters, {self.info})"
+        number = f"{num_parameters(self.params):,} parameters"
+        return f"Model({self.name}, image_shape={self.image_shape}, {number}, {self.info})"
 
     def preprocess(self, raw: Any, invert: bool | None = None) -> UInt8[np.ndarray, "..."]:
         """Bring raw pictures into the convention of the model's data set.
@@ -103,8 +106,8 @@ class Model:
 
     def encode(self, x: Images, key: PRNGKey | None = None, context: Context = None) -> Element:
         """What the model keeps of every image; leading axes are those of `x`."""
-        x = self._images(x, "x", None)
-        known = self._context(context, x.shape[:-3])
+        x = check_elements(self.set_model, x, "x", None)
+        known = check_context(self.context_dim, context, x.shape[:-3])
         flat = self._encode(x.reshape(-1, *self.image_shape), key, known)
         return jax.tree.map(lambda leaf: leaf.reshape(*x.shape[:-3], *leaf.shape[1:]), flat)
 
@@ -114,9 +117,10 @@ class Model:
 
     def update(self, state: State, x: Images, key: PRNGKey | None = None, context: Context = None) -> State:
         """Absorb one image [h, w, c] or many [num, h, w, c]; the order does not matter."""
-        images = self._images(x, "x", 3 if np.ndim(x) == 3 else 4)
+        images = check_elements(self.set_model, x, "x", 3 if np.ndim(x) == 3 else 4)
         elements, mask = self._padded(images, key, context)
-        return compiled.update(self.set_model, self.params, state, elements, mask)
+        state = compiled.update(self.set_model, self.params, state, elements, mask)
+        return state if self.set_model.compact is None else self.set_model.compact(state)
 
     def log_prob(
         self,
@@ -133,7 +137,8 @@ class Model:
           x_new: Image [h, w, c] or images [num, h, w, c].
           key: Key of the noise; None fixes it at its mean.
           num_importance_samples: With a key, the density is averaged over so many draws of the noise: a lower bound on
-            the log-probability of the discrete image that tightens with their number.
+            the log-probability of the discrete image that tightens with their number. Of a set VAE, draws of the
+            latents in each of the two bounds whose difference is returned; no key is needed.
           context: Of the images, for a conditional model.
 
         Returns:
@@ -142,9 +147,11 @@ class Model:
         Raises:
           ValueError: More than one importance sample without a key.
         """
+        if num_importance_samples > 1 and self.set_model.joint_log_prob is not None:
+            return self.with_importance_samples(num_importance_samples).log_prob(state, x_new, key)
         if num_importance_samples < 1 or (num_importance_samples > 1 and key is None):
             raise ValueError(f"num_importance_samples: expected 1, or more with a key, got {num_importance_samples}.")
-        x = self._images(x_new, "x_new", 3 if np.ndim(x_new) == 3 else 4)
+        x = check_elements(self.set_model, x_new, "x_new", 3 if np.ndim(x_new) == 3 else 4)
         number = 1 if x.ndim == 3 else len(x)
         keys = [key]
         if key is not None and num_importance_samples > 1:
@@ -155,6 +162,21 @@ class Model:
             draws.append(np.asarray(compiled.log_prob(self.set_model, self.params, state, elements))[:number])
         log_probs = np.logaddexp.reduce(np.stack(draws), axis=0) - np.float32(math.log(len(draws)))
         return np.asarray(log_probs[0]) if x.ndim == 3 else log_probs
+
+    def with_importance_samples(self, number: int) -> "Model":
+        """The same set VAE with bounds of so many draws of the latents; exact models have no use for it.
+
+        Raises:
+          ValueError: The model is exact, or the number is below 1.
+        """
+        if self.set_model.joint_log_prob is None or self.config is None or number < 1:
+            raise ValueError(f"number: expected at least 1 draw of the latents of a set VAE, got {number}.")
+        if number not in self._with_draws:
+            config = self.config.copy_and_resolve_references()
+            with config.unlocked():
+                config.evaluation.importance_samples = number
+            self._with_draws[number] = Model(build(config, self.image_shape), self.params, config, self.info)
+        return self._with_draws[number]
 
     def sample(
         self, state: State, key: PRNGKey, num_samples: int, coherent: bool = False, context: Context = None
@@ -174,7 +196,7 @@ class Model:
         if num_samples < 1:
             raise ValueError(f"num_samples: expected at least 1, got {num_samples}.")
         size = power_of_two(num_samples)
-        known = self._context(context, (num_samples,))
+        known = check_context(self.context_dim, context, (num_samples,))
         if known is not None:
             known = known[np.minimum(np.arange(size), num_samples - 1)]
         samples = compiled.sample(self.set_model, self.params, state, key, size, coherent, known)
@@ -202,16 +224,16 @@ class Model:
         Returns:
           Log probabilities; every row sums to one after exponentiation.
         """
-        classes = [self._images(x, "support", 4) for x in support]
+        classes = [check_elements(self.set_model, x, "support", 4) for x in support]
         if not classes:
             raise ValueError("support: expected at least one class, got none.")
-        query = self._images(query, "query", 4)
+        query = check_elements(self.set_model, query, "query", 4)
         shots = [len(x) for x in classes]
         mask = np.zeros((power_of_two(len(classes)), power_of_two(max(max(shots), 1))), bool)
         for label, shot in enumerate(shots):
             mask[label, :shot] = True
         known = None if support_context is None else np.concatenate([np.asarray(part) for part in support_context])
-        known = self._context(known, (sum(shots),), "support_context")
+        known = check_context(self.context_dim, known, (sum(shots),), "support_context")
         elements = scatter(self._encode(np.concatenate(classes), key, known), mask)
         query_key = None if key is None else jax.random.fold_in(key, 1)
         queries, _ = self._padded(query, query_key, query_context, "query_context")
@@ -244,7 +266,8 @@ class Model:
         Returns:
           One number per set, [...].
         """
-        return np.asarray(self.conditional_log_probs(x_set, mask, key, context).sum(axis=-1))
+        function = compiled.conditional if self.set_model.joint_log_prob is None else compiled.joint_shares
+        return np.asarray(self._over_sets(function, x_set, mask, key, context).sum(axis=-1))
 
     def anomaly_scores(
         self,
@@ -272,7 +295,7 @@ class Model:
     def _over_sets(
         self, function: Callable[..., Any], x_set: Any, mask: Any, key: PRNGKey | None, context: Context
     ) -> np.ndarray:
-        x = self._images(x_set, "x_set", None)
+        x = check_elements(self.set_model, x_set, "x_set", None)
         if x.ndim < 4:
             shape = ", ".join(map(str, self.image_shape))
             raise ValueError(f"x_set: expected [..., set, {shape}], got {x.shape}. Add a set axis.")
@@ -283,35 +306,11 @@ class Model:
         flat = given.reshape(math.prod(leading[:-1]), leading[-1])
         padded = np.zeros((power_of_two(max(len(flat), 1)), power_of_two(max(leading[-1], 1))), bool)
         padded[: flat.shape[0], : flat.shape[1]] = flat
-        known = self._context(context, leading)
+        known = check_context(self.context_dim, context, leading)
         known = None if known is None else known[flat.reshape(-1)]
         elements = scatter(self._encode(x.reshape(*flat.shape, *self.image_shape)[flat], key, known), padded)
         out = np.asarray(function(self.set_model, self.params, elements, padded))
         return out[: flat.shape[0], : flat.shape[1]].reshape(leading)
-
-    def _images(self, x: Any, name: str, ndim: int | None) -> np.ndarray:
-        """Check type and shape; `ndim` None allows any leading axes."""
-        x = np.asarray(x)
-        shape = ", ".join(map(str, self.image_shape))
-        if x.dtype != np.uint8:
-            raise TypeError(f"{name}: expected uint8 pixels 0..255, got {x.dtype}. See model.preprocess.")
-        if x.shape[-3:] != self.image_shape or (ndim is not None and x.ndim != ndim):
-            leading = {None: "..., ", 3: "", 4: "num, "}[ndim]
-            raise ValueError(f"{name}: expected [{leading}{shape}], got {x.shape}. See model.preprocess.")
-        return x
-
-    def _context(self, context: Context, leading: tuple[int, ...], name: str = "context") -> np.ndarray | None:
-        """Check contexts of images with leading axes and flatten them to [num, context_dim]."""
-        if self.context_dim == 0:
-            if context is not None:
-                raise ValueError(f"{name}: expected none, this model does not know of contexts. Leave it out.")
-            return None
-        shape = (*leading, self.context_dim)
-        given = None if context is None else np.asarray(context, np.float32)
-        if given is None or given.shape != shape or not np.isfinite(given).all():
-            got = "none" if given is None else f"{given.shape}" if given.shape != shape else "values that are not"
-            raise ValueError(f"{name}: expected finite {list(shape)}, got {got}. Give what is known of every image.")
-        return given.reshape(-1, self.context_dim)
 
     def _encode(self, x: np.ndarray, key: PRNGKey | None, context: np.ndarray | None) -> Element:
         """Elements of images [num, ...] as NumPy arrays."""
@@ -326,6 +325,6 @@ class Model:
         self, x: np.ndarray, key: PRNGKey | None, context: Context, name: str = "context"
     ) -> tuple[Element, np.ndarray]:
         """Elements of one image or of many, padded to a power of two, and the mask of the real ones."""
-        known, x = self._context(context, x.shape[:-3], name), x.reshape(-1, *self.image_shape)
+        known, x = check_context(self.context_dim, context, x.shape[:-3], name), x.reshape(-1, *self.image_shape)
         mask = np.arange(power_of_two(max(len(x), 1))) < len(x)
         return scatter(self._encode(x, key, known), mask), mask

@@ -29,6 +29,7 @@ from exflow.typing import Params, SetModel
 
 BUNDLED = Path(__file__).resolve().parent / "bundled"
 CHANNELS = (1, 3)  # of images, tried in this order: the configuration does not say
+VECTOR_DIMS = range(1, 17)  # of vectors
 CHECKPOINTS = ("best", "latest")
 HALF_MAX = 6e4  # larger values stay in float32
 
@@ -98,8 +99,7 @@ def from_workdir(workdir: Path, checkpoint: str = "best") -> Trained:
             raise UserError(f"load: no good checkpoint in {directory}. Train first, with --workdir={workdir}.")
         return found[0][group], found[1]
 
-    size = config.data.image_size // config.data.downscale
-    model, (params, meta) = _first_that_fits(config, [(size, size, channels) for channels in CHANNELS], read)
+    model, (params, meta) = _first_that_fits(config, _possible_shapes(config), read)
     info = {"source": str(workdir), "step": meta["step"], "averaged": averaged}
     return Trained(model, jax.tree.map(jnp.asarray, params), config, info)
 
@@ -168,6 +168,13 @@ def read_config(path: Path) -> ConfigDict:
         raise UserError(f"load: no config.json in {path.parent}. Give the --workdir of a training run.") from error
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"load: {path} cannot be read ({error}). Restore it, or train again.") from error
+
+
+def _possible_shapes(config: ConfigDict) -> list[tuple[int, int, int]]:
+    if config.model.family == "set_vae" and config.model.set_vae.likelihood == "gaussian":
+        return [(1, 1, dim) for dim in VECTOR_DIMS]
+    size = config.data.image_size // config.data.downscale
+    return [(size, size, channels) for channels in CHANNELS]
 
 
 def _first_that_fits(

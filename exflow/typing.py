@@ -57,11 +57,9 @@ class SetModel(NamedTuple):
     # Of models whose elements have a latent vector z with a predictive distribution per dimension:
     predictive: Callable[..., Any] | None = None  # (params, state [...]) -> mean, variance[, degrees_of_freedom] of z
     decode: Callable[..., Array] | None = None  # (params, z [..., dim], context=None [..., context_dim]) -> uint8 x
-    joint_log_prob: Callable[..., Array] | None = (
-        None  # (params, element_set, mask) -> log p(X); None: the conditionals' sum
-    )
-    infer: Callable[..., Any] | None = (
-        None  # set VAEs: (params, element_set [batch, set], mask, key) -> latents, log_probs
-    )
+    # (params, element_set [..., set], mask) -> log p(X) [...]; None: the sum of the conditionals
+    joint_log_prob: Callable[..., Array] | None = None
+    latents: Any = None  # of set VAEs: `exflow.models.set_vae.LatentFunctions`, for experiments on the latents
+    compact: Callable[..., State] | None = None  # state without leading axes -> the same in little memory; not compiled
     work_bytes: int = 0  # what its functions need per element of a set, if more than the element itself
     value_dtype: str = "uint8"  # of the x that it takes and samples: uint8 (pixels 0..255) | float32 (vectors)

@@ -27,6 +27,7 @@ from exflow.config.overrides import set_value
 from exflow.config.validation import flatten
 from exflow.errors import UserError
 from exflow.evaluation import cache, evaluator, likelihood, results
+from exflow.models.registry import num_parameters
 from exflow.training import loop
 from exflow.training.state import evaluation_params
 from exflow.training.workdir import write_atomically
@@ -107,7 +108,7 @@ def run(config: ConfigDict, workdir: Path) -> dict[str, Any]:
         metrics["bits_per_dim"] = likelihood.bits_per_dim(metrics["nll"], model.image_shape)
     return {
         "metrics": metrics,
-        "num_parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
+        "num_parameters": num_parameters(params),
         "training_seconds": round(result.wall_seconds, 1),
         "training_cpu_seconds": round(result.cpu_seconds, 1),
         "hardware": results.hardware(),

@@ -16,6 +16,7 @@ from exflow.data.registry import ImageSets
 from exflow.errors import UserError
 from exflow.evaluation import cache
 from exflow.loading import CHECKPOINTS
+from exflow.models.registry import num_parameters
 from exflow.typing import Element, PRNGKey
 
 SPLITS = ("train", "validation", "test")
@@ -34,7 +35,7 @@ class Subject(NamedTuple):
     @property
     def facts(self) -> dict[str, Any]:
         """What identifies the model in a report."""
-        number = sum(leaf.size for leaf in jax.tree.leaves(self.model.params))
+        number = num_parameters(self.model.params)
         return {"model": self.model.name, **self.model.info, "num_parameters": number, "seed": self.seed}
 
     @property

@@ -121,7 +121,7 @@ def _set_vae() -> dict:
         "block_depth": 3,  # ... and their layers
         "activation": "elu",  # elu | relu
         "normalization": "batch",  # of hidden layers: batch | group | none. Only batch depends on the other sets
-        "head_normalization": "",  # of means and log-variances: "" (global_batch for vectors, batch for maps) | none | ...
+        "head_normalization": "",  # of means and log-variances; "": global_batch for vectors, batch for maps
         "initialization": "uniform_fan_in",  # uniform_fan_in | xavier_normal
         "shared_variance": False,  # vector data: one learned variance per entry
         "unused_parameters": False,  # create the weights that the published models count and never use

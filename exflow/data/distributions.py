@@ -35,7 +35,7 @@ REFERENCE = {
     "hard": {"oracle": -1.380, "gaussian": -1.700, "pooled": -1.822},
 }
 
-Numbers = Float[np.ndarray, "..."]
+Numbers = Float[np.ndarray, "..."] | float
 
 
 def _normal(x: Numbers, mean: Numbers, deviation: Numbers) -> Numbers:

@@ -7,8 +7,8 @@ from jaxtyping import Float32
 
 from exflow.data.registry import SPLITS, LabelledImages
 
-Sets = Float32[np.ndarray, "num_sets set_size dim"]
-Facts = Float32[np.ndarray, "num_sets facts"]
+Sets = Float32[np.ndarray, "_ set_size dim"]  # the splits differ in size
+Facts = Float32[np.ndarray, "_ facts"]
 
 
 def label_vectors(parts: Sequence[tuple[Sets, Facts]]) -> LabelledImages:

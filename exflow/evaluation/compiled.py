@@ -82,6 +82,16 @@ def conditional(
 
 
 @_compiled
+def joint_shares(
+    model: SetModel, params: Params, elements: Element, mask: Bool[Array, "sets set"]
+) -> Float[Array, "sets set"]:
+    """Log p(X) of a model that has it as one number, all in the first place of the set."""
+    assert model.joint_log_prob is not None
+    joint = model.joint_log_prob(params, elements, mask)
+    return jnp.where(jnp.arange(mask.shape[1])[None] == 0, joint[:, None], 0.0)
+
+
+@_compiled
 def conditional_gain(
     model: SetModel, params: Params, elements: Element, mask: Bool[Array, "sets set"]
 ) -> Float[Array, "sets set"]:

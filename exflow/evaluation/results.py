@@ -13,6 +13,8 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from exflow.models.registry import num_parameters
+
 PACKAGES = ("exflow", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 PROTOCOL_WIDTH = 100  # characters of the closing table
 DIGITS = {"bits/dim": 4, "SSIM": 4, "(pixel/255)^2": 5}  # after the point in the closing table; 2 for other units
@@ -99,7 +101,7 @@ def document(
     """
     facts = {
         "step": step,
-        "num_parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
+        "num_parameters": num_parameters(params),
         "seed": config.training.seed,
         **(info or {}),
     }

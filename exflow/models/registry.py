@@ -14,6 +14,7 @@ Training, evaluation, sampling and the Python API work through `SetModel` alone,
 to `tests/models/registry.py` as well: it is then tested for permutation invariance, masks and streaming updates.
 """
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -61,3 +62,11 @@ def params_like(model: SetModel, config: ConfigDict) -> Params:
         return model.init(jax.random.key(0), batch)
 
     return jax.eval_shape(init)
+
+
+def num_parameters(params: Params) -> int:
+    """Trainable numbers, running averages left out."""
+    trained = (
+        {name: part for name, part in params.items() if name != "statistics"} if isinstance(params, dict) else params
+    )
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(trained))

@@ -9,6 +9,7 @@ Storkey 2017, arXiv:1606.02185; Giannone & Winther 2022, arXiv:2110.12279.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +19,7 @@ from jaxtyping import Array, Bool, Float, UInt32
 from ml_collections import ConfigDict
 
 from exflow.core import bounds, diagonal_gaussian
+from exflow.core.likelihoods import Likelihood
 from exflow.core.likelihoods import likelihood as find_likelihood
 from exflow.core.quantization import bits_per_dim
 from exflow.models.set_vae_networks import set_autoencoder
@@ -44,6 +46,19 @@ class SetState(NamedTuple):
     mask: Bool[Array, "... set"]
 
 
+class LatentFunctions(NamedTuple):
+    """What experiments on the latents need; sets have leading axes [batch, set]."""
+
+    likelihood: Likelihood
+    encode_values: Callable[..., SetElement]  # (params, values [..., h, w, c]) -> elements [...]
+    # (params, element_set, mask, key | None, contexts=None) -> latents and likelihood parameters of every element. No
+    # key: means of all Gaussians; contexts: the latents of the set, top first, in place of inferred ones
+    infer: Callable[..., tuple[TopDown, Float[Array, "..."]]]
+    # (params, key, shape (batch, number), contexts=None) -> the same for elements drawn from the prior; no contexts:
+    # those of the set too
+    generate: Callable[..., tuple[TopDown, Float[Array, "..."]]]
+
+
 def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
     """Build a set VAE from sections `model.set_vae` and `objective` of the configuration.
 
@@ -68,28 +83,41 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
         return networks.apply(_variables(params), *args, False, method=method)
 
     def encode(params: Params, key: PRNGKey | None, x: Array) -> SetElement:
-        leading = x.shape[:-3]
-        flat = likelihood.to_values(key, x).reshape(1, -1, *image_shape)
+        return encode_values(params, likelihood.to_values(key, x))
+
+    def encode_values(params: Params, values: Array) -> SetElement:
+        leading = values.shape[:-3]
+        flat = values.reshape(1, -1, *image_shape)
         evidence = apply(params, SetAutoencoder.encode, flat, jnp.ones(flat.shape[:2], bool))
         values = flat.reshape(-1, *image_shape)
         element = SetElement(jax.tree.map(lambda leaf: leaf[0], evidence), values, content_seeds(values))
         return jax.tree.map(lambda leaf: leaf.reshape(*leading, *leaf.shape[1:]), element)
 
     def infer(
-        params: Params, element_set: SetElement, mask: Array, key: PRNGKey | None
-    ) -> tuple[TopDown, Float[Array, "batch set"]]:
-        """Latents of sets [batch, set] and log p(x_s | latents) of every element."""
+        params: Params,
+        element_set: SetElement,
+        mask: Array,
+        key: PRNGKey | None,
+        contexts: tuple[Array, ...] | None = None,
+    ) -> tuple[TopDown, Array]:
         noise = Noise(key, element_set.seed, mask)
-        trace = apply(params, SetAutoencoder.top_down, noise, mask, element_set.evidence, None)
-        outputs = apply(params, SetAutoencoder.decode, trace, mask)
-        return trace, likelihood.log_prob(outputs, element_set.values)
+        trace = apply(params, SetAutoencoder.top_down, noise, mask, element_set.evidence, contexts)
+        return trace, apply(params, SetAutoencoder.decode, trace, mask)
+
+    def generate(
+        params: Params, key: PRNGKey, shape: tuple[int, int], contexts: tuple[Array, ...] | None = None
+    ) -> tuple[TopDown, Array]:
+        every = jnp.ones(shape, bool)
+        trace = apply(params, SetAutoencoder.top_down, Noise(key), every, None, contexts)
+        return trace, apply(params, SetAutoencoder.decode, trace, every)
 
     def joint(params: Params, element_set: SetElement, mask: Array) -> Array:
         """L(X) of sets with leading axes."""
         element_set, mask, leading = merge_sets(element_set, mask)
 
         def one(key: PRNGKey) -> Array:
-            trace, log_probs = infer(params, element_set, mask, key)
+            trace, outputs = infer(params, element_set, mask, key)
+            log_probs = likelihood.log_prob(outputs, element_set.values)
             if draws == 1:
                 return elbo(terms(trace, log_probs, mask))
             return log_weight(trace, log_probs, mask)
@@ -197,16 +225,12 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
             trace = apply(params, SetAutoencoder.top_down, Noise(key), mask, element_set.evidence, None)
             return trace.context_values
 
-        def elements(key: PRNGKey, contexts: tuple[Array, ...], number: int) -> Array:
-            every = jnp.ones((len(mask), number), bool)
-            trace = apply(params, SetAutoencoder.top_down, Noise(key), every, None, contexts)
-            return apply(params, SetAutoencoder.decode, trace, every)
-
         if coherent:
-            outputs = jnp.moveaxis(elements(element_key, contexts(context_key), num_samples), 1, 0)
+            _, outputs = generate(params, element_key, (len(mask), num_samples), contexts(context_key))
+            outputs = jnp.moveaxis(outputs, 1, 0)
         else:
-            context_keys, element_keys = (jax.random.split(k, num_samples) for k in (context_key, element_key))
-            outputs = jax.vmap(lambda k, e: elements(e, contexts(k), 1)[:, 0])(context_keys, element_keys)
+            keys = (jax.random.split(k, num_samples) for k in (context_key, element_key))
+            outputs = jax.vmap(lambda c, e: generate(params, e, (len(mask), 1), contexts(c))[1][:, 0])(*keys)
         values = likelihood.mean(outputs) if options.sample_means else likelihood.sample(pixel_key, outputs)
         return likelihood.to_pixels(values).reshape(num_samples, *leading, *image_shape)
 
@@ -224,7 +248,8 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
         class_log_probs=class_log_probs,
         sample=sample,
         joint_log_prob=joint,
-        infer=infer,
+        latents=LatentFunctions(likelihood, encode_values, infer, generate),
+        compact=compact,
         work_bytes=16 * width * draws,  # a few layers of float32
         value_dtype="float32" if likelihood.name == "gaussian" else "uint8",
     )
@@ -243,6 +268,19 @@ def merge_sets(element_set: SetElement, mask: Array) -> tuple[SetElement, Array,
     leading = mask.shape[:-1]
     merged = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(leading) :]), element_set)
     return merged, mask.reshape(-1, mask.shape[-1]), leading
+
+
+def compact(state: SetState) -> SetState:
+    """Drop the places without elements, up to the next power of two, so that sets of any size need few compilations."""
+    (kept,) = np.nonzero(np.asarray(state.mask))
+    places = 1 << max(len(kept) - 1, 0).bit_length()
+
+    def pack(leaf: Array) -> np.ndarray:
+        packed = np.zeros((places, *leaf.shape[1:]), leaf.dtype)
+        packed[: len(kept)] = np.asarray(leaf)[kept]
+        return packed
+
+    return jax.tree.map(pack, state)
 
 
 def _subsets(element_set: SetElement, mask: Array, chosen: np.ndarray) -> tuple[SetElement, Array]:

@@ -143,10 +143,10 @@ class DirectHierarchy(nn.Module):
         Mean and maximum pool transformed elements and let c skip the pooling; attention pools the plain sum.
         """
         style, skip = self.style, None
-        if c is None:
+        if c is None or z is None:
+            assert h is not None
             features = h
         else:
-            assert z is not None
             linear = {"features": style.hidden, "initialization": style.initialization}
             skip = Linear(**linear, name=f"{name}_c")(c)
             features = Linear(**linear, name=f"{name}_z")(z) + skip[:, None]

@@ -116,7 +116,8 @@ class SetAggregator(nn.Module):
         queries = mean @ query[0] + _like(query[1], mean)
         queries = queries.reshape(*mean.shape[:-1], self.num_heads, channels // self.num_heads)
         direction = jnp.einsum("chd,...phd->...hpc", key_kernel, queries)
-        return _flat(direction) @ jnp.swapaxes(_flat(pixels), -1, -2)
+        products = _flat(pixels) @ jnp.swapaxes(_flat(direction), -1, -2)  # this order copies no features
+        return jnp.swapaxes(products, -1, -2)
 
     def _by_head(self, kernel: Array) -> Float[Array, "channels head per_head"]:
         return kernel.reshape(kernel.shape[0], self.num_heads, -1)

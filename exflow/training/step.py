@@ -104,7 +104,7 @@ def make_train_step(
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         if statistics is not None:
-            params = {**params, "statistics": statistics}
+            params = dict(params, statistics=statistics)  # pyright: ignore[reportArgumentType, reportCallIssue]
         ema_params = state.ema_params
         if ema_decay:
             n = num_updates.astype(jnp.float32) + 1

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from exflow.config import to_json
 from exflow.errors import UserError
+from exflow.models.registry import num_parameters
 from exflow.training.checkpoint import Checkpoints
 from exflow.training.devices import configure_devices
 from exflow.training.initialization import batches_at, initial_params, refit
@@ -181,10 +182,10 @@ class _Run:
         self.writer = MetricsWriter(workdir, self.step, self.training.num_steps, active=jax.process_index() == 0)
         stack.callback(self.writer.close)
         self.watch = Stopwatch(self.meta.get("wall_seconds", 0.0), self.meta.get("cpu_seconds", 0.0))
-        num_parameters = sum(leaf.size for leaf in jax.tree.leaves(like.params))
+        number = num_parameters(like.params)
         kind = mesh.devices.flat[0].device_kind
         self.writer.say(
-            f"{model.name}: {num_parameters:,} parameters; {mesh.size} x {kind}; {self.images_per_step} images a step "
+            f"{model.name}: {number:,} parameters; {mesh.size} x {kind}; {self.images_per_step} images a step "
             f"({pipeline.name}); "
             + (f"resuming at step {self.step}" if self.step else "starting")
             + f" of {self.training.num_steps} in {workdir}"

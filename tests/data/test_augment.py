@@ -76,6 +76,29 @@ def test_probability_is_the_share_of_changed_images() -> None:
     assert abs(share - 0.3) < 5 * np.sqrt(0.3 * 0.7 / 2000)
 
 
+def test_flips_are_mirror_images_before_the_warp() -> None:
+    """Images are shifted, so that a mirror image can be told from a shift, and must be mirrored first."""
+    x_set = jnp.asarray(RNG.integers(0, 256, (400, 2, 6, 9, 1), dtype=np.uint8))
+    original = np.asarray(x_set)
+    flips = {(): original, (2,): original[:, :, ::-1], (3,): original[:, :, :, ::-1]}
+    flips[2, 3] = original[:, :, ::-1, ::-1]
+    chances = {"flip_horizontal": 0.5, "flip_vertical": 0.25}
+    mirrored = np.asarray(random_affine(jax.random.key(1), x_set, **chances, probability=0.8, per_set=True))
+    shares = {axes: (mirrored == image).all(axis=(1, 2, 3, 4)) for axes, image in flips.items()}
+    assert sum(shares.values()).tolist() == [1] * 400  # every set is exactly one of the four, whole
+    for axes, chance in (((), 0.2 + 0.8 * 0.375), ((2,), 0.1), ((3,), 0.3), ((2, 3), 0.1)):
+        assert abs(shares[axes].mean() - chance) < 5 * np.sqrt(chance * (1 - chance) / 400)
+    always = np.asarray(random_affine(jax.random.key(1), x_set, flip_horizontal=1.0, flip_vertical=1.0))
+    np.testing.assert_array_equal(always, flips[2, 3])
+
+    moved, plain = (
+        np.asarray(random_affine(jax.random.key(2), images, **EVERYTHING, **{"flip_horizontal": chance}))
+        for images, chance in ((x_set, 1.0), (x_set[..., ::-1, :], 0.0))
+    )
+    assert (moved != plain).mean() < 0.01  # rounding of coordinates
+    assert np.abs(moved.astype(int) - plain).max() <= 1
+
+
 def blob(row: float, column: float, size: int = 41) -> np.ndarray:
     """A smooth spot, whose centre of mass can be followed."""
     down, right = np.mgrid[:size, :size]
@@ -110,9 +133,9 @@ def test_ranges_have_the_documented_meaning() -> None:
     np.testing.assert_allclose(extremes(shear=0.4), [right, below], atol=0.25)
 
 
-@pytest.mark.parametrize("ranges", [{"scale": -0.1}, {"probability": 1.5}, {"rotation_degrees": -1.0}])
+@pytest.mark.parametrize("ranges", [{"scale": -0.1}, {"probability": 1.5}, {"flip_vertical": 1.1}])
 def test_bad_ranges_are_refused(ranges) -> None:
-    with pytest.raises(UserError, match=r"augmentation: expected ranges of at least 0 and a probability in 0\.\.1"):
+    with pytest.raises(UserError, match=r"augmentation: expected ranges of at least 0 and probabilities in 0\.\.1"):
         random_affine(jax.random.key(0), jnp.zeros((1, 4, 4, 1), jnp.uint8), **ranges)
 
 

@@ -86,7 +86,7 @@ def test_trainval_adds_validation_to_train(toy, split) -> None:
 
 
 def test_unknown_names_options_and_splits(toy) -> None:
-    fails(r"data set: 'tou' is not known. Did you mean 'toy'\? Known: cifar10", datasets.load, "tou")
+    fails(r"data set: 'tou' is not known. Did you mean 'toy'\? Known: celeba_identities, cifar10", datasets.load, "tou")
     fails(r"toy: has no option 'depth'. Its options: image_size, resize", datasets.load, "toy", depth=3)
     fails(r"split: expected 'odd' or 'odd_trainval' for toy, got 'vinyals'", datasets.load, "toy", split="vinyals")
 
@@ -170,7 +170,7 @@ def test_cache_is_beside_tfds_and_falls_back_to_home(tmp_path, monkeypatch) -> N
     fails("toy: prepared data cannot be written to .* Set EXFLOW_CACHE_DIR", cache.write, "toy", OPTIONS, DATA)
 
 
-@pytest.mark.parametrize("name", ["omniglot", "mnist", "fashion_mnist", "cifar10"])
+@pytest.mark.parametrize("name", ["omniglot", "mnist", "fashion_mnist", "cifar10", "cifar100_classes"])
 def test_missing_data_say_how_to_get_them(name, cache_dir, tmp_path, monkeypatch) -> None:
     def offline(request, timeout):
         assert timeout <= 10
@@ -202,8 +202,8 @@ def test_without_tensorflow_the_cache_is_enough(module, cache_dir, monkeypatch) 
 
 def test_a_wrong_resize_is_refused_before_anything_is_read(cache_dir, monkeypatch) -> None:
     monkeypatch.setattr(tfds_sets, "_open", lambda *arguments: pytest.fail("opened"))
-    for name in ("omniglot", "mnist"):
-        fails("resize: expected one of bilinear, area, nearest, got 'cubic'", datasets.load, name, resize="cubic")
+    for name in ("omniglot", "mnist", "cifar100_classes"):
+        fails("resize: expected one of bilinear, area, nearest, box, got 'cubic'", datasets.load, name, resize="cubic")
         fails("image_size: expected at least 1", datasets.load, name, image_size=0)
 
 
@@ -232,6 +232,31 @@ def test_images_are_held_out_for_validation(cache_dir, monkeypatch) -> None:
     np.testing.assert_array_equal(sets["train"].images[:, 0, 0, 0], np.arange(30))
     np.testing.assert_array_equal(sets["validation"].images[:2, 0, 0, 0], [30, 31])
     assert all((sets[part].class_ids == np.arange(10)).all() for part in sets)
+
+
+def test_cifar100_is_divided_by_superclass(cache_dir, monkeypatch) -> None:
+    """Names of FC100 (Oreshkin et al. 2018) for its splits; superclasses are numbered in the order of their names."""
+    held_out = "aquatic_mammals insects medium_mammals people".split()
+    validation = "large_carnivores large_omnivores_and_herbivores non-insect_invertebrates small_mammals".split()
+    others = (
+        "fish flowers food_containers fruit_and_vegetables household_electrical_devices household_furniture reptiles "
+        "large_man-made_outdoor_things large_natural_outdoor_scenes trees vehicles_1 vehicles_2"
+    ).split()
+    names = sorted(held_out + validation + others)
+    superclass = np.random.default_rng(0).permutation(np.arange(100) // 5)  # of every class, in place of the real ones
+
+    def read(builder, splits, channels, label_of):
+        assert (splits, channels) == ("train+test", 3)
+        examples = [{"label": row % 100, "coarse_label": superclass[row % 100]} for row in range(600)]
+        return np.zeros((600, 2, 2, 3), np.uint8), np.array([label_of(example) for example in examples])
+
+    monkeypatch.setattr(tfds_sets, "_open", lambda *arguments: None)
+    monkeypatch.setattr(tfds_sets, "_read", read)
+    sets = datasets.load("cifar100_classes", image_size=2, split="fc100")
+    for part, expected in zip(sets.values(), (others, validation, held_out), strict=True):
+        assert (part.count == 6).all()
+        assert len(part.class_ids) == 5 * len(expected)
+        assert {names[number] for number in superclass[part.class_ids]} == set(expected)
 
 
 def test_prepare_command(toy, cache_dir, capsys) -> None:

@@ -39,6 +39,17 @@ def test_bilinear_is_an_antialiased_triangle_filter() -> None:
     np.testing.assert_allclose(resize(IMAGES, 4, "bilinear"), expected, atol=1.01)  # Pillow rounds after each axis
 
 
+@pytest.mark.parametrize("size", [4, 5])
+def test_box_is_the_plain_mean_of_the_pixels_whose_centres_lie_inside(size) -> None:
+    def weights(old: int) -> np.ndarray:
+        centres = (np.arange(old) + 0.5) * size / old  # on a border: to the left
+        inside = (centres > np.arange(size)[:, None]) & (centres <= np.arange(1, size + 1)[:, None])
+        return inside / inside.sum(axis=1, keepdims=True)
+
+    expected = np.einsum("ah,nhwc,bw->nabc", weights(15), IMAGES, weights(21))
+    np.testing.assert_allclose(resize(IMAGES, size, "box"), expected, atol=1.01)  # Pillow rounds after each axis
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_shapes_and_no_change_at_the_same_size(method) -> None:
     assert resize(IMAGES[..., :1], 28, method).shape == (5, 28, 28, 1)
@@ -47,7 +58,7 @@ def test_shapes_and_no_change_at_the_same_size(method) -> None:
 
 
 def test_unknown_methods_and_sizes_are_refused() -> None:
-    with pytest.raises(UserError, match="resize: expected one of bilinear, area, nearest, got 'cubic'"):
+    with pytest.raises(UserError, match="resize: expected one of bilinear, area, nearest, box, got 'cubic'"):
         resize(IMAGES, 4, "cubic")
     with pytest.raises(UserError, match="image_size: expected at least 1, got 0"):
         resize(IMAGES, 0)

@@ -80,7 +80,7 @@ def test_what_only_pictures_can_have_is_refused_at_start(points) -> None:
     with pytest.raises(UserError, match=r"points/train: its elements are vectors.*Set --config.data.rotate=False"):
         make_pipeline("device", points["train"], EpisodeSpec(2, 2, rotate=True), 0)
     with pytest.raises(UserError, match=r"got float32 vectors, which cannot be warped. Set --config.data.augment.prob"):
-        augment.random_affine(jax.random.key(0), points["train"].images, rotation_degrees=10.0)
+        augment.random_affine(jax.random.key(0), jax.numpy.asarray(points["train"].images), rotation_degrees=10.0)
     config = base_config()
     config.data.downscale = 2
     with pytest.raises(UserError, match=r"downscale: 2 does not divide the 1x1 of points/train. Set --config.data.dow"):
@@ -89,7 +89,9 @@ def test_what_only_pictures_can_have_is_refused_at_start(points) -> None:
 
 def test_pictures_of_one_size_need_that_image_size(clean_registry) -> None:
     images = np.zeros((3, 5, 5, 1), np.uint8)
-    register("fixed", cache=False)(lambda: LabelledImages(images, np.arange(3, dtype=np.int32), np.arange(3, dtype="u1")))
+    register("fixed", cache=False)(
+        lambda: LabelledImages(images, np.arange(3, dtype=np.int32), np.arange(3, dtype="u1"))
+    )
     assert datasets.load("fixed", image_size=5)["test"].images.shape == (1, 5, 5, 1)
     with pytest.raises(UserError, match=r"fixed: its images have 5x5 pixels only. Set --config.data.image_size=5"):
         datasets.load("fixed", image_size=28)

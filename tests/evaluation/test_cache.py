@@ -91,3 +91,14 @@ def test_wrong_images_are_refused():
     floats = image_sets([3])._replace(images=np.zeros((3, 2, 2, 1)))
     with pytest.raises(TypeError, match="expected uint8 pixels 0..255, got float64"):
         cache.encode_split(model, PARAMS, None, floats, (0,))
+
+
+def test_models_of_vectors_take_float32_and_nothing_else():
+    model = toy_model((1, 1, 3))._replace(value_dtype="float32")
+    vectors = np.random.default_rng(0).normal(100, 50, (5, 1, 1, 3)).astype(np.float32)
+    sets = image_sets([5], (1, 1, 3))._replace(images=vectors)
+    elements = cache.encode_split(model, toy_params(3), None, sets, (0,), 2)
+    np.testing.assert_allclose(elements.z[0, 0], (vectors[:, 0, 0] + 0.5 - 128) / 64, rtol=1e-4, atol=1e-5)
+    with pytest.raises(TypeError, match="x: expected float32 vectors, got uint8. Convert them"):
+        cache.check_images(model, vectors.astype(np.uint8))
+    cache.check_images(toy_model((1, 1, 3)), vectors.astype(np.uint8))
