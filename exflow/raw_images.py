@@ -8,7 +8,8 @@ from ml_collections import ConfigDict
 
 from exflow.data.resize import resize
 
-BLACK_ON_WHITE = ("omniglot", "glyphs")  # data sets whose pictures are drawn so, and whose arrays hold 255 - picture
+# Data sets whose pictures are drawn so, and whose arrays hold 255 - picture
+BLACK_ON_WHITE = ("glyphs", "omniglot", "omniglot_back_eval", "omniglot_ns", "omniglot_random")
 LUMA = np.array([0.299, 0.587, 0.114])  # weights of red, green and blue in grey (ITU-R BT.601)
 
 

@@ -97,7 +97,7 @@ def test_other_folders_are_not_searched(tmp_path):
         ),
         (
             "from ml_collections import ConfigDict\nget_config = lambda: ConfigDict({'name': '', 'variant': ''})",
-            r"config: lacks config.data.augment.probability, .* Start from exflow.config.base_config\(\)",
+            r"config: lacks config.data.augment.flip_horizontal, .* Start from exflow.config.base_config\(\)",
         ),
     ],
 )

@@ -36,8 +36,9 @@ LAYERS = {
     "evaluation": BASE | {"config", "core", "data", "models"},
     "training": BASE | {"config", "core", "data", "models", "evaluation"},
     "loading": BASE | {"config", "models", "training"},
+    "input_checks": BASE,
     "raw_images": BASE | {"data"},
-    "api": BASE | {"config", "core", "data", "models", "evaluation", "training", "loading", "raw_images"},
+    "api": BASE | {"config", "core", "data", "models", "evaluation", "training", "loading", "raw_images", "input_checks"},
     "finetuning": BASE | {"config", "loading", "training"},
     "main": {"errors", "config", "finetuning", "training"},
 }

@@ -32,6 +32,7 @@ CHOICES = {
     "model.set_vae.head_normalization": ("", "batch", "global_batch", "group", "none"),
     "model.set_vae.initialization": ("uniform_fan_in", "xavier_normal"),
     "model.set_vae.decoder_context": ("corner", "mean", "map"),
+    "model.set_vae.level_loop": ("auto", "scan", "unroll"),
     "model.set_vae.class_rule": ("kl", "elbo"),
     "optimizer.name": ("rmsprop", "adam"),
     "optimizer.schedule": ("constant", "exponential", "cosine"),

@@ -23,8 +23,6 @@ from jaxtyping import Array, Bool, Float, Int
 
 from exflow.core.statistics import Compensated, sum_over_set, two_sum
 
-STREAMABLE = ("mean", "max", "learned_query")
-
 
 class MeanState(NamedTuple):
     """What the mean needs."""
@@ -49,6 +47,7 @@ class AttentionState(NamedTuple):
     count: Int[Array, "*batch"]
 
 
+STATES = {"mean": MeanState, "max": MaxState, "learned_query": AttentionState}  # kinds with a state of fixed size
 State = MeanState | MaxState | AttentionState
 AnyState = TypeVar("AnyState", MeanState, MaxState, AttentionState)
 
@@ -121,8 +120,8 @@ def init(
             "kind: expected an aggregate whose state has a fixed size, got 'attention', whose query depends on the "
             "mean of all elements. Keep the elements and aggregate anew, or use 'learned_query'."
         )
-    if kind not in STREAMABLE:
-        raise ValueError(f"kind: expected one of {STREAMABLE}, got {kind!r}.")
+    if kind not in STATES:
+        raise ValueError(f"kind: expected one of {tuple(STATES)}, got {kind!r}.")
     zeros, count = jnp.zeros((*batch_shape, *event_shape), dtype), jnp.zeros(batch_shape, jnp.int32)
     if kind == "mean":
         return MeanState(_exact(zeros), count)

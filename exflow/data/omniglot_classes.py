@@ -70,7 +70,7 @@ def _burda(path: Path) -> tuple[UInt8[np.ndarray, "num 28 28 1"], Int32[np.ndarr
 
 @register("omniglot_ns", cache=False)
 def omniglot_ns(image_size: int = 28, source: str = "tfds", seed: int = 0) -> LabelledImages:
-    """Omniglot with 1,000 / 200 / 423 characters divided at random, so that all alphabets are in every split.
+    """Omniglot with 1,000 / 200 / 423 characters divided at random, so that the splits share alphabets.
 
     The division of the Neural Statistician and the hierarchical set VAEs, ink bright. Which characters are held out is
     drawn here; their own list is not published. Drawings of TFDS are brought to `image_size` by averaging areas; those

@@ -53,6 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("name", nargs="*", help="data sets to prepare")
     parser.add_argument("--image_size", type=int, help="height and width in pixels (default: of the data set)")
     parser.add_argument("--resize", help="bilinear, area, nearest or box (default: of the data set)")
+    parser.add_argument("--options", default="", help='more options of the data set, such as "digits=3, seed=1"')
     parser.add_argument("--list", action="store_true", help="print the known data sets")
     flags = parser.parse_args(arguments)
     if flags.list or not flags.name:
@@ -61,7 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for name in flags.name:
             print(f"preparing {name} ...", file=sys.stderr, flush=True)
-            print(prepare(name, image_size=flags.image_size, resize=flags.resize), flush=True)
+            options = datasets.parse_options(name, flags.options)
+            print(prepare(name, image_size=flags.image_size, resize=flags.resize, **options), flush=True)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

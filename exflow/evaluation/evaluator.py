@@ -110,7 +110,7 @@ def evaluate_split(
     trials: dict[tuple[int, int], list[few_shot.FewShotAccuracy]] = {setting: [] for setting in settings}
 
     def encode(key: Any, rotations: tuple[int, ...], name: str) -> Any:
-        title = f"encoding {split} images, {name}"
+        title = f"encoding {split} {likelihood.noun(model)}s, {name}"
         if not sys.stderr.isatty():
             say(title)  # where there is no progress bar
         return cache.encode_split(model, params, key, image_sets, rotations, options.batch_size, transform, title)
@@ -166,9 +166,9 @@ def validate(
       show_progress: Whether to show a progress bar.
 
     Returns:
-      `nll` and `nll_prior` in nats per image, `bits_per_dim`, and `few_shot/<way>way_<shot>shot` in [0, 1] from
-      standard episodes (settings that the split cannot give are left out). Of a conditional model what
-      `conditional.validate` gives.
+      `nll` and `nll_prior` in nats per image (or vector), `bits_per_dim` of images, and
+      `few_shot/<way>way_<shot>shot` in [0, 1] from standard episodes (settings that the split cannot give are left
+      out). Of a conditional model what `conditional.validate` gives.
     """
     params, transform = cache.replicate(params), transform or cache.downscaling(config.data.downscale)
     options, seed, count = config.evaluation, config.training.seed, np.asarray(image_sets.count)
@@ -183,7 +183,8 @@ def validate(
     joint, prior = likelihood.set_log_probs(model, params, elements, sets)
     summary = likelihood.summarize(likelihood.SetLogProbs(joint[None], prior[None], sets.mask))
     values = {"nll": summary.nll.value, "nll_prior": summary.nll_prior.value}
-    values["bits_per_dim"] = likelihood.bits_per_dim(summary.nll.value, model.image_shape)
+    if model.value_dtype == "uint8":
+        values["bits_per_dim"] = likelihood.bits_per_dim(summary.nll.value, model.image_shape)
     for way, shot in _possible_settings(config, count, "validation", lambda line: None):
         enough = np.sort(count)[-way]
         queries = min(VALIDATION_QUERIES, int(enough) - shot)
@@ -211,9 +212,11 @@ def _likelihood_entries(
     config: ConfigDict, model: SetModel, summary: likelihood.Likelihood, split: str
 ) -> dict[str, dict[str, Any]]:
     height, width, channels = model.image_shape
+    noun, vectors = likelihood.noun(model), model.value_dtype == "float32"
     size = config.evaluation.nll_set_size or "all"
-    sets = f"{summary.num_sets} sets of {size} {split} images of a class, {height}x{width}x{channels}"
-    draws = f"{summary.num_draws} noise draw{'s' if summary.num_draws > 1 else ''}"
+    shape = f"vectors of {channels}" if vectors else f"{height}x{width}x{channels}"
+    sets = f"{summary.num_sets} sets of {size} {split} {noun}s of a class, {shape}"
+    drawn = [] if vectors else [_plural(summary.num_draws, "noise draw")]
     scale = likelihood.bits_per_dim(1.0, model.image_shape)
 
     def entry(estimate: likelihood.Estimate, what: str, how: str, prior: bool, bits: bool) -> dict[str, Any]:
@@ -221,23 +224,26 @@ def _likelihood_entries(
         published = None if "bound" in how else published_nll(config, split, prior, bits)
         return results.result(
             estimate.value * factor,
-            "bits/dim" if bits else "nats/image",
+            "bits/dim" if bits else f"nats/{noun}",
             f"{what}; {sets}; {how}",
             published,
             standard_error=estimate.standard_error * factor,
         )
 
-    joint, single = "-log p(x_n | x_<n), mean over n", "-log p(x), every image on its own"
+    joint, single = "-log p(x_n | x_<n), mean over n", f"-log p(x), every {noun} on its own"
     if model.joint_log_prob is not None:
-        latents = config.evaluation.importance_samples
-        draws += f", {latents} draw{'s' if latents > 1 else ''} of the latents"
-        joint, single = "bound on -log p(X) / set size", "bound on -log p(x), every image on its own"
+        drawn.append(f"{_plural(config.evaluation.importance_samples, 'draw')} of the latents")
+        joint, single = "bound on -log p(X) / set size", f"bound on -log p(x), every {noun} on its own"
+    draws = ", ".join(drawn)
     entries = {
         f"{split}_nll": entry(summary.nll, joint, draws, False, False),
         f"{split}_nll_prior": entry(summary.nll_prior, single, draws, True, False),
-        f"{split}_bits_per_dim": entry(summary.nll, joint, draws, False, True),
-        f"{split}_bits_per_dim_prior": entry(summary.nll_prior, single, draws, True, True),
     }
+    if not vectors:
+        entries |= {
+            f"{split}_bits_per_dim": entry(summary.nll, joint, draws, False, True),
+            f"{split}_bits_per_dim_prior": entry(summary.nll_prior, single, draws, True, True),
+        }
     if summary.num_draws > 1:
         how = f"importance-weighted bound of {draws}"
         entries |= {
@@ -261,11 +267,14 @@ def _accuracy_entry(
         "midpoint": "noise fixed at its mean (not the paper's protocol)",
     }[counting]
     number = len(accuracy.trials)
-    trials = f"{number} trials" if number > 1 else "1 trial"
     return results.result(
         100 * accuracy.mean,
         "%",
-        f"{trials} of {decisions // number} one-query episodes, {split} classes; {how}",
+        f"{_plural(number, 'trial')} of {decisions // number} one-query episodes, {split} classes; {how}",
         None if counting == "midpoint" else published_accuracy(config, split, *setting),
         ci95=100 * accuracy.ci95,
     )
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -178,6 +178,11 @@ def ratio_estimate(total: np.ndarray, size: np.ndarray) -> Estimate:
     return Estimate(float(value), float(standard_error))
 
 
+def noun(model: SetModel) -> str:
+    """What an element is called in units and protocols."""
+    return "image" if model.value_dtype == "uint8" else "element"
+
+
 def bits_per_dim(nats: float, image_shape: tuple[int, int, int]) -> float:
     """Nats per image as bits per pixel and channel."""
     return nats / (float(np.prod(image_shape)) * float(np.log(2.0)))

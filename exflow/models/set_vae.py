@@ -75,7 +75,7 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
     options, objective = config.model.set_vae, config.objective
     likelihood = find_likelihood(options.likelihood)
     networks = set_autoencoder(options, likelihood, image_shape)
-    dim = math.prod(image_shape)
+    dim, vectors = math.prod(image_shape), likelihood.name == "gaussian"
     draws = config.evaluation.importance_samples
     width = max(options.hidden, options.encoder_filters * image_shape[0] * image_shape[1])
 
@@ -149,7 +149,7 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
         nelbo = -elbo(Terms(*(part[..., None] for part in per_image)))[0]
         metrics = {
             "nelbo": nelbo,
-            "bits_per_dim": bits_per_dim(nelbo, dim),
+            **({} if vectors else {"bits_per_dim": bits_per_dim(nelbo, dim)}),
             "reconstruction": -per_image.log_prob,
             "kl_z": per_image.kl_elements.sum(),
             "kl_c": per_image.kl_contexts.sum(),
@@ -158,7 +158,7 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
         return -bounds.weighted_elbo(per_image.log_prob, kl_z, kl_c, weight), metrics
 
     def init_state(params: Params, batch_shape: tuple[int, ...] = ()) -> SetState:
-        dtype = jnp.uint8 if likelihood.name != "gaussian" else jnp.float32
+        dtype = jnp.float32 if vectors else jnp.uint8
         like = jax.eval_shape(lambda x: encode(params, None, x), jnp.zeros((*batch_shape, 1, *image_shape), dtype))
         empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
         return SetState(empty, jnp.zeros((*batch_shape, 1), bool))
@@ -231,7 +231,8 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
         else:
             keys = (jax.random.split(k, num_samples) for k in (context_key, element_key))
             outputs = jax.vmap(lambda c, e: generate(params, e, (len(mask), 1), contexts(c))[1][:, 0])(*keys)
-        values = likelihood.mean(outputs) if options.sample_means else likelihood.sample(pixel_key, outputs)
+        means = options.sample_means and not vectors
+        values = likelihood.mean(outputs) if means else likelihood.sample(pixel_key, outputs)
         return likelihood.to_pixels(values).reshape(num_samples, *leading, *image_shape)
 
     return SetModel(
@@ -251,7 +252,7 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
         latents=LatentFunctions(likelihood, encode_values, infer, generate),
         compact=compact,
         work_bytes=16 * width * draws,  # a few layers of float32
-        value_dtype="float32" if likelihood.name == "gaussian" else "uint8",
+        value_dtype="float32" if vectors else "uint8",
     )
 
 

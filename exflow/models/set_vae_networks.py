@@ -17,11 +17,14 @@ from ml_collections import ConfigDict
 from exflow.core.likelihoods import Likelihood
 from exflow.errors import UserError
 from exflow.nn.direct_hierarchy import DirectHierarchy
-from exflow.nn.residual_stream import PyramidEncoder, StreamDecoder, StreamHierarchy, per_block
+from exflow.nn.pyramid_encoder import PyramidEncoder
 from exflow.nn.set_autoencoder import SetAutoencoder
 from exflow.nn.set_blocks import BlockStyle
 from exflow.nn.set_decoder import BASE, ImageDecoder, VectorDecoder
 from exflow.nn.set_encoder import ConvEncoder, VectorEncoder
+from exflow.nn.stream_decoder import StreamDecoder
+from exflow.nn.stream_hierarchy import StreamHierarchy
+from exflow.nn.stream_layout import per_block
 
 IMAGE_SIZES = (28, 32, 64)
 
@@ -115,6 +118,8 @@ def _stream(options: ConfigDict, vectors: bool, image_size: int, num_outputs: in
         latents_to_contexts=options.latents_to_contexts,
         residual_posteriors=options.residual_posteriors,
         limit_level=options.limit_level,
+        level_loop=options.level_loop,
     )
-    outputs = StreamDecoder(options.hidden, decoder[::-1], image_size, num_outputs, options.decoder_context)
-    return SetAutoencoder(PyramidEncoder(options.hidden, encoder), hierarchy, outputs)
+    loop = options.level_loop
+    outputs = StreamDecoder(options.hidden, decoder[::-1], image_size, num_outputs, options.decoder_context, loop)
+    return SetAutoencoder(PyramidEncoder(options.hidden, encoder, loop), hierarchy, outputs)

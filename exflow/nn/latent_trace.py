@@ -58,13 +58,13 @@ class Noise(NamedTuple):
     mask: Bool[Array, "batch set"] | None = None
 
 
-def draw(noise: Noise, dist: DiagonalGaussian, level: int, stream: int) -> Float[Array, "..."]:
+def draw(noise: Noise, dist: DiagonalGaussian, level: int | UInt32[Array, ""], stream: int) -> Float[Array, "..."]:
     """A reparametrised draw from a Gaussian over sets `[batch, ...]` or elements `[batch, set, ...]`.
 
     Args:
       noise: Randomness of the pass.
       dist: What to draw from.
-      level: Number of the level.
+      level: Number of the level, which may be traced.
       stream: CONTEXT or ELEMENT.
     """
     shape = jnp.broadcast_shapes(dist.mean.shape, dist.log_variance.shape)

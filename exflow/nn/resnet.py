@@ -49,20 +49,21 @@ def with_bounded(x: Float[Array, "*batch channels"]) -> Float[Array, "*batch twi
     return jnp.concatenate([x, 2 * jnp.tanh(x / 2)], axis=-1)
 
 
-def repeated(block: Any, length: int, block_loop: str, remat: bool) -> Any:
+def repeated(block: Any, length: int, block_loop: str, remat: bool, in_axes: Any = nn.broadcast) -> Any:
     """Module class that applies `length` blocks (x, context) -> (x, None), their parameters stacked on a first axis.
 
     Args:
-      block: Module class; the context is the same for all blocks.
+      block: Module class, or function of a module and the inputs; the context is the same for all blocks.
       length: Number of blocks, at least 1.
       block_loop: "scan" or "unroll".
       remat: Recompute each block in the backward pass.
+      in_axes: Of the inputs behind x, as of `nn.scan`: 0 where every block has its own; default: all are the context.
     """
     return nn.scan(
         nn.remat(block) if remat else block,
         variable_axes={"params": 0},
         split_rngs={"params": True},
-        in_axes=nn.broadcast,  # pyright: ignore[reportArgumentType]
+        in_axes=in_axes,
         length=length,
         unroll=max(2, length) if block_loop == "unroll" else 1,  # 1 would leave one block in a loop
     )

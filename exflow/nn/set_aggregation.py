@@ -12,7 +12,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
 from exflow.core import set_statistics
-from exflow.core.set_statistics import AnyState, AttentionState, masked_max, masked_mean, masked_softmax, with_mask
+from exflow.core.set_statistics import AnyState, masked_max, masked_mean, masked_softmax, with_mask
 from exflow.nn.layers import bias_init, kernel_init
 
 KINDS = ("mean", "max", "attention", "learned_query")
@@ -26,9 +26,9 @@ class SetAggregator(nn.Module):
         a_{head,s} = softmax_s( q_head' k_{s,head} / sqrt(d pixels) ),    concat_heads sum_s a_{head,s} v_{s,head},
 
     the product q'k being summed over the channels of the head and, of maps, over all pixels: one weight per head and
-    element. There is no output projection. Neither keys nor values are ever computed: q_head' k_s is (W_k q_head)' e_s
+    element. There is no output projection. Keys and values of a set are not computed: q_head' k_s is (W_k q_head)' e_s
     up to a constant that the softmax removes, and sum_s a_s v_s = W_v (sum_s a_s e_s) + b_v. That is the same function
-    for heads / channels of the cost and memory per element; the gradient of b_k, which has no influence, is zero.
+    for heads / channels of the arithmetic per element; the gradient of b_k, which has no influence, is exactly zero.
 
     Attributes:
       kind: "mean"; "max" of every entry; "attention" with the query q = W_q (mean of the elements) + b_q (LAG);
@@ -59,7 +59,8 @@ class SetAggregator(nn.Module):
         Raises:
           ValueError: Unknown kind, shapes that do not fit, or heads that do not divide the channels.
         """
-        self._check_kind()
+        if self.kind not in KINDS:
+            raise ValueError(f"kind: expected one of {KINDS}, got {self.kind!r}.")
         if self.kind == "mean":
             return masked_mean(features, mask), None
         if self.kind == "max":
@@ -83,13 +84,15 @@ class SetAggregator(nn.Module):
           mask: Which of them exist.
 
         Raises:
-          ValueError: As above, or the kind is "attention", which has no state of fixed size.
+          ValueError: As above, or a state of another kind; "attention" has none.
         """
-        self._check_kind()
-        if not isinstance(state, AttentionState):
-            return set_statistics.update(state, features, mask)
+        if not isinstance(state, set_statistics.STATES.get(self.kind, ())):
+            raise ValueError(
+                f"state: expected that of the kind {self.kind!r}, got {type(state).__name__}. Start from "
+                "set_statistics.init."
+            )
         if self.kind != "learned_query":
-            raise ValueError(f"kind: expected 'learned_query' with an AttentionState, got {self.kind!r}.")
+            return set_statistics.update(state, features, mask)
         pixels = _as_pixels(features, mask)
         query, key, (kernel, bias) = self._parameters(features.shape[-1])
         values = (pixels @ kernel + _like(bias, pixels)).reshape(features.shape)
@@ -121,10 +124,6 @@ class SetAggregator(nn.Module):
 
     def _by_head(self, kernel: Array) -> Float[Array, "channels head per_head"]:
         return kernel.reshape(kernel.shape[0], self.num_heads, -1)
-
-    def _check_kind(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"kind: expected one of {KINDS}, got {self.kind!r}.")
 
 
 class _Projection(nn.Module):

@@ -15,6 +15,7 @@ import pytest
 from exflow.data import cache, datasets, prepare, registry, tfds_sets
 from exflow.data.registry import TEST, TRAIN, VALIDATION, LabelledImages, group_by_class
 from exflow.errors import UserError
+from tests.conftest import need_tfds
 
 DATA = LabelledImages(
     np.random.default_rng(0).integers(0, 256, (30, 6, 6, 1), dtype=np.uint8),
@@ -236,12 +237,13 @@ def test_images_are_held_out_for_validation(cache_dir, monkeypatch) -> None:
 
 def test_cifar100_is_divided_by_superclass(cache_dir, monkeypatch) -> None:
     """Names of FC100 (Oreshkin et al. 2018) for its splits; superclasses are numbered in the order of their names."""
-    held_out = "aquatic_mammals insects medium_mammals people".split()
-    validation = "large_carnivores large_omnivores_and_herbivores non-insect_invertebrates small_mammals".split()
-    others = (
-        "fish flowers food_containers fruit_and_vegetables household_electrical_devices household_furniture reptiles "
-        "large_man-made_outdoor_things large_natural_outdoor_scenes trees vehicles_1 vehicles_2"
-    ).split()
+    held_out = ["aquatic mammals", "insects", "medium mammals", "people"]
+    validation = ["large carnivores", "large omnivores and herbivores", "non-insect invertebrates", "small mammals"]
+    others = [
+        *("fish", "flowers", "food containers", "fruit and vegetables", "household electrical devices", "reptiles"),
+        *("household furniture", "large man-made outdoor things", "large natural outdoor scenes", "trees"),
+        *("vehicles 1", "vehicles 2"),
+    ]
     names = sorted(held_out + validation + others)
     superclass = np.random.default_rng(0).permutation(np.arange(100) // 5)  # of every class, in place of the real ones
 
@@ -259,11 +261,22 @@ def test_cifar100_is_divided_by_superclass(cache_dir, monkeypatch) -> None:
         assert {names[number] for number in superclass[part.class_ids]} == set(expected)
 
 
+def test_real_cifar100() -> None:
+    need_tfds("cifar100")
+    sets = datasets.load("cifar100_classes")
+    assert [len(part.count) for part in sets.values()] == [60, 20, 20]
+    assert all((part.count == 600).all() for part in sets.values())
+
+
 def test_prepare_command(toy, cache_dir, capsys) -> None:
     assert prepare.main(["toy", "--image_size=9"]) == 0
     printed = capsys.readouterr().out
     assert f"toy: 6x6x1 in {cache_dir / 'toy-9-area.npz'}" in printed
     assert "train: 6 classes, 18 images, 3 per class" in printed
+    assert prepare.main(["toy", "--options=size=2"]) == 2
+    assert "toy: has no option 'size'" in capsys.readouterr().err
+    assert prepare.main(["glyphs", "--options=num_train=3, num_validation=1, num_test=2"]) == 0
+    assert "train: 3 classes" in capsys.readouterr().out
     assert prepare.main(["--list"]) == 0
     assert re.search(r"^toy +A toy\.$", capsys.readouterr().out, re.MULTILINE)
     assert prepare.main(["nothing"]) == 2

@@ -179,6 +179,9 @@ def test_without_a_query_attention_is_the_mean_of_values_and_one_element_gives_i
     values = features @ np.asarray(value["kernel"]) + np.asarray(value["bias"])
     out, _ = run(module, params, features, mask)
     np.testing.assert_allclose(out[3], values[3, 3], rtol=1e-12)
+    of_one = jax.grad(lambda params: module.apply(params, jnp.asarray(features[3:]), jnp.asarray(mask[3:]))[0].sum())
+    for leaf in jax.tree.leaves(jax.jit(of_one)(params)["params"]["query"]):
+        np.testing.assert_array_equal(leaf, np.zeros(leaf.shape))
     params["params"]["query"] = jax.tree.map(jnp.zeros_like, params["params"]["query"])
     out, weights = run(module, params, features, mask)
     for row in (0, 2, 3):
@@ -195,7 +198,7 @@ def test_large_features_neither_overflow_nor_give_nan(kind):
     np.testing.assert_allclose(weights.max(axis=-1), np.tile(mask.any(axis=1)[:, None], (1, 4)))
 
 
-@pytest.mark.parametrize("kind", set_statistics.STREAMABLE)
+@pytest.mark.parametrize("kind", set_statistics.STATES)
 def test_a_streamed_set_gives_the_aggregate_of_the_whole_set(x64, kind):
     module, params = aggregator(kind, SHAPES["maps"])
     features, mask = draw(SHAPES["maps"])
@@ -278,6 +281,7 @@ def test_wrong_settings_and_shapes_are_errors():
             init("mean", features, mask)
     module, params = aggregator("attention", SHAPES["vectors"])
     features, mask = map(jnp.asarray, draw(SHAPES["vectors"]))
-    state = set_statistics.init("learned_query", (8,), (4,), num_heads=4)
-    with pytest.raises(ValueError, match="kind: expected 'learned_query' with an AttentionState, got 'attention'"):
-        module.apply(params, state, features, mask, method="update_state")
+    for kind, name in (("mean", "MeanState"), ("learned_query", "AttentionState")):
+        state = set_statistics.init(kind, (8,), (4,), num_heads=4)
+        with pytest.raises(ValueError, match=f"state: expected that of the kind 'attention', got {name}"):
+            module.apply(params, state, features, mask, method="update_state")

@@ -23,6 +23,15 @@ def test_outliers_are_the_last_images_of_every_nth_step():
         np.testing.assert_array_equal(transform(jax.random.key(1), batch, step).x_set, expected)
 
 
+def test_keys_of_the_augmentation_reach_it():
+    config = base_config()
+    config.data.augment_set.update({"probability": 1.0, "flip_horizontal": 1.0})
+    x_set = jnp.asarray(np.random.default_rng(0).integers(0, 200, (2, 3, 4, 4, 1)).astype(np.uint8))
+    batch = Batch(x_set, jnp.ones((2, 3), bool), jnp.zeros(2, jnp.int32))
+    mirrored = jax.jit(build_transform(config))(jax.random.key(0), batch, 0).x_set
+    np.testing.assert_array_equal(mirrored, x_set[..., ::-1, :])
+
+
 def test_without_outliers_nothing_changes():
     config = base_config()
     batch = Batch(jnp.ones((2, 3, 2, 2, 1), jnp.uint8), jnp.ones((2, 3), bool), jnp.zeros(2, jnp.int32))
