@@ -32,6 +32,14 @@ EXPERIMENTS = {
     "evolution": "beliefs while images arrive: density of a test image, probability of its class",
     "learning_curves": "training loss and validation metrics over steps",
     "robustness": "what outliers in training batches do: Gaussian against Student-t process",
+    "cardinality": "set VAEs: evidence lower bound and its parts against the number of images in a set",
+    "marginal": "set VAEs: importance-weighted and nested bounds, and predictions of the next image",
+    "transfer": "set VAEs: bounds on another data set",
+    "kl_layers": "set VAEs: what the latents of every level tell",
+    "classification": "set VAEs: few-shot accuracy by divergence, bound and best reconstruction",
+    "attention": "set VAEs: attention weights beside the set, per head and level",
+    "refinement": "set VAEs: samples that the model reconstructs again and again",
+    "set_samples": "set VAEs: reconstructed, given, conditional, refined and unconditional images",
 }
 USAGE = "python -m experiments NAME --model=WORKDIR_OR_BUNDLED_NAME [--out=DIR] [options]"
 

@@ -74,6 +74,7 @@ class Subject(NamedTuple):
 def add_subject_arguments(parser: argparse.ArgumentParser, split: str | None = "test") -> None:
     """Options of every experiment on a model; with `split`, also which split it looks at."""
     parser.add_argument("--dataset", metavar="NAME", help="another data set than the model's; names: exflow.data")
+    parser.add_argument("--dataset_options", default="", help='of --dataset, such as "digits=3, per_class=100"')
     parser.add_argument("--checkpoint", choices=CHECKPOINTS, default="best", help="default: best on validation")
     parser.add_argument("--seed", type=int, help="of noise and draws; default: that of training")
     if split is not None:
@@ -98,11 +99,15 @@ def open_subject(flags: argparse.Namespace, contexts: bool = True) -> Subject:
         raise UserError("--model: is conditional, and this experiment has no contexts to give. Use --mode=sample.")
     config = ConfigDict(model.config.to_dict())
     if flags.dataset is not None:
-        config.data.dataset, config.data.split = flags.dataset, "standard"
+        config.data.dataset, config.data.options, config.data.split = flags.dataset, flags.dataset_options, "standard"
+    elif flags.dataset_options:
+        raise UserError("--dataset_options: says nothing without --dataset. Name the data set as well.")
     if flags.seed is not None:
         config.training.seed = flags.seed
     data = config.data
-    image_sets = datasets.load(data.dataset, image_size=data.image_size, resize=data.resize, split=data.split)
+    options = datasets.parse_options(data.dataset, data.options)
+    common = {"image_size": data.image_size, "resize": data.resize, "split": data.split}
+    image_sets = datasets.load(data.dataset, **common, **options)
     height, width, channels = image_sets["test"].images.shape[1:]
     seen = (height // data.downscale, width // data.downscale, channels)
     if seen != model.image_shape:

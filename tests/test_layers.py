@@ -38,7 +38,8 @@ LAYERS = {
     "loading": BASE | {"config", "models", "training"},
     "input_checks": BASE,
     "raw_images": BASE | {"data"},
-    "api": BASE | {"config", "core", "data", "models", "evaluation", "training", "loading", "raw_images", "input_checks"},
+    "api": BASE
+    | {"config", "core", "data", "models", "evaluation", "training", "loading", "raw_images", "input_checks"},
     "finetuning": BASE | {"config", "loading", "training"},
     "main": {"errors", "config", "finetuning", "training"},
 }

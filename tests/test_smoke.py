@@ -10,20 +10,23 @@ from exflow.config import available_configs, load_config
 from tests.conftest import need_tfds
 
 FROM_TFDS = {"omniglot": "omniglot", "fashion_mnist": "fashion_mnist", "cifar10": "cifar10"}
-FROM_TFDS |= {"mnist": "mnist", "mnist_even_odd": "mnist"}
+FROM_TFDS |= {"mnist": "mnist", "mnist_even_odd": "mnist", "spatial_mnist": "mnist", "omniglot_ns": "omniglot"}
+SET_VAES = ("vae", "ns", "ns_lag", "hfsgm", "hfsgm_lag", "cns", "cns_lag", "chfsgm", "chfsgm_lag", "scha", "scha_lag")
+SMOKE = [(name, "smoke") for name in available_configs()]
+SMOKE += [("set_vae_omniglot", f"smoke_{name}") for name in SET_VAES]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", available_configs())
-def test_smoke_variant_runs_the_whole_pipeline(name, repository, tmp_path):
-    data_set = load_config(f"{name}:smoke").data.dataset
+@pytest.mark.parametrize(("name", "variant"), SMOKE)
+def test_smoke_variant_runs_the_whole_pipeline(name, variant, repository, tmp_path):
+    data_set = load_config(f"{name}:{variant}").data.dataset
     if data_set in FROM_TFDS:
         need_tfds(FROM_TFDS[data_set])
-    command = [sys.executable, "-m", "exflow.main", f"--config=configs/{name}.py:smoke", f"--workdir={tmp_path}"]
-    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=300)
+    command = [sys.executable, "-m", "exflow.main", f"--config=configs/{name}.py:{variant}", f"--workdir={tmp_path}"]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "results.json").read_text())
-    assert results["config"]["variant"] == "smoke"
+    assert results["config"]["variant"] == variant
     assert 0 < results["step"] <= results["config"]["training"]["num_steps"]  # the best checkpoint
     assert {"value", "unit", "protocol", "published"} <= set(next(iter(results["results"].values())))
     splits = {json.loads(line)["split"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()}

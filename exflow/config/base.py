@@ -133,10 +133,10 @@ def _set_vae() -> dict:
         "latents_to_contexts": False,  # element latents enter the prior of the next latent of the set
         "residual_posteriors": False,  # posteriors are offsets from their priors
         "limit_level": 0,  # latents from this level on do not enter the streams; 0: all do
-        "level_loop": "auto",  # equal levels and blocks: scan (compiles fast) | unroll (fast on CPU) | auto (by backend)
+        "level_loop": "auto",  # equal levels and blocks: scan (compiles fast) | unroll (fast on CPU) | auto (backend)
         # How a trained model answers
         "class_rule": "kl",  # class of a query: kl (between posteriors of the set's latents) | elbo (its log-density)
-        "sample_means": True,  # pictures are means of the likelihood, as published; False: draws. Vectors always are draws
+        "sample_means": True,  # pictures are means of the likelihood, as published; False (and vectors): draws
     }
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from exflow.evaluation import cache, sampling
 from exflow.evaluation.pictures import grid_picture, looks_inverted, save, tile
+from exflow.evaluation.vector_pictures import write_vector_samples
 from exflow.evaluation.view_pictures import write_view_samples
 from exflow.typing import Params, SetModel
 
@@ -38,7 +39,8 @@ def write_samples(
     samples of a column as one set of the same class. `prior.png` and `prior_coherent.png`: given nothing; in the
     second every column is a set of one invented class. `predictive.png`: predictive densities of single latent
     dimensions, for models whose elements have a latent vector `z`. Of conditional models the files of
-    `view_pictures.write_view_samples` in place of these.
+    `view_pictures.write_view_samples` in place of these, and of models of vectors those of
+    `vector_pictures.write_vector_samples`.
 
     Args:
       config: Complete configuration.
@@ -57,6 +59,8 @@ def write_samples(
     transform = transform or cache.downscaling(config.data.downscale)
     if model.context_dim:
         return write_view_samples(config, workdir, model, params, image_sets, transform, notify)
+    if model.value_dtype == "float32":
+        return write_vector_samples(config, workdir, model, params, image_sets, notify)
     count = np.asarray(image_sets.count)
     number = min(config.evaluation.num_sample_rows, len(count))
     if number == 0:

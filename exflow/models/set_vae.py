@@ -22,8 +22,10 @@ from exflow.core import bounds, diagonal_gaussian
 from exflow.core.likelihoods import Likelihood
 from exflow.core.likelihoods import likelihood as find_likelihood
 from exflow.core.quantization import bits_per_dim
+from exflow.models.set_vae_classes import kl_scores
 from exflow.models.set_vae_networks import set_autoencoder
 from exflow.models.set_vae_terms import Terms, elbo, log_weight, terms
+from exflow.nn.initial_values import at_once
 from exflow.nn.latent_trace import Noise, TopDown
 from exflow.nn.set_autoencoder import SetAutoencoder
 from exflow.typing import Batch, Params, PRNGKey, SetModel
@@ -51,12 +53,17 @@ class LatentFunctions(NamedTuple):
 
     likelihood: Likelihood
     encode_values: Callable[..., SetElement]  # (params, values [..., h, w, c]) -> elements [...]
-    # (params, element_set, mask, key | None, contexts=None) -> latents and likelihood parameters of every element. No
-    # key: means of all Gaussians; contexts: the latents of the set, top first, in place of inferred ones
+    # (params, element_set, mask, key | None, contexts=None, means=()) -> latents and likelihood parameters of every
+    # element. contexts: latents of the set, top first, in place of inferred ones, perhaps of the upper levels only.
+    # means: of CONTEXT and ELEMENT, those whose latents are the means of their Gaussians; no key: both
     infer: Callable[..., tuple[TopDown, Float[Array, "..."]]]
-    # (params, key, shape (batch, number), contexts=None) -> the same for elements drawn from the prior; no contexts:
-    # those of the set too
+    # (params, key, shape (batch, number), contexts=None, means=()) -> the same for elements drawn from the prior, and
+    # so are contexts that are not given
     generate: Callable[..., tuple[TopDown, Float[Array, "..."]]]
+    decode: Callable[..., Float[Array, "..."]]  # (params, latents, mask) -> likelihood parameters of every element
+    # (params, state [...]) -> q(c_l | set) of every level, the latents above it at the means of their posteriors
+    context_posteriors: Callable[..., list[diagonal_gaussian.DiagonalGaussian]]
+    mean_evidence: bool  # whether they see no more of a set than the mean of `evidence.context` of its elements
 
 
 def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
@@ -77,6 +84,7 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
     networks = set_autoencoder(options, likelihood, image_shape)
     dim, vectors = math.prod(image_shape), likelihood.name == "gaussian"
     draws = config.evaluation.importance_samples
+    mean_evidence = options.hierarchy != "stream" and options.context_levels == "top" and options.aggregation == "mean"
     width = max(options.hidden, options.encoder_filters * image_shape[0] * image_shape[1])
 
     def apply(params: Params, method: Any, *args: Any) -> Any:
@@ -99,17 +107,25 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
         mask: Array,
         key: PRNGKey | None,
         contexts: tuple[Array, ...] | None = None,
+        means: tuple[int, ...] = (),
     ) -> tuple[TopDown, Array]:
-        noise = Noise(key, element_set.seed, mask)
+        noise = Noise(key, element_set.seed, mask, means)
         trace = apply(params, SetAutoencoder.top_down, noise, mask, element_set.evidence, contexts)
-        return trace, apply(params, SetAutoencoder.decode, trace, mask)
+        return trace, decode(params, trace, mask)
 
     def generate(
-        params: Params, key: PRNGKey, shape: tuple[int, int], contexts: tuple[Array, ...] | None = None
+        params: Params,
+        key: PRNGKey,
+        shape: tuple[int, int],
+        contexts: tuple[Array, ...] | None = None,
+        means: tuple[int, ...] = (),
     ) -> tuple[TopDown, Array]:
         every = jnp.ones(shape, bool)
-        trace = apply(params, SetAutoencoder.top_down, Noise(key), every, None, contexts)
-        return trace, apply(params, SetAutoencoder.decode, trace, every)
+        trace = apply(params, SetAutoencoder.top_down, Noise(key, means=means), every, None, contexts)
+        return trace, decode(params, trace, every)
+
+    def decode(params: Params, trace: TopDown, mask: Array) -> Array:
+        return apply(params, SetAutoencoder.decode, trace, mask)
 
     def joint(params: Params, element_set: SetElement, mask: Array) -> Array:
         """L(X) of sets with leading axes."""
@@ -129,7 +145,11 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
     def init(key: PRNGKey, batch: Batch) -> Params:
         init_key, value_key, noise_key = jax.random.split(key, 3)
         values = likelihood.to_values(value_key, batch.x_set)
-        variables = networks.init(init_key, values, batch.mask, Noise(noise_key), True)
+
+        def start() -> Any:
+            return networks.init(init_key, values, batch.mask, Noise(noise_key), True)
+
+        variables = start() if options.hierarchy == "stream" else at_once(init_key, start)
         return {"networks": variables["params"], "statistics": dict(variables).get("batch_stats", {})}
 
     def loss(params: Params, key: PRNGKey, batch: Batch) -> tuple[Array, dict[str, Array]]:
@@ -192,21 +212,16 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
         queries = SetState(queries, jnp.ones((*elements.seed.shape, 1), bool))
         if options.class_rule == "elbo":
             return _all_pairs(lambda state, query: log_prob(params, state, query), states, elements)
-        scores = 0.0
-        for p, q in zip(context_posteriors(params, states), context_posteriors(params, queries), strict=True):
-            q, p = (jax.tree.map(lambda leaf: leaf.reshape(*leaf.shape[: states.mask.ndim - 1], -1), d) for d in (q, p))
-            q = jax.tree.map(lambda leaf: leaf[..., :, None, :], q)
-            p = jax.tree.map(lambda leaf: leaf[..., None, :, :], p)
-            scores = scores - diagonal_gaussian.kl_divergence(p, q).sum(axis=-1)
-        return jnp.asarray(scores)
+        supports, alone = (context_posteriors(params, sets) for sets in (states, queries))
+        return kl_scores(supports, alone, leading=states.mask.ndim - 1)
 
     def context_posteriors(params: Params, state: SetState) -> list[diagonal_gaussian.DiagonalGaussian]:
-        """q(c_l | set) of every level, the latents above it at the means of their posteriors; axes as the state's."""
+        """See `LatentFunctions`; a set without elements has the prior."""
         element_set, mask, leading = merge_sets(*state)
         trace = apply(params, SetAutoencoder.top_down, Noise(None), mask, element_set.evidence, None)
         found = [level.context.q for level in trace.levels if level.context is not None]
         if not found:
-            raise ValueError("class_log_probs: a VAE has no latent of the set. Use class_rule=elbo.")
+            raise ValueError("model: a VAE has no latent of the set. Classify with class_rule=elbo.")
         return [jax.tree.map(lambda leaf: leaf.reshape(*leading, *leaf.shape[1:]), q) for q in found]
 
     def sample(
@@ -249,7 +264,7 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
         class_log_probs=class_log_probs,
         sample=sample,
         joint_log_prob=joint,
-        latents=LatentFunctions(likelihood, encode_values, infer, generate),
+        latents=LatentFunctions(likelihood, encode_values, infer, generate, decode, context_posteriors, mean_evidence),
         compact=compact,
         work_bytes=16 * width * draws,  # a few layers of float32
         value_dtype="float32" if vectors else "uint8",

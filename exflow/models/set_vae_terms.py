@@ -52,12 +52,20 @@ def log_weight(
 
     Burda et al. 2016, arXiv:1509.00519. The latents of the set are shared, so weights exist per set only.
     """
-    total = jnp.where(mask, log_probs, 0.0).sum(axis=1)
-    for level in trace.levels:
-        total = total + jnp.where(mask, _log_ratio(level.element, 2), 0.0).sum(axis=1)
-        if level.context is not None:
-            total = total + _log_ratio(level.context, 1)
-    return total
+    return context_log_weight(trace, mask) + element_log_weights(trace, log_probs, mask).sum(axis=1)
+
+
+def context_log_weight(trace: TopDown, mask: Bool[Array, "batch set"]) -> Float[Array, " batch"]:
+    """The part of the latents of the set, log p(c) - log q(c | X); 0 where there are none or they were given."""
+    inferred = [level.context for level in trace.levels if level.context is not None and level.context.q is not None]
+    return sum((_log_ratio(context, 1) for context in inferred), jnp.zeros(len(mask)))
+
+
+def element_log_weights(
+    trace: TopDown, log_probs: Float[Array, "batch set"], mask: Bool[Array, "batch set"]
+) -> Float[Array, "batch set"]:
+    """The part of every element, log p(x | z, c) + log p(z | c) - log q(z | c, x); 0 where `mask` is False."""
+    return jnp.where(mask, sum((_log_ratio(level.element, 2) for level in trace.levels), log_probs), 0.0)
 
 
 def _divergence(latent: Latent, leading: int) -> Array:

@@ -72,8 +72,9 @@ class DirectHierarchy(nn.Module):
           noise: Randomness.
           mask: Which elements exist; its shape says how many are drawn.
           evidence: Of the elements; None draws them from the prior.
-          contexts: Latents of the set, top first; None infers them from the evidence, or without draws them from the
-            prior. The prior stands in for the posterior of a set without elements.
+          contexts: Latents of the set, top first; those of lower levels may be missing. What is missing is inferred
+            from the evidence, or without evidence drawn from the prior. The prior stands in for the posterior of a set
+            without elements.
           train: Normalise by the moments of the batch.
 
         Returns:
@@ -86,7 +87,7 @@ class DirectHierarchy(nn.Module):
         for index in range(self.num_levels):
             context, attention = None, None
             if self.context_levels == "all" or (self.context_levels == "top" and index == 0):
-                if contexts is not None:
+                if index < len(contexts or ()):
                     context = Latent(contexts[index], None)
                 else:
                     context, attention = self._context(index, noise, mask, nonempty, evidence, c, z, train)
@@ -154,7 +155,9 @@ class DirectHierarchy(nn.Module):
                 features = features + Linear(**linear, name=f"{name}_h")(h)
             if aggregation in ("mean", "max") and not style.maps:
                 features = ResidualBlock(style, 3, name=f"{name}_block")(style.act(features), mask, train)
-        pooled, attention = SetAggregator(aggregation, name=f"{name}_aggregator")(features, mask)
+        pooled, attention = SetAggregator(aggregation, initialization=style.initialization, name=f"{name}_aggregator")(
+            features, mask
+        )
         if skip is not None and aggregation in ("mean", "max"):
             pooled = pooled + skip
         post_pool = PostPool(style, self.context_dim, self.residual_post_pool, name=name)

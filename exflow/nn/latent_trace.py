@@ -56,6 +56,7 @@ class Noise(NamedTuple):
     key: PRNGKey | None  # None: zero noise, every latent is the mean of its Gaussian
     seeds: UInt32[Array, "batch set"] | None = None
     mask: Bool[Array, "batch set"] | None = None
+    means: tuple[int, ...] = ()  # of CONTEXT and ELEMENT, those whose latents are the means of their Gaussians
 
 
 def draw(noise: Noise, dist: DiagonalGaussian, level: int | UInt32[Array, ""], stream: int) -> Float[Array, "..."]:
@@ -68,7 +69,7 @@ def draw(noise: Noise, dist: DiagonalGaussian, level: int | UInt32[Array, ""], s
       stream: CONTEXT or ELEMENT.
     """
     shape = jnp.broadcast_shapes(dist.mean.shape, dist.log_variance.shape)
-    if noise.key is None:
+    if noise.key is None or stream in noise.means:
         return jnp.broadcast_to(dist.mean, shape)
     key = jax.random.fold_in(noise.key, 2 * level + stream)
     if noise.seeds is None:

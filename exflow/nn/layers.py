@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from exflow.nn.initial_values import uniform
+
 INITIALIZATIONS = ("uniform_fan_in", "uniform_fan_in_zero_bias", "xavier_normal")
 
 
@@ -87,14 +89,19 @@ def kernel_init(name: str, fan_in: int, fan_out: int, scale: float = 1.0) -> Any
         raise ValueError(f"initialization: expected one of {INITIALIZATIONS}, got {name!r}.")
     if name == "xavier_normal":
         deviation = math.sqrt(2.0) * math.sqrt(2.0 / (fan_in + fan_out)) * scale
-        return lambda key, shape: deviation * jax.random.normal(key, shape)
+        return lambda key, shape: deviation * math.sqrt(2.0) * jax.scipy.special.erfinv(_open(uniform(key, shape)))
     bound = scale / math.sqrt(fan_in)
-    return lambda key, shape: jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+    return lambda key, shape: bound * uniform(key, shape)
 
 
 def bias_init(name: str, fan_in: int) -> Any:
     """Initializer (key, shape) of a bias; see `Linear`."""
     return kernel_init(name, fan_in, 0) if name == "uniform_fan_in" else nn.initializers.zeros
+
+
+def _open(u: Array) -> Array:
+    """Keep uniform numbers off -1, whose normal quantile is infinite."""
+    return jnp.maximum(u, jnp.nextafter(jnp.float32(-1.0), jnp.float32(0.0)))
 
 
 def _like(values: Float[Array, " channels"], x: Array) -> Array:

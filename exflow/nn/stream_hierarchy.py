@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool
 
-from exflow.nn.latent_trace import Level, Noise, TopDown
+from exflow.nn.latent_trace import Latent, Level, Noise, TopDown
 from exflow.nn.resnet import repeated, resolve_block_loop
 from exflow.nn.stream_layout import level_runs, resize_nearest
-from exflow.nn.stream_level import Given, Streams, StreamStep
+from exflow.nn.stream_level import Given, Known, Streams, StreamStep
 
 
 class StreamHierarchy(nn.Module):
@@ -59,12 +59,14 @@ class StreamHierarchy(nn.Module):
         streams, levels = self._start(mask, jnp.result_type(*jax.tree.leaves((evidence, contexts)), jnp.float32)), []
         for resolution, run in level_runs(self.levels):
             streams = Streams(*(resize_nearest(stream, resolution) for stream in streams))
-            known = None if contexts is None else jnp.stack(contexts[run])
+            known = _known((contexts or ())[run], run.stop - run.start)
             given = Given(noise, mask, None if evidence is None else evidence[resolution])
             streams, stacked = self._steps(resolution, run)(
                 streams, jnp.arange(run.start, run.stop, dtype=jnp.uint32), known, given
             )
             levels += _unstacked(stacked, run.stop - run.start)
+        for index, context in enumerate(contexts or ()):
+            levels[index] = levels[index]._replace(context=Latent(context, None), attention=None)
         return TopDown(tuple(levels), streams.element, streams.context)
 
     @nn.nowrap
@@ -95,6 +97,15 @@ class StreamHierarchy(nn.Module):
             limit_level=self.limit_level,
             name=f"levels_{resolution}",
         )
+
+
+def _known(contexts: tuple[Array, ...], number: int) -> Known | None:
+    """The given latents of a run of levels, stacked, if any are; what is missing to `number` is zero."""
+    if not contexts:
+        return None
+    missing = number - len(contexts)
+    values = jnp.stack([*contexts, *missing * [jnp.zeros_like(contexts[0])]])
+    return Known(values, jnp.arange(number) < len(contexts) if missing else None)
 
 
 def _unstacked(stacked: Level, number: int) -> list[Level]:

@@ -31,6 +31,13 @@ class Given(NamedTuple):
     evidence: Float[Array, "batch set height width channels"] | None  # of the elements; None: latents from the prior
 
 
+class Known(NamedTuple):
+    """A latent of the set that is not drawn."""
+
+    value: Float[Array, "... batch height width dim"]
+    given: Bool[Array, "..."] | None = None  # of a run of levels of which only some are known, whether this one is
+
+
 class StreamLevel(nn.Module):
     """Half a level: one latent on one stream.
 
@@ -56,7 +63,7 @@ class StreamLevel(nn.Module):
         self,
         stream: Float[Array, "... height width channels"],
         evidence: Float[Array, "... height width num_in"] | None,
-        value: Float[Array, "... height width dim"] | None,
+        known: Known | None,
         nonempty: Bool[Array, " batch"] | None,
         noise: Noise,
         index: UInt32[Array, ""],
@@ -68,7 +75,7 @@ class StreamLevel(nn.Module):
         Args:
           stream: What has been drawn above.
           evidence: What the posterior sees; None draws from the prior.
-          value: The latent itself, where it is known.
+          known: The latent itself, where it is known.
           nonempty: Where the posterior is that of an element or a set that has any; None: everywhere.
           noise: Randomness of the pass.
           index: Number of the level, for the noise.
@@ -89,10 +96,12 @@ class StreamLevel(nn.Module):
                 q = DiagonalGaussian(p.mean + q.mean, p.log_variance + q.log_variance)
             if nonempty is not None:
                 q = diagonal_gaussian.where(nonempty.reshape(-1, 1, 1, 1), q, p)
-        if value is None:
-            latent = Latent(draw(noise, p if q is None else q, index, which), p, q)
+        if known is not None and known.given is None:
+            latent = Latent(known.value, None)
         else:
-            latent = Latent(value, None)
+            latent = Latent(draw(noise, p if q is None else q, index, which), p, q)
+        if known is not None and known.given is not None:
+            latent = latent._replace(value=jnp.where(known.given, known.value, latent.value))
         joined = stream + outputs[..., 2 * self.dim :] + conv(width, scale=self.scale, name="latent")(latent.value)
         return Bottleneck(width, width, resolution, residual=True, scale=self.scale, name="output")(joined), latent
 
@@ -118,7 +127,7 @@ class StreamStep(nn.Module):
         self,
         streams: Streams,
         index: UInt32[Array, ""],
-        context: Float[Array, "batch height width dim"] | None,
+        context: Known | None,
         given: Given,
     ) -> tuple[Streams, Level]:
         """Draw the latents; a known `context` is taken for that of the set."""
@@ -132,7 +141,7 @@ class StreamStep(nn.Module):
         projected = conv(self.width, scale=self.scale, name="element_to_context")(xz)
         projected = jnp.where(index > 0, projected, 0.0)  # above the top level no latent has been drawn
         pooled, attention, edge = None, None, None
-        if evidence is not None and context is None:
+        if evidence is not None and (context is None or context.given is not None):
             seen = evidence + xc[:, None] + projected
             pooled, attention = SetAggregator(self.aggregation, name="aggregator")(seen, mask)
         if self.latents_to_contexts:

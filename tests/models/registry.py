@@ -57,12 +57,12 @@ MODELS = {
     "bruno_low_rank": small_config(model__scales=0, model__process="low_rank", model__process_rank=2),
     "bruno_spline": small_config(model__scales=0, model__coupling="spline", model__spline_bins=3),
     "bruno_conditional": small_config(model__scales=0, model__conditioning="original"),
-    "ns_vectors": small_config(**TINY_VECTORS),
-    "vae": small_config(**TINY_IMAGES, model__set_vae__context_levels="none"),
-    "ns": small_config(**TINY_IMAGES),
-    "ns_lag": small_config(**TINY_IMAGES, **ATTENTION),
-    "hfsgm": small_config(**TINY_IMAGES, **ALL_LEVELS),
-    "hfsgm_lag": small_config(**TINY_IMAGES, **ALL_LEVELS, **ATTENTION, model__set_vae__film=True),
+    "vae": small_config(**TINY_VECTORS, model__set_vae__context_levels="none"),
+    "ns": small_config(**TINY_VECTORS),
+    "ns_lag": small_config(**TINY_VECTORS, **ATTENTION),
+    "hfsgm": small_config(**TINY_VECTORS, **ALL_LEVELS),
+    "hfsgm_lag": small_config(**TINY_VECTORS, **ALL_LEVELS, **ATTENTION, model__set_vae__film=True),
+    "ns_images": small_config(**TINY_IMAGES),
     "cns": small_config(**TINY_MAPS),
     "cns_lag": small_config(**TINY_MAPS, **ATTENTION),
     "chfsgm": small_config(**TINY_MAPS, **ALL_LEVELS),
@@ -78,9 +78,8 @@ MODELS = {
 }
 # Long compilations, which the models tested by default cover in other combinations
 SLOW = (
-    *("bruno_mixture", "bruno_low_rank", "bruno_spline"),
-    *("vae", "ns", "ns_lag", "hfsgm", "hfsgm_lag", "cns", "cns_lag", "chfsgm", "chfsgm_lag", "scha_vae"),
-    "scha_vae_lag",
+    *("bruno_mixture", "bruno_low_rank", "bruno_spline", "vae", "ns_lag", "hfsgm", "ns_images"),
+    *("cns", "cns_lag", "chfsgm", "chfsgm_lag", "scha_vae", "scha_vae_lag"),
 )
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in MODELS]
 

@@ -1,0 +1,116 @@
+"""Greedy summaries of sets: the few elements that tell a set VAE most of what all of them tell it about the set.
+
+From q(c | X) of the full set, the element whose removal gives the smallest KL(q(c | X) || q(c | subset)) is removed, and
+so on. Where the posterior sees the mean of the elements' evidence alone, that of every subset with one element less
+comes from one division: the sum of all minus the element. All candidates of a removal are then one batch through the
+networks behind the pooling, and all removals are one compiled call. Source: Edwards & Storkey 2017, arXiv:1606.02185,
+section 5.2.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from exflow.core import diagonal_gaussian, set_statistics
+from exflow.models.set_vae import SetElement, SetState
+from exflow.typing import Params, SetModel
+
+
+class Summary(NamedTuple):
+    """Result per set."""
+
+    kept: Bool[Array, "sets set"]
+    removed: Int[Array, "sets removal"]  # elements in the order of their removal, then -1
+    divergence: Float[Array, "sets removal"]  # KL(q(c | X) || q(c | what is left)) after it, nats; then NaN
+
+
+@functools.partial(jax.jit, static_argnums=(0, 4))
+def summarize(
+    model: SetModel, params: Params, element_set: SetElement, mask: Bool[Array, "sets set"], num_kept: int
+) -> Summary:
+    """Reduce sets to their most telling elements.
+
+    The divergence is summed over the latents of the set, those above each at the means of their posteriors. For models
+    whose posterior sees more than a mean, memory grows with the square of the set size.
+
+    Args:
+      model: Set VAE with a latent of the set.
+      params: Its parameters.
+      element_set: Elements [sets, set].
+      mask: Which of them exist.
+      num_kept: Elements to keep, at least 1; a set of so many or less stays as it is.
+
+    Returns:
+      What is kept, and the way there.
+
+    Raises:
+      ValueError: The model is no set VAE or has no latent of the set, or num_kept is less than 1.
+    """
+    if model.latents is None:
+        raise ValueError(f"model: expected a set VAE, got {model.name}. Only these have a latent of the set.")
+    if num_kept < 1:
+        raise ValueError(f"num_kept: expected at least 1, got {num_kept}. The empty set says nothing.")
+    without_each = _by_downdate if model.latents.mean_evidence else _by_mask
+    full = model.latents.context_posteriors(params, SetState(element_set, mask))
+    full = [jax.tree.map(lambda leaf: leaf[:, None], q) for q in full]
+
+    def remove(mask: Array, _: None) -> tuple[Array, tuple[Array, Array]]:
+        rest = model.latents.context_posteriors(params, without_each(element_set, mask))
+        divergence = jnp.stack([_divergence(q, p) for q, p in zip(full, rest, strict=True)]).sum(axis=0)
+        divergence = jnp.where(mask, divergence, jnp.inf)
+        chosen, too_many = divergence.argmin(axis=1), mask.sum(axis=1) > num_kept
+        gone = (jnp.arange(mask.shape[1])[None] == chosen[:, None]) & too_many[:, None]
+        smallest = jnp.where(too_many, divergence.min(axis=1), jnp.nan)
+        return mask & ~gone, (jnp.where(too_many, chosen, -1), smallest)
+
+    num_removals = max(mask.shape[1] - num_kept, 0)
+    kept, (removed, divergence) = jax.lax.scan(remove, mask, length=num_removals)
+    return Summary(kept, removed.T, divergence.T)
+
+
+def known_by_mean(elements: SetElement, mean: Float[Array, "..."]) -> SetState:
+    """States [...] of sets of which only the mean of their elements' `evidence.context` [...] is known.
+
+    The mean of a set is that of one element that looks like it. With `exflow.core.set_statistics` this makes a stream
+    whose posterior of the set costs the same memory after any number of elements, which can also be removed again.
+
+    Args:
+      elements: Any elements [...]; what else they hold does not enter the posterior of the set.
+      mean: Means, of models with `mean_evidence`.
+
+    Returns:
+      States for `LatentFunctions.context_posteriors`.
+    """
+    axis = elements.seed.ndim
+    alone = elements._replace(evidence=elements.evidence._replace(context=mean))
+    alone = jax.tree.map(lambda leaf: jnp.expand_dims(leaf, axis), alone)
+    return SetState(alone, jnp.ones((*elements.seed.shape, 1), bool))
+
+
+def _by_downdate(element_set: SetElement, mask: Array) -> SetState:
+    """States [sets, candidate] of the sets without each of their elements, known by their means."""
+    features, sets = element_set.evidence.context, mask.shape[:1]
+    total = set_statistics.update(set_statistics.init("mean", features.shape[2:], sets), features, mask)
+    candidates = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:, None], (*mask.shape, *leaf.shape[1:])), total)
+    rest = set_statistics.remove(candidates, features[:, :, None], mask[:, :, None])
+    return known_by_mean(element_set, set_statistics.finalize(rest))
+
+
+def _by_mask(element_set: SetElement, mask: Array) -> SetState:
+    """The same states, with all elements and masks that leave one out."""
+    size = mask.shape[1]
+    others = mask[:, None] & ~jnp.eye(size, dtype=bool)[None]
+
+    def repeat(leaf: Array) -> Array:
+        return jnp.broadcast_to(leaf[:, None], (leaf.shape[0], size, *leaf.shape[1:]))
+
+    return SetState(jax.tree.map(repeat, element_set), others)
+
+
+def _divergence(q: diagonal_gaussian.DiagonalGaussian, p: diagonal_gaussian.DiagonalGaussian) -> Array:
+    """KL(q || p) of each candidate, [sets, candidate]."""
+    divergence = diagonal_gaussian.kl_divergence(q, p)
+    return divergence.sum(axis=tuple(range(2, divergence.ndim)))

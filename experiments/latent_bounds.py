@@ -1,0 +1,165 @@
+"""Bounds on the log evidence of many sets by a set VAE, in chunks over all devices; compiled once per set size."""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding
+from jaxtyping import Array, Bool, Float
+
+from exflow.core import bounds
+from exflow.evaluation import cache
+from exflow.models import set_vae_bounds
+from exflow.models.set_vae import LatentFunctions, SetElement
+from exflow.typing import Params, PRNGKey
+from experiments.latents import LATENTS, has_contexts, latents_of
+from experiments.subject import Subject
+
+CHUNK_BYTES = {"cpu": 2**26, "gpu": 2**31}  # of work per device and call
+DRAWS_PER_CALL = 16  # of the latents, if there are as many
+
+
+class SetTerms(NamedTuple):
+    """Terms of the evidence lower bound per set, nats; levels top first."""
+
+    log_prob: Float[np.ndarray, " sets"]
+    kl_elements: Float[np.ndarray, "sets level"]
+    kl_contexts: Float[np.ndarray, "sets context_level"]
+
+    @property
+    def elbo(self) -> Float[np.ndarray, " sets"]:
+        """The bound on log p(X)."""
+        return self.log_prob - self.kl_elements.sum(axis=1) - self.kl_contexts.sum(axis=1)
+
+
+class SetBounds(NamedTuple):
+    """Importance-weighted bounds on log p(X) per set, nats, see `exflow.core.bounds.ImportanceEstimate`."""
+
+    bound: Float[np.ndarray, " sets"]
+    standard_error: Float[np.ndarray, " sets"]
+    effective_sample_size: Float[np.ndarray, " sets"]
+
+
+def elbo_terms(subject: Subject, values: Float[np.ndarray, "sets set h w c"], draws: int = 1) -> SetTerms:
+    """Terms of the evidence lower bound of sets, means over draws of the latents."""
+    latents, params = latents_of(subject), subject.model.params
+    keys = [subject.key(LATENTS + draw) for draw in range(draws)]
+    parts = []
+    for chunk, mask, real in _chunks(values, None, per_call(subject, values.shape, 1)[0]):
+        elements = _encode(latents, params, chunk)
+        drawn = [_first(real, _terms(latents, params, key, elements, mask)) for key in keys]
+        parts.append([np.mean(leaves, axis=0) for leaves in zip(*drawn, strict=True)])
+    return SetTerms(*(np.concatenate(leaves) for leaves in zip(*parts, strict=True)))
+
+
+def importance(
+    subject: Subject,
+    values: Float[np.ndarray, "sets set h w c"],
+    samples: int,
+    inner: int = 0,
+    mask: Bool[np.ndarray, "sets set"] | None = None,
+) -> SetBounds:
+    """Importance-weighted bounds on log p(X) of sets, nats per set; memory does not grow with the number of samples.
+
+    Elements of a VAE share no latent, so that each has weights of its own, and the effective sample size is their mean.
+
+    Args:
+      subject: Model.
+      values: What the likelihood scores.
+      samples: Draws of the latents of the elements.
+      inner: Draws of these for each of samples // inner draws of the latent of the set (nested bound); 0: every draw
+        of one is a draw of the other.
+      mask: Which elements exist; None: all.
+    """
+    latents, params, alone = latents_of(subject), subject.model.params, not has_contexts(subject)
+    keys = jax.random.split(subject.key(LATENTS), samples // inner if inner else samples)
+    sets, draws = per_call(subject, values.shape, len(keys), max(inner, 1))
+    parts = []
+    for chunk, there, real in _chunks(values, mask, sets):
+        elements = _encode(latents, params, chunk)
+        state = bounds.init(there.shape if alone else there.shape[:1])
+        for start in range(0, len(keys), draws):
+            weights = _log_weights(latents, alone, inner, params, keys[start : start + draws], elements, there)
+            state = _update(state, jnp.moveaxis(weights, 1, 0))
+        found = _first(real, bounds.finalize(state))
+        parts.append(_over_elements(found, np.asarray(there)[:real]) if alone else found)
+    return SetBounds(*(np.concatenate(leaves) for leaves in zip(*parts, strict=True)))
+
+
+def per_call(subject: Subject, shape: tuple[int, ...], draws: int, inner: int = 1) -> tuple[int, int]:
+    """How many sets of the values `shape`, and draws of their latents, a call takes in the memory meant for it."""
+    sets, size = shape[:2]
+    model, devices = subject.model.set_model, cache.local_mesh().size
+    set_bytes = max(model.work_bytes // subject.config.evaluation.importance_samples, 1) * inner * size
+    passes = max(1, devices * CHUNK_BYTES.get(jax.default_backend(), 2**31) // set_bytes)
+    together = cache.round_up(min(sets, max(1, passes // min(draws, DRAWS_PER_CALL))), devices)
+    return together, min(draws, max(1, passes // together))
+
+
+def _chunks(values: np.ndarray, mask: np.ndarray | None, size: int) -> Iterator[tuple[Array, Array, int]]:
+    """Sets and their masks in equal chunks over the devices, the last one filled up; and how many of them are real."""
+    mask = np.ones(values.shape[:2], bool) if mask is None else mask
+    sharding = NamedSharding(cache.local_mesh(), cache.DATA)
+    for start in range(0, len(values), size):
+        chosen = np.minimum(np.arange(start, start + size), len(values) - 1)
+        chunk, there = jax.device_put((values[chosen], mask[chosen]), sharding)
+        yield chunk, there, min(size, len(values) - start)
+
+
+def _first(number: int, leaves: Sequence[Array]) -> list[np.ndarray]:
+    """The first rows of arrays."""
+    return [np.asarray(leaf, np.float64)[:number] for leaf in leaves]
+
+
+def _over_elements(found: list[np.ndarray], mask: np.ndarray) -> list[np.ndarray]:
+    """What importance weights say of sets of independent elements, from what they say of the elements."""
+    bound, error, size = (np.where(mask, leaf, 0.0) for leaf in found)
+    return [bound.sum(axis=1), np.sqrt((error**2).sum(axis=1)), size.sum(axis=1) / mask.sum(axis=1)]
+
+
+def _sharded(function: Callable[..., Any], copied: int, split: int) -> Callable[..., Any]:
+    """The function on all devices; its first arguments are copied, the others split along their sets."""
+    return cache.data_parallel(function, (cache.REPLICATED,) * copied + (cache.DATA,) * split, cache.DATA)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _encode(latents: LatentFunctions, params: Params, values: Array) -> SetElement:
+    return _sharded(latents.encode_values, 1, 1)(params, values)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _terms(
+    latents: LatentFunctions, params: Params, key: PRNGKey, elements: SetElement, mask: Array
+) -> tuple[Array, Array, Array]:
+    def local(params: Params, key: PRNGKey, elements: SetElement, mask: Array) -> tuple[Array, Array, Array]:
+        found = set_vae_bounds.elbo_terms(latents, params, key, elements, mask)
+        return found.log_prob, found.kl_elements.T, found.kl_contexts.T
+
+    return _sharded(local, 2, 2)(params, key, elements, mask)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _log_weights(
+    latents: LatentFunctions,
+    alone: bool,
+    inner: int,
+    params: Params,
+    keys: Array,
+    elements: SetElement,
+    mask: Array,
+) -> Float[Array, "sets samples ..."]:
+    def local(params: Params, keys: Array, elements: SetElement, mask: Array) -> Float[Array, "sets samples ..."]:
+        if inner:
+            weights = set_vae_bounds.nested_log_weights(latents, params, keys, inner, elements, mask)
+        else:
+            weigh = set_vae_bounds.element_log_weights if alone else set_vae_bounds.log_weights
+            weights = weigh(latents, params, keys, elements, mask)
+        return jnp.moveaxis(weights, 0, 1)
+
+    return _sharded(local, 2, 2)(params, keys, elements, mask)
+
+
+_update = jax.jit(bounds.update)

@@ -1,0 +1,119 @@
+"""What experiments on the latents of set VAEs share: the model, and sets of what its likelihood scores."""
+
+import argparse
+import functools
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int, UInt32
+
+from exflow.core.likelihoods import Likelihood
+from exflow.errors import UserError
+from exflow.evaluation import likelihood
+from exflow.models.set_vae import LatentFunctions
+from exflow.typing import PRNGKey
+from experiments.subject import Subject, open_subject
+
+PIXELS, LATENTS = 100, 200  # uses of random keys
+BATCH_SIZE = 1024  # images
+
+
+def open_set_vae(flags: argparse.Namespace, contexts: bool = False, images: bool = False) -> Subject:
+    """Load a set VAE and its data.
+
+    Args:
+      flags: Command line.
+      contexts: Whether the experiment needs latents of the set.
+      images: Whether it needs elements that are pictures.
+
+    Raises:
+      UserError: Another model, or what `open_subject` raises.
+    """
+    subject = open_subject(flags)
+    model = subject.model.set_model
+    if model.latents is None:
+        raise UserError(
+            f"--model: {model.name} has no latent variables. Choose a set VAE (config.model.family=set_vae)."
+        )
+    if contexts and not has_contexts(subject):
+        raise UserError("--model: a VAE has no latent of the set. Choose one of context_levels=top or all.")
+    if images and model.value_dtype != "uint8":
+        raise UserError("--model: its elements are vectors, and this experiment draws pictures. Choose one of images.")
+    return subject
+
+
+def latents_of(subject: Subject) -> LatentFunctions:
+    """The functions on latents."""
+    return subject.model.set_model.latents
+
+
+def has_contexts(subject: Subject) -> bool:
+    """Whether the model has latents of the set."""
+    options = subject.config.model.set_vae
+    return options.hierarchy == "stream" or options.context_levels != "none"
+
+
+def unit(subject: Subject) -> str:
+    """Of densities per element."""
+    return f"nats/{likelihood.noun(subject.model.set_model)}"
+
+
+def usual_size(subject: Subject, given: int) -> int:
+    """Size of sets: as given, or if that is 0 the one of the model's evaluation."""
+    return given or int(subject.config.evaluation.nll_set_size) or int(subject.config.data.set_size)
+
+
+def draw_sets(subject: Subject, split: str, size: int, number: int, use: int = 0) -> Int[np.ndarray, "sets set"]:
+    """Disjoint sets of images of one class each, as rows of the flattened [class, image] index.
+
+    Args:
+      subject: Model and data.
+      split: Which images.
+      size: Images of a set.
+      number: Sets, drawn at random; 0 for all that the split gives.
+      use: Of the random generator.
+
+    Raises:
+      UserError: No class has so many images.
+    """
+    image_sets = subject.image_sets[split]
+    sets = likelihood.draw_sets(np.asarray(image_sets.count), 1, image_sets.index.shape[1], size, subject.seed)
+    rows = sets.rows[sets.mask.all(axis=1)]
+    if len(rows) == 0:
+        raise UserError(f"set size: no {split} class has {size} images. Use at most {image_sets.count.max()}.")
+    return rows[np.sort(subject.rng(use).permutation(len(rows))[: number or len(rows)])]
+
+
+def one_set_per_class(subject: Subject, split: str, size: int, number: int) -> Int[np.ndarray, "sets set"]:
+    """The first images of classes spread evenly over the split, as rows; for pictures.
+
+    Raises:
+      UserError: No class has so many images.
+    """
+    image_sets = subject.image_sets[split]
+    usable = np.flatnonzero(np.asarray(image_sets.count) >= size)
+    if len(usable) == 0:
+        raise UserError(f"--set_size: no {split} class has {size} images. Use at most {image_sets.count.max()}.")
+    classes = usable[np.linspace(0, len(usable) - 1, min(number, len(usable))).astype(int)]
+    return classes[:, np.newaxis] * image_sets.index.shape[1] + np.arange(size)
+
+
+def values_of(subject: Subject, rows: Int[np.ndarray, "*rows"], split: str) -> Float[np.ndarray, "*rows h w c"]:
+    """What the likelihood scores; the noise of an image, such as its binarisation, depends on its row alone."""
+    flat, key, parts = rows.reshape(-1), subject.key(PIXELS), []
+    images, seeds = subject.images(flat, split), flat.astype(np.uint32)
+    for start in range(0, len(flat), BATCH_SIZE):
+        chosen = np.minimum(np.arange(start, start + BATCH_SIZE), len(flat) - 1)
+        parts.append(np.asarray(_values(latents_of(subject).likelihood, key, seeds[chosen], images[chosen])))
+    return np.concatenate(parts)[: len(flat)].reshape(*rows.shape, *parts[0].shape[1:])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _values(law: Likelihood, key: PRNGKey, seeds: UInt32[Array, " num"], images: Array) -> Array:
+    return jax.vmap(lambda seed, x: law.to_values(jax.random.fold_in(key, seed), x))(seeds, images)
+
+
+def regrouped(values: np.ndarray, size: int) -> np.ndarray:
+    """Sets [sets, set, ...] cut into sets of another size, [sets * (set // size), size, ...]; a rest is left out."""
+    number = values.shape[1] // size
+    return values[:, : number * size].reshape(-1, size, *values.shape[2:])

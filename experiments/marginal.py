@@ -1,0 +1,116 @@
+"""Importance-weighted bounds of a set VAE on the negative log-likelihood of sets and of the next image of a set.
+
+`nll/n`: every set of n images has one weight per draw of all its latents; the bound is that of exactly --samples draws.
+`nested_nll/n`, of models with a single latent of the set: as many draws of the latents of the images, --inner for each
+draw of that of the set, averaged image by image. It is tighter the larger the sets. `monte_carlo_error/n` tells by how
+much a bound would change with other draws, `effective_draws/n` how many draws carry the weight: bounds with few are
+loose. `prediction/t`: the bound for t + 1 images minus that for the first t, which estimates -log p(x_t+1 | x_1..t) but
+bounds it from neither side.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from exflow.errors import UserError
+from exflow.evaluation import detection
+from experiments import plots
+from experiments.cardinality import add_size_arguments, mean_per_image
+from experiments.latent_bounds import importance
+from experiments.latents import draw_sets, open_set_vae, regrouped, unit, values_of
+from experiments.published_set_vae import published_bound, published_prediction
+from experiments.report import Report, entry
+from experiments.subject import Subject, add_subject_arguments, positive
+
+SIZES = [2, 5, 10, 20]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options."""
+    add_subject_arguments(parser)
+    add_size_arguments(parser, SIZES)
+    parser.set_defaults(sets=20)
+    parser.add_argument("--samples", type=int, default=100, help="draws of the latents; default: 100, in papers 1000")
+    parser.add_argument("--inner", type=int, default=10, help="of them, per draw of the latent of the set; default: 10")
+    parser.add_argument("--positions", type=int, default=10, help="images to predict one by one, 0: none; default: 10")
+
+
+def run(flags: argparse.Namespace, out: Path) -> Report:
+    """Bounds as entries and as a figure."""
+    positive(flags, "set_sizes", "samples", "inner")
+    if flags.inner > flags.samples:
+        raise UserError(f"--inner: expected at most --samples={flags.samples}, got {flags.inner}.")
+    subject = open_set_vae(flags)
+    entries = set_entries(subject, flags)
+    entries |= prediction_entries(subject, flags) if flags.positions > 0 else {}
+    series = {name: curve(entries, name) for name in ("nll", "nested_nll", "prediction") if curve(entries, name)}
+    path = out / "marginal.png"
+    with plots.figure(path, columns=2) as axes:
+        panels = {"nll": axes[0], "nested_nll": axes[0], "prediction": axes[1]}
+        for name, numbers in series.items():
+            x, values, errors = (np.asarray(numbers[key]) for key in ("x", "value", "standard_error"))
+            plots.band(panels[name], x, values, errors, label=name.replace("_", " "))
+        axes[0].set_xlabel("images in a set", fontsize=8)
+        axes[1].set_xlabel("images given", fontsize=8)
+        axes[0].set_ylabel(unit(subject), fontsize=8)
+    return Report(subject.config, subject.facts, entries, series, [path])
+
+
+def single_context(subject: Subject) -> bool:
+    """Whether the model has one latent of the set."""
+    options = subject.config.model.set_vae
+    return options.hierarchy != "stream" and options.context_levels == "top"
+
+
+def set_entries(subject: Subject, flags: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Bounds for whole sets, of all sizes from the same images."""
+    most = int(np.asarray(subject.image_sets[flags.split].count).max())
+    sizes = sorted({size for size in flags.set_sizes if size <= most}) or [min(flags.set_sizes)]
+    rows = draw_sets(subject, flags.split, sizes[-1], flags.sets)
+    values, entries = values_of(subject, rows, flags.split), {}
+    for size in sizes:
+        print(f"sets of {size}, {flags.samples} draws")
+        sets = regrouped(values, size)
+        how = f"{len(sets)} {subject.config.data.dataset} {flags.split} sets of {size}, {flags.samples} draws"
+        found = importance(subject, sets, flags.samples)
+        bound, error = (mean_per_image(part, len(rows), size) for part in (-found.bound, found.standard_error))
+        reference = published_bound(subject, flags.split, size, flags.samples)
+        title = "importance-weighted bound on -log p(X) / n"
+        entries[f"nll/{size}"] = entry(bound, unit(subject), f"{title}; {how}", published=reference)
+        if flags.samples > 1:
+            how = f"mean over sets; {how}"
+            entries[f"monte_carlo_error/{size}"] = entry(error, unit(subject), f"standard error of a bound / n, {how}")
+            effective = detection.mean_estimate(found.effective_sample_size)
+            entries[f"effective_draws/{size}"] = entry(effective, "draws", f"effective sample size, {how}")
+        if single_context(subject):
+            nested = importance(subject, sets, flags.samples, flags.inner)
+            how = f"{len(sets)} sets of {size}, {flags.samples // flags.inner} x {flags.inner} draws"
+            estimate = mean_per_image(-nested.bound, len(rows), size)
+            entries[f"nested_nll/{size}"] = entry(estimate, unit(subject), f"nested bound on -log p(X) / n; {how}")
+    return entries
+
+
+def prediction_entries(subject: Subject, flags: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Densities of the next image given t, as differences of bounds with common random numbers."""
+    most = int(np.asarray(subject.image_sets[flags.split].count).max())
+    number = min(flags.positions, most)
+    values = values_of(subject, draw_sets(subject, flags.split, number, flags.sets), flags.split)
+    before, entries = np.zeros(len(values)), {}
+    for given in range(number):
+        print(f"image {given + 1} of {number}")
+        mask = np.broadcast_to(np.arange(number) <= given, values.shape[:2])
+        bound = importance(subject, values, flags.samples, mask=mask).bound
+        estimate, before = detection.mean_estimate(before - bound), bound
+        protocol = f"bound for {given + 1} images - bound for {given}; {len(values)} sets, {flags.samples} draws"
+        reference = published_prediction(subject, flags.split, given)
+        entries[f"prediction/{given}"] = entry(estimate, unit(subject), protocol, published=reference)
+    return entries
+
+
+def curve(entries: dict[str, Any], name: str) -> dict[str, list[float]]:
+    """The entries `name/x` as arrays by x; empty if there are none."""
+    found = {int(title.partition("/")[2]): one for title, one in entries.items() if title.startswith(f"{name}/")}
+    values = {key: [one[key] for one in found.values()] for key in ("value", "standard_error")}
+    return {"x": list(found), **values} if found else {}

@@ -1,0 +1,276 @@
+"""Set VAEs: the published sizes, the terms of the bound, the objective, and what classes and samples are made of."""
+
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from exflow.config import load_config
+from exflow.core import diagonal_gaussian
+from exflow.core.diagonal_gaussian import DiagonalGaussian
+from exflow.errors import UserError
+from exflow.models.registry import build, num_parameters, params_like
+from exflow.models.set_vae import content_seeds
+from exflow.models.set_vae_terms import Terms, elbo, log_weight, terms
+from exflow.nn.latent_trace import CONTEXT, ELEMENT, Latent, Level, Noise, TopDown, draw
+from tests.models.registry import TINY_VECTORS, small_config
+from tests.models.test_set_models import batch_of, images, perturbed, take
+
+VECTOR, MAP, STREAM = ({"model.set_vae.hierarchy": name} for name in ("vector", "map", "stream"))
+ATTENTION = {"model.set_vae.aggregation": "attention"}
+ALL = {"model.set_vae.context_levels": "all"}
+COUNTS = {  # of the original code, by config variant and width
+    ("vae", 256): 7_496_267,
+    ("vae", 512): 13_345_099,
+    ("ns", 256): 7_877_583,
+    ("ns", 512): 14_762_959,
+    ("ns_lag", 256): 8_074_959,
+    ("ns_lag", 512): 15_550_927,
+    ("hfsgm", 256): 9_485_015,
+    ("hfsgm", 512): 20_861_143,
+    ("hfsgm_lag", 256): 9_726_935,
+    ("hfsgm_lag", 512): 21_738_199,
+    ("cns", 128): 7_348_673,
+    ("cns", 256): 16_984_897,
+    ("cns_lag", 128): 7_398_209,
+    ("cns_lag", 256): 17_182_273,
+    ("chfsgm", 128): 9_231_297,
+    ("chfsgm", 256): 24_353_857,
+    ("chfsgm_lag", 128): 9_379_905,
+    ("chfsgm_lag", 256): 24_945_985,
+    ("scha", 128): 4_778_305,
+    ("scha", 256): 18_423_937,
+    ("scha_lag", 128): 5_669_953,
+    ("scha_lag", 256): 21_976_705,
+}
+
+
+@pytest.mark.parametrize(("variant", "width"), COUNTS)
+def test_parameter_count_is_the_published_one(variant, width):
+    config = load_config(f"set_vae_omniglot:{variant}", [("model.set_vae.hidden", str(width))])
+    params = params_like(build(config, (28, 28, 1)), config)
+    assert num_parameters(params) == COUNTS[variant, width]
+
+
+def test_attention_in_the_prior_is_that_of_the_first_release():
+    overrides = [("model.set_vae.prior_aggregation", "attention"), ("model.set_vae.hidden", "128")]
+    config = load_config("set_vae_omniglot:chfsgm_lag", overrides)
+    assert num_parameters(params_like(build(config, (28, 28, 1)), config)) == 9_478_977
+
+
+def test_synthetic_statistician_has_the_published_size():
+    config = load_config("neural_statistician_synthetic", [])
+    assert num_parameters(params_like(build(config, (1, 1, 1)), config)) == 296_462
+
+
+@pytest.mark.parametrize(
+    ("variant", "width", "sets", "rate", "decay", "epoch", "steps"),
+    [
+        ("vae", 512, 100, 1e-3, 0.98, 400, 400_000),
+        ("ns", 512, 100, 1e-3, 0.98, 80, 80_000),
+        ("cns", 256, 100, 2e-4, 0.98, 80, 80_000),
+        ("cns_lag", 256, 100, 1e-3, 0.98, 80, 80_000),
+        ("chfsgm", 128, 100, 1e-3, 0.98, 80, 80_000),
+        ("scha_lag", 128, 16, 2e-4, 0.9, 500, 500_000),
+    ],
+)
+def test_training_is_the_published_one(variant, width, sets, rate, decay, epoch, steps):
+    config = load_config(f"set_vae_omniglot:{variant}", [])
+    objective, optimizer = config.objective, config.optimizer
+    assert (config.model.set_vae.hidden, config.data.sets_per_batch) == (width, sets)
+    assert (objective.alpha, objective.alpha_decay, objective.epoch_steps) == (2.0, decay, epoch)
+    assert (optimizer.name, optimizer.learning_rate, optimizer.clip_value, optimizer.l2) == ("adam", rate, 1.0, 1e-5)
+    assert config.training.num_steps == steps
+
+
+def trace_of(rng, num_sets=2, size=3):
+    """Random Gaussians and values of two levels, and log-probabilities of the elements."""
+
+    def latent(*shape):
+        q, p = (DiagonalGaussian(*(jnp.asarray(rng.normal(size=shape)) for _ in range(2))) for _ in range(2))
+        return Latent(jnp.asarray(rng.normal(size=shape)), p, q)
+
+    levels = tuple(Level(latent(num_sets, 4), latent(num_sets, size, 2)) for _ in range(2))
+    return TopDown(levels, jnp.zeros(()), None), jnp.asarray(rng.normal(size=(num_sets, size)))
+
+
+def test_terms_are_sums_over_levels_and_elements_that_exist(x64):
+    trace, log_probs = trace_of(np.random.default_rng(0))
+    mask = jnp.asarray([[True, True, False], [True, False, False]])
+    parts = terms(trace, log_probs, mask)
+    for index, size in ((0, 2), (1, 1)):
+        expected = float(log_probs[index, :size].sum())
+        for level in trace.levels:
+            expected -= float(diagonal_gaussian.kl_divergence(level.element.q, level.element.p)[index, :size].sum())
+            expected -= float(diagonal_gaussian.kl_divergence(level.context.q, level.context.p)[index].sum())
+        np.testing.assert_allclose(elbo(parts)[index], expected, rtol=1e-12)
+
+
+def test_log_weight_is_the_ratio_of_densities(x64):
+    trace, log_probs = trace_of(np.random.default_rng(1))
+    mask = jnp.asarray([[True, True, False], [True, True, True]])
+    weights = log_weight(trace, log_probs, mask)
+    expected = float(log_probs[0, :2].sum())
+    for level in trace.levels:
+        for latent, rows in ((level.context, (0,)), (level.element, (0, slice(0, 2)))):
+            for dist, sign in ((latent.p, 1), (latent.q, -1)):
+                picked = jax.tree.map(lambda leaf, rows=rows: leaf[rows], dist)
+                expected += sign * float(diagonal_gaussian.log_prob(picked, latent.value[rows]).sum())
+    np.testing.assert_allclose(weights[0], expected, rtol=1e-12)
+
+
+def test_noise_follows_the_elements_and_not_their_places():
+    seeds, key = jnp.asarray([[3, 5, 9]], jnp.uint32), jax.random.key(0)
+    order, mask = np.array([2, 0, 1]), jnp.ones((1, 3), bool)
+    elements = diagonal_gaussian.standard((1, 3, 4))
+    straight = draw(Noise(key, seeds, mask), elements, 1, ELEMENT)
+    np.testing.assert_array_equal(draw(Noise(key, seeds[:, order], mask), elements, 1, ELEMENT), straight[:, order])
+    sets = diagonal_gaussian.standard((1, 4))
+    one = draw(Noise(key, seeds, mask), sets, 1, CONTEXT)
+    np.testing.assert_array_equal(draw(Noise(key, seeds[:, order], mask), sets, 1, CONTEXT), one)
+    padded = Noise(key, jnp.concatenate([seeds, seeds], axis=1), jnp.asarray([[True] * 3 + [False] * 3]))
+    np.testing.assert_array_equal(draw(padded, sets, 1, CONTEXT), one)
+    others = {float(draw(Noise(key, seeds, mask), sets, level, CONTEXT)[0, 0]) for level in range(5)}
+    assert len(others) == 5
+
+
+def test_seeds_of_different_elements_differ():
+    x = np.random.default_rng(0).integers(0, 2, (500, 28, 28, 1)).astype(np.float32)
+    assert len(np.unique(content_seeds(jnp.asarray(x)))) == 500
+    changed = x[:1].copy()
+    changed[0, 3, 4, 0] = 1 - changed[0, 3, 4, 0]
+    assert content_seeds(jnp.asarray(x[:1]))[0] != content_seeds(jnp.asarray(changed))[0]
+
+
+@pytest.fixture(scope="module")
+def statistician():
+    """A small Neural Statistician of vectors with perturbed parameters."""
+    config = small_config(**(TINY_VECTORS | {"model__set_vae__class_rule": "kl"}))
+    model = build(config, (1, 1, 2))
+    x_set = images(4, 5, shape=(1, 1, 2))
+    params = jax.jit(model.init)(jax.random.key(0), batch_of(x_set))
+    return model, perturbed(params, jax.random.key(1)), x_set
+
+
+def test_loss_is_the_weighted_bound_of_the_epoch(statistician):
+    _, params, x_set = statistician
+    config = small_config(**TINY_VECTORS, objective__alpha=2.0, objective__alpha_decay=0.5, objective__epoch_steps=10)
+    scheduled, loss = build(config, (1, 1, 2)), {}
+    for step in (0, 9, 10, 29):
+        loss[step], metrics = scheduled.loss(
+            params, jax.random.key(2), batch_of(x_set)._replace(step=jnp.asarray(step, jnp.int32))
+        )
+        w = 1 + 2 * 0.5 ** (step // 10)
+        expected = w * metrics["reconstruction"] + (metrics["kl_z"] + metrics["kl_c"]) / w
+        np.testing.assert_allclose(loss[step], expected, rtol=1e-5)
+        np.testing.assert_allclose(
+            metrics["nelbo"], metrics["reconstruction"] + metrics["kl_z"] + metrics["kl_c"], rtol=1e-5
+        )
+    assert loss[0] == loss[9]
+    assert loss[10] != loss[9]
+
+
+def test_free_bits_switch_off_small_divergences(statistician):
+    _, params, x_set = statistician
+    for threshold in (0.0, 1e4):
+        model = build(small_config(**TINY_VECTORS, objective__free_bits=threshold), (1, 1, 2))
+        (loss, metrics), grads = jax.value_and_grad(model.loss, has_aux=True)(
+            params, jax.random.key(2), batch_of(x_set)
+        )
+        del loss, metrics
+        prior = grads["networks"]["hierarchy"]["element_1_prior"]["head"]["Linear_0"]["kernel"]
+        assert bool((prior == 0).all()) == (threshold > 0)
+
+
+def test_masked_elements_have_no_gradient_and_no_influence_in_training(statistician):
+    model, params, x_set = statistician
+    mask = jnp.asarray([[True] * 3 + [False] * 2] * 4)
+
+    def loss(x_set):
+        return model.loss(params, jax.random.key(2), batch_of(x_set)._replace(mask=mask))[0]
+
+    other = x_set.at[:, 3:].set(7.0)
+    np.testing.assert_allclose(loss(other), loss(x_set), rtol=1e-5)
+    np.testing.assert_array_equal(jax.grad(loss)(x_set)[:, 3:], 0.0)
+    assert np.abs(jax.grad(loss)(x_set)[:, :3]).min() > 0
+
+
+def test_classes_are_ranked_by_the_divergence_of_their_contexts(statistician):
+    model, params, x_set = statistician
+    elements = model.encode(params, None, x_set)
+    states = model.update(params, model.init_state(params, (4,)), take(elements, slice(0, 3)))
+    queries = take(elements, 4)
+    scores = model.class_log_probs(params, states, queries)
+    assert scores.shape == (4, 4)
+
+    def posterior(one_set):
+        mask = jnp.ones(one_set.seed.shape, bool)
+        trace, _ = model.latents.infer(params, one_set, mask, None)
+        return trace.levels[0].context.q
+
+    of_class = posterior(take(elements, slice(0, 3)))
+    of_query = posterior(jax.tree.map(lambda leaf: leaf[:, None], queries))
+    for query in range(4):
+        for label in range(4):
+            p = jax.tree.map(lambda leaf, at=label: leaf[at], of_class)
+            q = jax.tree.map(lambda leaf, at=query: leaf[at], of_query)
+            expected = -diagonal_gaussian.kl_divergence(p, q).sum()
+            np.testing.assert_allclose(scores[query, label], expected, rtol=1e-4)
+
+
+def test_more_draws_of_the_latents_tighten_the_bound(statistician):
+    _, params, x_set = statistician
+    x_set = images(200, 3, seed=5, shape=(1, 1, 2))
+    bounds = []
+    for draws in (1, 8, 64):
+        model = build(small_config(**TINY_VECTORS, evaluation__importance_samples=draws), (1, 1, 2))
+        elements = model.encode(params, None, x_set)
+        bounds.append(np.asarray(model.joint_log_prob(params, elements, jnp.ones((200, 3), bool))))
+    for looser, tighter in itertools.pairwise(bounds):
+        difference = tighter - looser
+        assert difference.mean() > 2 * difference.std() / math.sqrt(len(difference))
+
+
+def test_a_coherent_sample_shares_its_context(statistician):
+    model, params, x_set = statistician
+    elements = model.encode(params, None, x_set[:1])
+    infer = model.latents.infer
+    trace, _ = infer(params, elements, jnp.ones((1, 5), bool), jax.random.key(0))
+    drawn, outputs = model.latents.generate(params, jax.random.key(1), (1, 7), trace.context_values)
+    assert outputs.shape == (1, 7, 1, 1, 4)
+    np.testing.assert_array_equal(drawn.context_values[0], trace.context_values[0])
+
+
+def test_untrained_images_cost_a_bit_per_pixel():
+    config = load_config("set_vae_omniglot:smoke_ns", [("model.set_vae.hidden", "16")])
+    model = build(config, (28, 28, 1))
+    batch = batch_of(images(8, 5, shape=(28, 28, 1)))
+    params = jax.jit(model.init)(jax.random.key(0), batch)
+    _, metrics = model.loss(params, jax.random.key(1), batch)
+    np.testing.assert_allclose(metrics["reconstruction"], 784 * math.log(2), rtol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("options", "shape", "message"),
+    [
+        ({"hidden": 6}, (28, 28, 1), "hidden: expected a multiple of 4"),
+        ({}, (14, 14, 1), "expected images of 28x28, 32x32, 64x64"),
+        ({"hierarchy": "map"}, (1, 1, 2), "vectors need hierarchy=vector"),
+        ({"hierarchy": "stream"}, (64, 64, 3), "stream needs images of 28x28 or 32x32"),
+        ({"hierarchy": "stream", "levels": "7-1"}, (28, 28, 1), "are not among those of encoder_blocks"),
+        ({"hierarchy": "stream", "levels": "many"}, (28, 28, 1), "groups: expected resolution-number pairs"),
+        ({"likelihood": "poisson"}, (28, 28, 1), "poisson"),
+    ],
+)
+def test_impossible_options_are_refused(options, shape, message):
+    config = small_config(model__family="set_vae", **{f"model__set_vae__{key}": v for key, v in options.items()})
+    with pytest.raises(UserError, match=message):
+        build(config, shape)
+
+
+def test_terms_type_is_a_sum_of_three():
+    parts = Terms(jnp.asarray([-5.0]), jnp.asarray([[1.0], [2.0]]), jnp.zeros((0, 1)))
+    np.testing.assert_allclose(elbo(parts), [-8.0])
