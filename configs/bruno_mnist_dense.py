@@ -40,7 +40,7 @@ CPU = FAST_ADAM | {
     "model.compute_dtype": "bfloat16_products",
     "optimizer.learning_rate": 2e-3,
     "optimizer.warmup_steps": 200,
-    "training.num_steps": 24_000,
+    "training.num_steps": 42_000,
     "training.evaluate_every": 2_500,
 }
 

@@ -60,6 +60,7 @@ SMOKE = CPU | {
     "data.sets_per_batch": 4,
     "model.set_vae.hidden": 16,
     "model.set_vae.encoder_filters": 4,
+    "training.num_devices": 1,
     "training.num_steps": 8,
     "training.log_every": 4,
     "training.evaluate_every": 8,

@@ -40,6 +40,8 @@ EXPERIMENTS = {
     "attention": "set VAEs: attention weights beside the set, per head and level",
     "refinement": "set VAEs: samples that the model reconstructs again and again",
     "set_samples": "set VAEs: reconstructed, given, conditional, refined and unconditional images",
+    "context_probes": "set VAEs of numbers: what the latent of a set knows of their distribution",
+    "summaries": "set VAEs of points: the few points that tell most of what all of them tell",
 }
 USAGE = "python -m experiments NAME --model=WORKDIR_OR_BUNDLED_NAME [--out=DIR] [options]"
 

@@ -1,4 +1,4 @@
-"""Bounds on the log evidence of many sets by a set VAE, in chunks over all devices; compiled once per set size."""
+"""Many sets through a set VAE in chunks over all devices, compiled once per set size: bounds on their log evidence."""
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
@@ -45,14 +45,15 @@ class SetBounds(NamedTuple):
 
 def elbo_terms(subject: Subject, values: Float[np.ndarray, "sets set h w c"], draws: int = 1) -> SetTerms:
     """Terms of the evidence lower bound of sets, means over draws of the latents."""
-    latents, params = latents_of(subject), subject.model.params
-    keys = [subject.key(LATENTS + draw) for draw in range(draws)]
-    parts = []
-    for chunk, mask, real in _chunks(values, None, per_call(subject, values.shape, 1)[0]):
-        elements = _encode(latents, params, chunk)
-        drawn = [_first(real, _terms(latents, params, key, elements, mask)) for key in keys]
-        parts.append([np.mean(leaves, axis=0) for leaves in zip(*drawn, strict=True)])
-    return SetTerms(*(np.concatenate(leaves) for leaves in zip(*parts, strict=True)))
+    drawn = [in_chunks(_terms, subject, values, subject.key(LATENTS + draw)) for draw in range(draws)]
+    return SetTerms(*(np.mean(leaves, axis=0, dtype=np.float64) for leaves in zip(*drawn, strict=True)))
+
+
+def _terms(
+    latents: LatentFunctions, params: Params, element_set: SetElement, mask: Array, key: PRNGKey
+) -> tuple[Array, Array, Array]:
+    found = set_vae_bounds.elbo_terms(latents, params, key, element_set, mask)
+    return found.log_prob, found.kl_elements.T, found.kl_contexts.T
 
 
 def importance(
@@ -87,6 +88,31 @@ def importance(
         found = _first(real, bounds.finalize(state))
         parts.append(_over_elements(found, np.asarray(there)[:real]) if alone else found)
     return SetBounds(*(np.concatenate(leaves) for leaves in zip(*parts, strict=True)))
+
+
+def in_chunks(
+    function: Callable[..., Any], subject: Subject, values: Float[np.ndarray, "sets set h w c"], *more: Any
+) -> Any:
+    """function(latents, params, element_set, mask, *more) of all sets; trees of arrays with leading axis [sets].
+
+    Compiled once per function and set size; `more` is the same for all sets.
+    """
+    parts = []
+    for chunk, mask, real in _chunks(values, None, per_call(subject, values.shape, 1)[0]):
+        elements = _encode(latents_of(subject), subject.model.params, chunk)
+        found = _mapped(function, latents_of(subject), subject.model.params, more, elements, mask)
+        parts.append(jax.tree.map(lambda leaf, real=real: np.asarray(leaf)[:real], found))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _mapped(
+    function: Callable[..., Any], latents: LatentFunctions, params: Params, more: Any, elements: SetElement, mask: Array
+) -> Any:
+    def local(params: Params, more: Any, elements: SetElement, mask: Array) -> Any:
+        return function(latents, params, elements, mask, *more)
+
+    return _sharded(local, 2, 2)(params, more, elements, mask)
 
 
 def per_call(subject: Subject, shape: tuple[int, ...], draws: int, inner: int = 1) -> tuple[int, int]:
@@ -128,17 +154,6 @@ def _sharded(function: Callable[..., Any], copied: int, split: int) -> Callable[
 @functools.partial(jax.jit, static_argnums=0)
 def _encode(latents: LatentFunctions, params: Params, values: Array) -> SetElement:
     return _sharded(latents.encode_values, 1, 1)(params, values)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _terms(
-    latents: LatentFunctions, params: Params, key: PRNGKey, elements: SetElement, mask: Array
-) -> tuple[Array, Array, Array]:
-    def local(params: Params, key: PRNGKey, elements: SetElement, mask: Array) -> tuple[Array, Array, Array]:
-        found = set_vae_bounds.elbo_terms(latents, params, key, elements, mask)
-        return found.log_prob, found.kl_elements.T, found.kl_contexts.T
-
-    return _sharded(local, 2, 2)(params, key, elements, mask)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

@@ -1,6 +1,6 @@
 """Figures of experiments: axes saved as PNG with matplotlib, and frames around images with Pillow."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,16 @@ RED, BLUE, GREY = (200, 30, 30), (30, 90, 200), "0.55"
 
 
 @contextmanager
-def figure(path: Path, columns: int = 1, rows: int = 1, width: float = 4.2, height: float = 3.0) -> Iterator[list[Any]]:
-    """Axes of one figure, row by row, saved at the end; sizes in inches per axes."""
+def figure(
+    path: Path, columns: int = 1, rows: int = 1, width: float = 4.2, height: float = 3.0, projection: str | None = None
+) -> Iterator[list[Any]]:
+    """Axes of one figure, row by row, saved at the end; sizes in inches per axes, projection such as "3d"."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     drawn = Figure(figsize=(width * columns, height * rows), layout="constrained")
     FigureCanvasAgg(drawn)
-    axes = drawn.subplots(rows, columns, squeeze=False).ravel().tolist()
+    axes = drawn.subplots(rows, columns, squeeze=False, subplot_kw={"projection": projection}).ravel().tolist()
     yield axes
     for one in axes:
         one.tick_params(labelsize=8)
@@ -42,6 +44,22 @@ def mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mean = values.mean(axis=0)
     error = values.std(axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.full_like(mean, np.nan)
     return mean, error
+
+
+def beside(blocks: Mapping[str, np.ndarray], invert: bool, gap: int = 14) -> Image.Image:
+    """Blocks of images [rows, columns, h, w, c] of as many rows beside each other, each below its title."""
+    pictures = [grid_picture(images, None, invert, _middle(title, images.shape[1])) for title, images in blocks.items()]
+    width = sum(picture.width + gap for picture in pictures) - gap
+    canvas, left = Image.new(pictures[0].mode, (width, pictures[0].height), "white"), 0
+    for picture in pictures:
+        canvas.paste(picture, (left, 0))
+        left += picture.width + gap
+    return canvas
+
+
+def _middle(title: str, columns: int) -> list[str]:
+    """Titles of columns with the one of the block in the middle."""
+    return [title if column == (columns - 1) // 2 else "" for column in range(columns)]
 
 
 def framed_sequence(

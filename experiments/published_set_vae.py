@@ -49,6 +49,16 @@ NLL = {
     "omniglot_back_eval": {"vae": 88.4, "ns": 85.6, "cns": 77.5, "cns_lag": 77.6, "scha": 72.7, "scha_lag": 71.5},
 }
 NLL_DRAWS = 1000
+# Neural Statistician, accuracy in % by the divergence between posteriors: (data set, way, shot)
+ACCURACY = {
+    ("mnist", 10, 1): 78.6,
+    ("mnist", 10, 5): 93.2,
+    ("omniglot", 5, 1): 98.1,
+    ("omniglot", 5, 5): 99.5,
+    ("omniglot", 20, 1): 93.2,
+    ("omniglot", 20, 5): 98.1,
+}
+STATISTICIAN_PAPER = "Neural Statistician, Edwards & Storkey 2017, arXiv:1606.02185"
 # Generative matching networks on Omniglot: images given -> nats of the next one, bounds of 1,000 draws
 MATCHING_NETWORKS = {0: 90.9, 1: 82.8, 2: 78.8, 3: 76.4, 4: 74.2, 9: 64.6}
 MATCHING_PAPER = "generative matching networks, Bartunov & Vetrov 2018"
@@ -81,6 +91,16 @@ def published_prediction(subject: Subject, split: str, given: int) -> dict[str, 
     if subject.config.data.dataset != "omniglot_back_eval" or split != "test" or given not in MATCHING_NETWORKS:
         return None
     return {"value": MATCHING_NETWORKS[given], "source": MATCHING_PAPER}
+
+
+def published_accuracy(subject: Subject, split: str, way: int, shot: int) -> dict[str, Any] | None:
+    """Published accuracy of the Neural Statistician in %, or None where the model is another one."""
+    assert subject.model.config is not None
+    data = "omniglot" if subject.config.data.dataset.startswith("omniglot") else subject.config.data.dataset
+    statistician = published_model(subject.model.config) == "ns" or "statistician" in subject.model.config.name
+    if not statistician or split != "test" or (data, way, shot) not in ACCURACY:
+        return None
+    return {"value": ACCURACY[data, way, shot], "source": STATISTICIAN_PAPER}
 
 
 def published_model(config: ConfigDict) -> str | None:

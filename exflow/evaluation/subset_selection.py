@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from exflow.core import diagonal_gaussian, set_statistics
+from exflow.core.diagonal_gaussian import DiagonalGaussian
 from exflow.models.set_vae import SetElement, SetState
 from exflow.typing import Params, SetModel
 
@@ -53,14 +54,15 @@ def summarize(
         raise ValueError(f"model: expected a set VAE, got {model.name}. Only these have a latent of the set.")
     if num_kept < 1:
         raise ValueError(f"num_kept: expected at least 1, got {num_kept}. The empty set says nothing.")
-    without_each = _by_downdate if model.latents.mean_evidence else _by_mask
     full = model.latents.context_posteriors(params, SetState(element_set, mask))
-    full = [jax.tree.map(lambda leaf: leaf[:, None], q) for q in full]
 
     def remove(mask: Array, _: None) -> tuple[Array, tuple[Array, Array]]:
-        rest = model.latents.context_posteriors(params, without_each(element_set, mask))
-        divergence = jnp.stack([_divergence(q, p) for q, p in zip(full, rest, strict=True)]).sum(axis=0)
-        divergence = jnp.where(mask, divergence, jnp.inf)
+        if model.latents.mean_evidence:
+            without_each = _by_downdate(element_set, mask)
+        else:
+            without_each = _subsets(element_set, mask[:, None] & ~jnp.eye(mask.shape[1], dtype=bool)[None])
+        rest = model.latents.context_posteriors(params, without_each)
+        divergence = jnp.where(mask, _divergence(full, rest), jnp.inf)
         chosen, too_many = divergence.argmin(axis=1), mask.sum(axis=1) > num_kept
         gone = (jnp.arange(mask.shape[1])[None] == chosen[:, None]) & too_many[:, None]
         smallest = jnp.where(too_many, divergence.min(axis=1), jnp.nan)
@@ -69,6 +71,19 @@ def summarize(
     num_removals = max(mask.shape[1] - num_kept, 0)
     kept, (removed, divergence) = jax.lax.scan(remove, mask, length=num_removals)
     return Summary(kept, removed.T, divergence.T)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def divergences(
+    model: SetModel,
+    params: Params,
+    element_set: SetElement,
+    mask: Bool[Array, "sets set"],
+    chosen: Bool[Array, "sets subset set"],
+) -> Float[Array, "sets subset"]:
+    """KL(q(c | X) || q(c | subset)) of given subsets, nats, as in `summarize`."""
+    full = model.latents.context_posteriors(params, SetState(element_set, mask))
+    return _divergence(full, model.latents.context_posteriors(params, _subsets(element_set, mask[:, None] & chosen)))
 
 
 def known_by_mean(elements: SetElement, mean: Float[Array, "..."]) -> SetState:
@@ -99,18 +114,19 @@ def _by_downdate(element_set: SetElement, mask: Array) -> SetState:
     return known_by_mean(element_set, set_statistics.finalize(rest))
 
 
-def _by_mask(element_set: SetElement, mask: Array) -> SetState:
-    """The same states, with all elements and masks that leave one out."""
-    size = mask.shape[1]
-    others = mask[:, None] & ~jnp.eye(size, dtype=bool)[None]
+def _subsets(element_set: SetElement, chosen: Bool[Array, "sets subset set"]) -> SetState:
+    """States [sets, subset] of subsets, as all elements and masks."""
 
     def repeat(leaf: Array) -> Array:
-        return jnp.broadcast_to(leaf[:, None], (leaf.shape[0], size, *leaf.shape[1:]))
+        return jnp.broadcast_to(leaf[:, None], (*chosen.shape, *leaf.shape[2:]))
 
-    return SetState(jax.tree.map(repeat, element_set), others)
+    return SetState(jax.tree.map(repeat, element_set), chosen)
 
 
-def _divergence(q: diagonal_gaussian.DiagonalGaussian, p: diagonal_gaussian.DiagonalGaussian) -> Array:
-    """KL(q || p) of each candidate, [sets, candidate]."""
-    divergence = diagonal_gaussian.kl_divergence(q, p)
-    return divergence.sum(axis=tuple(range(2, divergence.ndim)))
+def _divergence(full: list[DiagonalGaussian], rest: list[DiagonalGaussian]) -> Float[Array, "sets subset"]:
+    """Sum over levels of KL(q || p) from the posterior of each set to those of its subsets."""
+    total = jnp.zeros(rest[0].mean.shape[:2])
+    for q, p in zip(full, rest, strict=True):
+        divergence = diagonal_gaussian.kl_divergence(jax.tree.map(lambda leaf: leaf[:, None], q), p)
+        total = total + divergence.sum(axis=tuple(range(2, divergence.ndim)))
+    return total

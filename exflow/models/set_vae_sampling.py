@@ -114,7 +114,8 @@ def sample_conditional(
       latents: Of the model.
       params: Its parameters.
       key: Random key.
-      element_set: Given sets; one without elements gives samples from the prior.
+      element_set: Given sets. Of one without elements the latents of the set are drawn from their priors, the lower
+        ones as if no element had been drawn either, unless only the top one is inferred.
       mask: Which elements exist.
       number: Elements to draw for each set.
       inferred: Which latents of the set have posteriors: "all", or the "top" one and the others priors given it.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from exflow.core import set_statistics
-from exflow.evaluation.subset_selection import known_by_mean, summarize
+from exflow.evaluation.subset_selection import divergences, known_by_mean, summarize
 from exflow.models.registry import build
 from exflow.models.set_vae import SetState
 from tests.models.registry import ALL_LEVELS, ATTENTION, TINY_VECTORS, small_config
@@ -69,6 +69,8 @@ def in_double(name):
 def test_the_same_subsets_as_exhaustive_leave_one_out(x64, name):
     model, params, elements, mask = in_double(name)
     result = summarize(model, params, elements, jnp.asarray(mask), 4)
+    last = divergences(model, params, elements, jnp.asarray(mask), result.kept[:, None])[:, 0]
+    np.testing.assert_allclose(last, [result.divergence[0, 1], result.divergence[1, 0]], rtol=1e-8)
     for at, padding in ((0, []), (1, [-1])):
         one = jax.tree.map(lambda leaf, at=at: leaf[at], elements)
         kept, removed, smallest = exhaustive(name, params, one, list(np.flatnonzero(mask[at])), 4)
@@ -94,7 +96,11 @@ def test_order_and_padding_change_nothing(x64):
 def test_streams_that_add_remove_and_merge_means_have_the_posterior_of_the_set():
     model, params, elements = prepared("mean")
     features = elements.evidence.context
-    start, one, two = set_statistics.init("mean", features.shape[2:], (2,)), jnp.ones((2, 1), bool), jnp.ones((2, 2), bool)
+    start, one, two = (
+        set_statistics.init("mean", features.shape[2:], (2,)),
+        jnp.ones((2, 1), bool),
+        jnp.ones((2, 2), bool),
+    )
     state = start
     for at in range(4):
         state = set_statistics.update(state, features[:, at : at + 1], one)

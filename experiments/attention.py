@@ -1,0 +1,150 @@
+"""How much weight each image of a set has in the posterior of the latents of the set.
+
+`attention.png`: per row a sample given the set, the weights of every head of the top level as bars, and the set itself.
+`attention_levels.png`, of models with latents of the set at several levels: for one set, per row a level from the top,
+the sample with the latents down to that level, the weights, and the set. Models that take the mean give equal weights.
+The entries tell how many images carry the weight: the exponential of the entropy, from 1 to the size of the set.
+"""
+
+import argparse
+import functools
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from exflow.errors import UserError
+from exflow.evaluation import detection
+from exflow.evaluation.pictures import looks_inverted
+from exflow.models.registry import build
+from exflow.models.set_vae import LatentFunctions, SetElement
+from exflow.models.set_vae_sampling import decode_upper_levels
+from exflow.nn.latent_trace import TopDown
+from exflow.typing import Params, PRNGKey
+from experiments import plots
+from experiments.latents import draw_sets, latents_of, one_set_per_class, open_set_vae, usual_size, values_of
+from experiments.report import Report, entry
+from experiments.set_samples import class_ids, encode, to_pixels
+from experiments.subject import Subject, add_subject_arguments, positive
+
+MAX_LEVELS = 6  # shown
+
+
+class Attended(NamedTuple):
+    """What was seen of sets, and a sample given each."""
+
+    weights: Float[Array, "level sets head set"]  # of levels with a latent of the set, top first
+    contexts: tuple[Array, ...]
+    trace: TopDown  # of the sample
+    outputs: Array
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options."""
+    add_subject_arguments(parser)
+    parser.add_argument("--set_size", type=int, default=0, help="default: that of the model's evaluation")
+    parser.add_argument("--rows", type=int, default=5, help="sets in the picture; default: 5")
+    parser.add_argument("--sets", type=int, default=100, help="to average the entries over; default: 100")
+
+
+def run(flags: argparse.Namespace, out: Path) -> Report:
+    """Weights as series and figures, and on how many images they lie as entries."""
+    positive(flags, "rows", "sets")
+    subject = open_set_vae(flags, contexts=True, images=True)
+    if subject.config.model.set_vae.aggregation == "max":
+        raise UserError("--model: takes the maximum over a set, which has no weights. Choose attention or mean.")
+    size, entries = usual_size(subject, flags.set_size), {}
+    many = encode(subject, values_of(subject, draw_sets(subject, flags.split, size, flags.sets), flags.split))
+    found = _attended(latents_of(subject), subject.model.params, subject.key(0), many)
+    for level, weights in enumerate(np.asarray(found.weights, np.float64), 1):
+        number = np.exp(-(weights * np.log(np.maximum(weights, 1e-30))).sum(axis=-1)).mean(axis=1)
+        how = f"exp(entropy) of the weights, mean over heads, {len(number)} {flags.split} sets of {size}"
+        entries[f"images/level_{level}"] = entry(detection.mean_estimate(number), "images", how)
+    rows = one_set_per_class(subject, flags.split, size, flags.rows)
+    given = values_of(subject, rows, flags.split)
+    found = _attended(latents_of(subject), subject.model.params, subject.key(1), encode(subject, given))
+    weights = np.asarray(found.weights)
+    series = {"classes": class_ids(subject, flags.split, rows), "weights": weights}
+    samples = to_pixels(subject, latents_of(subject).likelihood.mean(found.outputs))[:, 0]
+    images = to_pixels(subject, given)
+    figures = [draw(out / "attention.png", samples, weights[0], images)]
+    if len(weights) > 1:
+        levels = np.unique(np.linspace(0, len(weights) - 1, MAX_LEVELS).astype(int))
+        partial = samples_down_to(subject, subject.key(1), found, [int(level) + 1 for level in levels])
+        same = np.broadcast_to(images[0], (len(levels), *images[0].shape))
+        names = [f"level {level + 1}" for level in levels]
+        figures.append(draw(out / "attention_levels.png", partial, weights[levels, 0], same, names))
+    return Report(subject.config, subject.facts, entries, series, figures)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _attended(latents: LatentFunctions, params: Params, key: PRNGKey, elements: SetElement) -> Attended:
+    infer_key, key = jax.random.split(key)
+    mask = jnp.ones(elements.seed.shape, bool)
+    seen, _ = latents.infer(params, elements, mask, infer_key)
+    equal = jnp.full((len(mask), 1, mask.shape[1]), 1 / mask.shape[1])
+    of_levels = [level.attention for level in seen.levels if level.context is not None]
+    weights = jnp.stack([equal if one is None else one for one in of_levels])
+    trace, outputs = latents.generate(params, key, (len(mask), 1), seen.context_values)
+    return Attended(weights, seen.context_values, trace, outputs)
+
+
+def samples_down_to(subject: Subject, key: PRNGKey, found: Attended, numbers: list[int]) -> np.ndarray:
+    """The sample of the first set with the latents of so many upper levels only, [number, h, w, c]."""
+    params, latents, images = subject.model.params, latents_of(subject), []
+    for number in numbers:
+        if subject.config.model.set_vae.hierarchy == "stream":
+            config = ConfigDict(subject.config.to_dict())
+            config.model.set_vae.limit_level = number if number < len(found.contexts) else 0
+            limited = build(config, subject.model.image_shape).latents
+            contexts = tuple(context[:1] for context in found.contexts)
+            outputs = _generated(limited, params, jax.random.split(key)[1], contexts)
+        else:
+            outputs = _decoded(latents, params, found.trace, number)
+        images.append(to_pixels(subject, latents.likelihood.mean(outputs))[0, 0])
+    return np.stack(images)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _generated(latents: LatentFunctions, params: Params, key: PRNGKey, contexts: tuple[Array, ...]) -> Array:
+    return latents.generate(params, key, (1, 1), contexts)[1]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def _decoded(latents: LatentFunctions, params: Params, trace: TopDown, number: int) -> Array:
+    return decode_upper_levels(latents, params, trace, jnp.ones(trace.elements.shape[:2], bool), number)
+
+
+def draw(
+    path: Path, samples: np.ndarray, weights: np.ndarray, images: np.ndarray, names: list[str] | None = None
+) -> Path:
+    """Per row a sample, bars of the weights [row, head, set] of every head, and the images of the set."""
+    rows, heads, size = weights.shape
+    invert, columns = looks_inverted(images), 1 + heads + size
+
+    def show(axes: Any, image: np.ndarray) -> None:
+        axes.imshow((255 - image if invert else image).squeeze(), cmap="Greys_r", vmin=0, vmax=255)
+        axes.set_xticks([])
+        axes.set_yticks([])
+
+    with plots.figure(path, columns, rows, width=1.0, height=1.0) as grid:
+        for row in range(rows):
+            axes = grid[row * columns : (row + 1) * columns]
+            show(axes[0], samples[row])
+            axes[0].set_ylabel("" if names is None else names[row], fontsize=7)
+            for head in range(heads):
+                axes[1 + head].bar(np.arange(size), weights[row, head], color=plots.GREY)
+                axes[1 + head].set_ylim(0, max(weights.max(), 2 / size))
+                axes[1 + head].set_xticks([])
+                axes[1 + head].set_yticks([])
+                if row == 0:
+                    axes[1 + head].set_title(f"head {head + 1}", fontsize=7)
+            for position in range(size):
+                show(axes[1 + heads + position], images[row, position])
+        grid[0].set_title("sample", fontsize=7)
+        grid[1 + heads].set_title("set", fontsize=7)
+    return path
