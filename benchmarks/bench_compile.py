@@ -6,16 +6,16 @@ import time
 import jax
 
 from benchmarks.cases import TINY, build_model, configuration, random_batch
-from benchmarks.report import Result, main
+from benchmarks.report import Result, Table, main
 from benchmarks.timing import ROUNDS
 
 BLOCK_LOOPS = ("scan", "unroll")
 SIZES = {"data.sets_per_batch": 32, "data.set_size": 20}
 
 
-def compile_seconds(overrides: dict) -> tuple[float, float]:
+def compile_seconds(spec: str, overrides: dict) -> tuple[float, float]:
     """Seconds to trace and lower, and to compile, from empty caches; nothing is computed."""
-    config = configuration("bruno_omniglot", overrides)
+    config = configuration(spec, overrides)
     model = build_model(config)
     batch = random_batch(config.data.sets_per_batch, config.data.set_size, model.image_shape)
     params = jax.eval_shape(model.init, jax.random.key(0), batch)
@@ -27,21 +27,27 @@ def compile_seconds(overrides: dict) -> tuple[float, float]:
     return middle - start, time.perf_counter() - middle
 
 
-def run(quick: bool) -> Result:
-    """Seconds from Python to an executable, without the persistent cache."""
+def scan_and_unroll(spec: str, overrides: dict, key: str, quick: bool) -> tuple[Table, float]:
+    """Medians of compiling with the configuration's `key` at "scan" and "unroll", and the ratio of the second to it."""
     jax.config.update("jax_enable_compilation_cache", False)
-    sizes, repeats = (TINY, 1) if quick else (SIZES, ROUNDS)
     samples: dict[str, list[tuple[float, float]]] = {name: [] for name in BLOCK_LOOPS}
-    for _ in range(repeats):
+    for _ in range(1 if quick else ROUNDS):
         for name in BLOCK_LOOPS:
-            samples[name].append(compile_seconds(sizes | {"model.block_loop": name}))
+            samples[name].append(compile_seconds(spec, overrides | {key: name}))
     medians = {}
     for name, pairs in samples.items():
         lower, compiling = (statistics.median(column) for column in zip(*pairs, strict=True))
         medians[name] = {"lower s": lower, "compile s": compiling, "both s": statistics.median(map(sum, pairs))}
     within = [sum(unroll) / sum(scan) for scan, unroll in zip(*samples.values(), strict=True)]
-    settings = {"config": "bruno_omniglot", "overrides": sizes, "repeats": repeats}
-    return Result(settings, medians, {"unroll": {"unroll / scan": statistics.median(within)}})
+    return medians, statistics.median(within)
+
+
+def run(quick: bool) -> Result:
+    """Seconds from Python to an executable, without the persistent cache."""
+    sizes = TINY if quick else SIZES
+    medians, ratio = scan_and_unroll("bruno_omniglot", sizes, "model.block_loop", quick)
+    settings = {"config": "bruno_omniglot", "overrides": sizes, "repeats": 1 if quick else ROUNDS}
+    return Result(settings, medians, {"unroll": {"unroll / scan": ratio}})
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Neural Statistician on spatial MNIST (Edwards & Storkey 2017, arXiv:1606.02185, section 5.2): digits as sets of points.
+"""Neural Statistician on digits as sets of points, spatial MNIST (Edwards & Storkey 2017, arXiv:1606.02185, 5.2).
 
     python -m exflow.main --config=configs/neural_statistician_spatial.py          # 100 epochs as published
     python -m exflow.main --config=configs/neural_statistician_spatial.py:cpu      # small, trains on two cores
-    python -m experiments summaries --model=runs/neural_statistician_spatial       # the points that tell most of a digit
+    python -m experiments summaries --model=runs/neural_statistician_spatial       # the points that tell most
 
 Every set is 50 points of one digit, drawn by the intensity of its pixels; ones are left out, which have few of them.
 2,287,786 parameters. Bound on log p(X) per point, nats in coordinates of 28x28: uniform points have -6.66.

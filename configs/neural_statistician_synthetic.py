@@ -50,11 +50,15 @@ HARD = {"data.options": "kind=hard"}
 CPU = {
     "data.set_size": 50,
     "model.set_vae.hidden": 64,
+    "model.set_vae.head_normalization": "none",
+    "objective.epoch_steps": 100,
+    "optimizer.learning_rate": 3e-3,
     "optimizer.schedule": "cosine",
+    "optimizer.clip_value": 0.0,
+    "optimizer.clip_norm": 5.0,
     "optimizer.ema_decay": 0.99,
     "training.num_steps": 3_000,
     "training.evaluate_every": 1_000,
-    "objective.epoch_steps": 200,
 }
 SMOKE = CPU | {
     "data.options": "num_train=40, num_validation=8, num_test=8, set_size=20",

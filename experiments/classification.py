@@ -50,9 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--way", type=int, default=10, help="classes to tell apart; default: 10")
     parser.add_argument("--shot", type=int, default=5, help="support images of each; default: 5")
     parser.add_argument("--draws", type=int, default=100, help="of classes, support images and queries; default: 100")
-    parser.add_argument(
-        "--queries", type=int, default=15, help="per class and draw; 0: as many as all have; default: 15"
-    )
+    parser.add_argument("--queries", type=int, default=15, help="per class and draw, if there are; 0: all; default: 15")
     parser.add_argument("--bound_queries", type=int, default=1, help="the same for the rule elbo; default: 1")
     parser.add_argument("--rules", nargs="+", choices=RULES, default=list(RULES), help="default: all three")
 
@@ -63,11 +61,12 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     subject = open_set_vae(flags, contexts=set(flags.rules) != {"reconstruction"})
     sets = subject.image_sets[flags.split]
     count = np.asarray(sets.count)
-    queries = flags.queries or int(count.min()) - flags.shot
-    usable = int((count >= flags.shot + queries).sum())
-    if queries < 1 or flags.way > usable:
-        need = f"{usable} {flags.split} classes with {flags.shot} + {max(queries, 1)} images"
-        raise UserError(f"--way: there are {need}, got {flags.way}. Use fewer ways, shots or queries.")
+    usable = int((count > flags.shot).sum())
+    if flags.way > usable:
+        need = f"{usable} {flags.split} classes of more than {flags.shot} images"
+        raise UserError(f"--way: there are {need}, got {flags.way}. Use fewer ways or shots.")
+    most = int(np.sort(count)[-flags.way]) - flags.shot
+    queries = min(flags.queries, most) if flags.queries else most
     number = {"num_query": queries, "num_episodes": flags.draws}
     episodes = draw_episodes(subject.rng(0), count, 1, sets.index.shape[1], flags.way, flags.shot, **number)
     entries, series, confusions = {}, {}, {}

@@ -1,9 +1,10 @@
 """What the latent of a set of numbers knows of their distribution: figure and probes, for distributions_1d.
 
-`context_probes.png`: posterior means of the test sets' latent, coloured by the family of their distribution, its mean
-and its variance, as the data set labels them. Entries: how well small probes, fitted on posterior means of training
-sets, find the empirical mean and log standard deviation of test sets (R^2), and their family (5 nearest neighbours).
-Source of the figure: Edwards & Storkey 2017, arXiv:1606.02185, section 5.1.
+`context_probes.png`: posterior means of the test sets' latent along their principal directions, all at one scale,
+coloured by the family of their distribution, its mean and its variance, as the data set labels them. Entries: how well
+small probes, fitted on posterior means of training sets, find the empirical mean and log standard deviation of test
+sets (R^2), and their family (5 nearest neighbours). Source of the figure: Edwards & Storkey 2017, arXiv:1606.02185,
+section 5.1.
 """
 
 import argparse
@@ -75,17 +76,10 @@ def labels(sets: ImageSets) -> Float[np.ndarray, "sets 3"]:
     return sets.context[sets.index[:, 0]]
 
 
-def principal(x: Float[np.ndarray, "sets dim"]) -> Float[np.ndarray, "sets 3"]:
-    """The entries of latents of three or fewer; of longer ones the three directions of largest variance."""
-    if x.shape[1] <= 3:
-        return np.pad(x, [(0, 0), (0, 3 - x.shape[1])])
-    centred = x - x.mean(axis=0)
-    return centred @ np.linalg.svd(centred, full_matrices=False)[2][:3].T
-
-
 def write_figure(path: Path, means: np.ndarray, facts: np.ndarray, families: tuple[str, ...]) -> Path:
     """Three panels of the same points in three dimensions."""
-    points = principal(means)
+    points = context_probes.whitening(means)(means)[:, :3]
+    points = np.pad(points, [(0, 0), (0, 3 - points.shape[1])])
     with plots.figure(path, columns=3, height=4.0, projection="3d") as axes:
         for label, name in enumerate(families):
             axes[0].scatter(*points[facts[:, 0] == label].T, s=5, label=name, linewidths=0)

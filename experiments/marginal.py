@@ -75,11 +75,12 @@ def set_entries(subject: Subject, flags: argparse.Namespace) -> dict[str, dict[s
         sets = regrouped(values, size)
         how = f"{len(sets)} {subject.config.data.dataset} {flags.split} sets of {size}, {flags.samples} draws"
         found = importance(subject, sets, flags.samples)
-        bound, error = (mean_per_image(part, len(rows), size) for part in (-found.bound, found.standard_error))
+        bound = mean_per_image(-found.bound, len(rows), size)
         reference = published_bound(subject, flags.split, size, flags.samples)
         title = "importance-weighted bound on -log p(X) / n"
         entries[f"nll/{size}"] = entry(bound, unit(subject), f"{title}; {how}", published=reference)
         if flags.samples > 1:
+            error = mean_per_image(found.standard_error, len(rows), size)
             how = f"mean over sets; {how}"
             entries[f"monte_carlo_error/{size}"] = entry(error, unit(subject), f"standard error of a bound / n, {how}")
             effective = detection.mean_estimate(found.effective_sample_size)

@@ -34,6 +34,7 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     options = subject.config.evaluation
     options.settings, options.noise_draws, options.nll_set_size = (), flags.noise_draws, flags.set_size
     model, entries, series = subject.model, {}, {}
+    noun = likelihood.noun(model.set_model)
     path = out / "nll.png"
     with plots.figure(path) as (axes,):
         for split in flags.splits:
@@ -49,8 +50,8 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
             mean, error = by_position(subject, split, flags.set_size)
             series[split] = {"position": np.arange(1, len(mean) + 1), "nll": mean, "standard_error": error}
             for name, at in (("first", 0), ("last", len(mean) - 1)):
-                protocol = f"-log p(x_n | x_<n) at n = {at + 1}, at most {MAX_IMAGES:,} {split} images, 1 noise draw"
-                entries[f"{split}_nll_{name}"] = entry(Estimate(mean[at], error[at]), "nats/image", protocol)
+                protocol = f"-log p(x_n | x_<n) at n = {at + 1}, at most {MAX_IMAGES:,} {split} {noun}s, 1 noise draw"
+                entries[f"{split}_nll_{name}"] = entry(Estimate(mean[at], error[at]), f"nats/{noun}", protocol)
             plots.band(axes, series[split]["position"], mean, error, label=split)
         axes.set_xlabel("n", fontsize=8)
         axes.set_ylabel("-log p(x_n | x_<n), nats", fontsize=8)

@@ -91,7 +91,7 @@ def conditional(
 
 def to_pixels(subject: Subject, values: Values | np.ndarray) -> np.ndarray:
     """Values as uint8 images."""
-    return np.asarray(latents_of(subject).likelihood.to_pixels(values))
+    return np.asarray(latents_of(subject).likelihood.to_pixels(jnp.asarray(values)))
 
 
 def class_ids(subject: Subject, split: str, rows: np.ndarray) -> np.ndarray:

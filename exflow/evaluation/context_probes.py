@@ -1,6 +1,7 @@
 """What the latent of a set knows about the set: its posterior mean, and probes from it to facts of the set."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -47,6 +48,16 @@ def context_means(model: SetModel, params: Params, image_sets: Any) -> Float[np.
     return np.concatenate(means)[: len(index)]
 
 
+def whitening(x: Float[np.ndarray, "sets dim"]) -> Callable[[np.ndarray], Float[np.ndarray, "sets dim"]]:
+    """The linear map onto principal directions in which x has mean 0 and variance 1; constant directions become 0."""
+    mean = x.mean(axis=0, dtype=np.float64)
+    variance, directions = np.linalg.eigh(np.atleast_2d(np.cov(x - mean, rowvar=False)))
+    scale = np.where(variance > 1e-9 * variance.max(), 1 / np.sqrt(np.maximum(variance, 1e-300)), 0.0)
+    order = np.argsort(-variance)
+    projection = (directions * scale)[:, order]
+    return lambda x: (x - mean) @ projection
+
+
 def regression_r2(
     train_x: Float[np.ndarray, "train dim"],
     train_y: Float[np.ndarray, "train targets"],
@@ -56,16 +67,14 @@ def regression_r2(
 ) -> Float[np.ndarray, " targets"]:
     """Share of the variance of each target that a small regression explains on the test sets; 1 is all of it.
 
-    Ridge regression on the inputs, scaled to variance 1, and on random Fourier features of a Gaussian kernel whose
-    width is the typical distance of two inputs. Source: Rahimi & Recht 2007, "Random features for large-scale kernel
-    machines".
+    Ridge regression on the whitened inputs and on random Fourier features of a Gaussian kernel whose width is the
+    typical distance of two of them. Source: Rahimi & Recht 2007, "Random features for large-scale kernel machines".
     """
-    center, scale = train_x.mean(axis=0), np.maximum(train_x.std(axis=0), 1e-12)
-    frequency = rng.normal(size=(train_x.shape[1], NUM_FEATURES)) / np.sqrt(2 * train_x.shape[1])
-    phase = rng.uniform(0, 2 * np.pi, NUM_FEATURES)
+    white, dim = whitening(train_x), train_x.shape[1]
+    frequency, phase = rng.normal(size=(dim, NUM_FEATURES)) / np.sqrt(2 * dim), rng.uniform(0, 2 * np.pi, NUM_FEATURES)
 
     def features(x: np.ndarray) -> np.ndarray:
-        x = (x.astype(np.float64) - center) / scale
+        x = white(x)
         return np.concatenate([np.ones((len(x), 1)), x, np.sqrt(2) * np.cos(x @ frequency + phase)], axis=1)
 
     train = features(train_x)
@@ -81,7 +90,11 @@ def neighbours_agree(
     test_x: Float[np.ndarray, "test dim"],
     test_label: Int[np.ndarray, " test"],
 ) -> Bool[np.ndarray, " test"]:
-    """Whether the label of a test set is the commonest among its five nearest training sets; the smallest of a tie."""
-    nearest = KDTree(train_x).query(test_x, min(NEIGHBOURS, len(train_x)))[1].reshape(len(test_x), -1)
+    """Whether the label of a test set is the commonest among its five nearest training sets; the smallest of a tie.
+
+    Distances are those of whitened inputs, so that no linear map of the latent changes the answer.
+    """
+    white = whitening(train_x)
+    nearest = KDTree(white(train_x)).query(white(test_x), NEIGHBOURS)[1]
     votes = (train_label[nearest][:, :, None] == np.arange(train_label.max() + 1)).sum(axis=1)
     return votes.argmax(axis=1) == test_label

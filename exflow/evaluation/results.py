@@ -17,7 +17,7 @@ from exflow.models.registry import num_parameters
 
 PACKAGES = ("exflow", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 PROTOCOL_WIDTH = 100  # characters of the closing table
-DIGITS = {"bits/dim": 4, "SSIM": 4, "(pixel/255)^2": 5}  # after the point in the closing table; 2 for other units
+DIGITS = {"bits/dim": 4, "SSIM": 4, "R^2": 4, "(pixel/255)^2": 5}  # decimals in the closing table; 2 for other units
 
 
 def result(

@@ -1,10 +1,9 @@
 """Greedy summaries of sets: the few elements that tell a set VAE most of what all of them tell it about the set.
 
-From q(c | X) of the full set, the element whose removal gives the smallest KL(q(c | X) || q(c | subset)) is removed, and
-so on. Where the posterior sees the mean of the elements' evidence alone, that of every subset with one element less
-comes from one division: the sum of all minus the element. All candidates of a removal are then one batch through the
-networks behind the pooling, and all removals are one compiled call. Source: Edwards & Storkey 2017, arXiv:1606.02185,
-section 5.2.
+Again and again the element is removed whose removal gives the smallest KL(q(c | X) || q(c | subset)). Where the
+posterior sees no more of a set than the mean of its elements' evidence, the sum of all minus one element gives that of
+the subset without it: all candidates of a removal are then one batch through the networks behind the pooling, and all
+removals one compiled call. Source: Edwards & Storkey 2017, arXiv:1606.02185, section 5.2.
 """
 
 import functools
@@ -108,7 +107,9 @@ def known_by_mean(elements: SetElement, mean: Float[Array, "..."]) -> SetState:
 def _by_downdate(element_set: SetElement, mask: Array) -> SetState:
     """States [sets, candidate] of the sets without each of their elements, known by their means."""
     features, sets = element_set.evidence.context, mask.shape[:1]
-    total = set_statistics.update(set_statistics.init("mean", features.shape[2:], sets), features, mask)
+    empty = set_statistics.init("mean", features.shape[2:], sets)
+    assert isinstance(empty, set_statistics.MeanState)
+    total = set_statistics.update(empty, features, mask)
     candidates = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:, None], (*mask.shape, *leaf.shape[1:])), total)
     rest = set_statistics.remove(candidates, features[:, :, None], mask[:, :, None])
     return known_by_mean(element_set, set_statistics.finalize(rest))

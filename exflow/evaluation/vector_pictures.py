@@ -170,5 +170,5 @@ def scatter(
 
 def _histogram(axes: Any, x: Float[np.ndarray, " num"], shown: Float[np.ndarray, "2"], **style: Any) -> None:
     """Densities per bin; what lies outside of the shown range counts, so that areas can be compared."""
-    bins = np.linspace(*shown, BINS + 1)
+    bins = np.linspace(shown[0], shown[1], BINS + 1)
     axes.hist(x, bins, weights=np.full(len(x), 1 / (len(x) * (bins[1] - bins[0]))), **style)

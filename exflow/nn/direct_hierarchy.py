@@ -83,12 +83,12 @@ class DirectHierarchy(nn.Module):
         if self.context_levels not in CONTEXT_LEVELS:
             raise ValueError(f"context_levels: expected one of {CONTEXT_LEVELS}, got {self.context_levels!r}.")
         nonempty = mask.any(axis=1)
-        c, z, levels = None, None, []
+        c, z, levels, given = None, None, [], contexts or ()
         for index in range(self.num_levels):
             context, attention = None, None
             if self.context_levels == "all" or (self.context_levels == "top" and index == 0):
-                if index < len(contexts or ()):
-                    context = Latent(contexts[index], None)
+                if index < len(given):
+                    context = Latent(given[index], None)
                 else:
                     context, attention = self._context(index, noise, mask, nonempty, evidence, c, z, train)
                 c = context.value

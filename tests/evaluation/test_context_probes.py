@@ -22,6 +22,15 @@ def test_regression_explains_what_is_a_function_of_the_input_and_nothing_else():
     assert abs(r2[2]) < 0.3
 
 
+def test_whitened_inputs_are_uncorrelated_and_constant_directions_vanish():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 2)) @ rng.normal(size=(2, 3)) + [5, 0, -3]  # in a plane
+    white = context_probes.whitening(x)(x)
+    np.testing.assert_allclose(np.cov(white, rowvar=False), np.diag([1, 1, 0]), atol=1e-9)
+    spread = (x - x.mean(axis=0)) @ np.linalg.svd(x - x.mean(axis=0))[2][0]
+    np.testing.assert_allclose(abs(np.corrcoef(white[:, 0], spread)[0, 1]), 1, rtol=1e-9)  # largest variance first
+
+
 def test_neighbours_vote():
     train_x = np.array([[0.0], [0.1], [0.2], [0.3], [0.4], [9.0], [9.1], [9.2], [9.3], [9.4]])
     label = np.array([0, 0, 0, 2, 2, 1, 1, 2, 2, 2])

@@ -94,7 +94,7 @@ def test_order_and_padding_change_nothing(x64):
 
 
 def test_streams_that_add_remove_and_merge_means_have_the_posterior_of_the_set():
-    model, params, elements = prepared("mean")
+    _, params, elements = prepared("mean")
     features = elements.evidence.context
     start, one, two = (
         set_statistics.init("mean", features.shape[2:], (2,)),

@@ -260,7 +260,7 @@ def test_untrained_images_cost_a_bit_per_pixel():
         ({}, (14, 14, 1), "expected images of 28x28, 32x32, 64x64"),
         ({"hierarchy": "map"}, (1, 1, 2), "vectors need hierarchy=vector"),
         ({"hierarchy": "stream"}, (64, 64, 3), "stream needs images of 28x28 or 32x32"),
-        ({"hierarchy": "stream", "encoder_blocks": "8-1", "levels": "4-1"}, (28, 28, 1), "are not among those of encoder"),
+        ({"hierarchy": "stream", "encoder_blocks": "8-1", "levels": "4-1"}, (28, 28, 1), "are not among those"),
         ({"hierarchy": "stream", "levels": "7-1"}, (28, 28, 1), "groups: expected resolutions among"),
         ({"hierarchy": "stream", "levels": "many"}, (28, 28, 1), "groups: expected resolution-number pairs"),
         ({"likelihood": "poisson"}, (28, 28, 1), "poisson"),
