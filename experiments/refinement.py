@@ -4,8 +4,8 @@
 Modes, see `exflow.models.set_vae_sampling.refine`: `fixed` keeps the latents of the set, `union_posterior` and
 `union_prior` infer them in each step from the set and the sample together. `refinement.png`, over the steps: the share
 of samples that the model gives to their set among all sets (least divergence between posteriors), and the bound for
-the set with the sample less that for the set, of samples whose pixels have been rounded. The originals show means fed
-back; --draw_pixels feeds back draws.
+the set with the sample less that for the set. Where means are fed back, as in the originals, both are of pixels drawn
+from them; --draw_pixels feeds back draws.
 """
 
 import argparse
@@ -24,9 +24,18 @@ from exflow.evaluation.pictures import looks_inverted, save
 from exflow.models import set_vae_sampling
 from exflow.models.set_vae import SetElement, SetState
 from exflow.models.set_vae_classes import kl_scores
-from exflow.typing import Params, SetModel
+from exflow.typing import Params, PRNGKey, SetModel
 from experiments import plots
-from experiments.latents import has_contexts, latents_of, one_set_per_class, open_set_vae, unit, usual_size, values_of
+from experiments.latents import (
+    PIXELS,
+    has_contexts,
+    latents_of,
+    one_set_per_class,
+    open_set_vae,
+    unit,
+    usual_size,
+    values_of,
+)
 from experiments.report import Report, entry
 from experiments.set_samples import MODES, add_sampling_arguments, class_ids, conditional, encode, to_pixels
 from experiments.subject import Subject, positive
@@ -79,21 +88,27 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
 def measures(subject: Subject, elements: SetElement, mask: Array, frames: np.ndarray) -> dict[str, np.ndarray]:
     """Per step and set: whether the sample is given to its set (1, or shared by ties), and log p(sample | set)."""
     model, params = subject.model.set_model, subject.model.params
-    found = {"bound": np.stack([_gain(model, params, elements, mask, frame) for frame in frames])}
+    samples = [_encode(model, params, subject.key(PIXELS), frame) for frame in frames]
+    found = {"bound": np.stack([_gain(model, params, elements, mask, sample) for sample in samples])}
     if has_contexts(subject):  # all but a VAE
-        scores = np.stack([_scores(model, params, elements, mask, frame) for frame in frames])
+        scores = np.stack([_scores(model, params, elements, mask, sample) for sample in samples])
         found["recognised"] = count_correct(scores, np.arange(len(mask)))[1]
     return found
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _gain(model: SetModel, params: Params, elements: SetElement, mask: Array, frame: Array) -> Array:
-    return model.log_prob(params, SetState(elements, mask), model.encode(params, None, frame))
+def _encode(model: SetModel, params: Params, key: PRNGKey, frame: Array) -> SetElement:
+    return model.encode(params, key, frame)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _scores(model: SetModel, params: Params, elements: SetElement, mask: Array, frame: Array) -> Array:
-    alone = jax.tree.map(lambda leaf: leaf[:, None], model.encode(params, None, frame))
+def _gain(model: SetModel, params: Params, elements: SetElement, mask: Array, sample: SetElement) -> Array:
+    return model.log_prob(params, SetState(elements, mask), sample)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _scores(model: SetModel, params: Params, elements: SetElement, mask: Array, sample: SetElement) -> Array:
+    alone = jax.tree.map(lambda leaf: leaf[:, None], sample)
     sets = SetState(elements, mask), SetState(alone, jnp.ones((len(mask), 1), bool))
     return kl_scores(*(model.latents.context_posteriors(params, state) for state in sets))
 

@@ -83,8 +83,12 @@ def workdirs(tmp_path_factory):
         shape = (1, 1, 2) if name == "ns_vectors" else (SIZE, SIZE, 1)
         like, rng = loading.params_like(build(config, shape), config), np.random.default_rng(1)
         params = jax.tree.map(lambda leaf: np.asarray(0.2 * rng.normal(size=leaf.shape), leaf.dtype), like)
-        if "statistics" in params:  # variances
-            params["statistics"] = jax.tree.map(lambda leaf: 1 + np.abs(leaf), params["statistics"])
+        params["statistics"] = jax.tree.map(lambda leaf: 1 + np.abs(leaf), params.get("statistics", {}))  # variances
+        stronger = {"query", "key"}  # so that attention differs between elements
+        params = jax.tree_util.tree_map_with_path(
+            lambda path, leaf: leaf * np.float32(10 if stronger & {getattr(at, "key", None) for at in path} else 1),
+            params,
+        )
         checkpoints = Checkpoints(folder / "checkpoints", best_metric="nll", best_mode="min")
         state = TrainState(np.asarray(7), params, (), (), np.asarray(0), np.asarray(0))
         checkpoints.save(state, {"wall_seconds": 1.0}, {"nll": 3.0})
