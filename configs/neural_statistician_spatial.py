@@ -51,14 +51,13 @@ def get_config() -> ConfigDict:
 
 CPU = {
     "data.options": "num_test=1000",
-    "data.sets_per_batch": 32,
+    "data.sets_per_batch": 16,
     "model.set_vae.hidden": 128,
-    "model.set_vae.normalization": "none",
-    "model.set_vae.head_normalization": "none",
-    "objective.epoch_steps": 100,
+    "objective.epoch_steps": 4 * EPOCH_STEPS,
+    "optimizer.learning_rate": 3e-3,
+    "optimizer.schedule": "cosine",
     "optimizer.clip_value": 0.0,
     "optimizer.clip_norm": 5.0,
-    "optimizer.schedule": "cosine",
     "optimizer.ema_decay": 0.99,
     "training.num_steps": 3_000,
     "training.evaluate_every": 1_000,

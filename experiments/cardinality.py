@@ -21,14 +21,19 @@ from experiments.report import Report, entry
 from experiments.subject import SPLITS, Subject, add_subject_arguments, positive
 
 SIZES = [1, 2, 5, 10, 20]
-PARTS = {"nelbo": "negative bound", "reconstruction": "reconstruction", "kl_z": "KL of z", "kl_c": "KL of c"}
+PARTS = {
+    "nelbo": "negative evidence lower bound",
+    "reconstruction": "reconstruction",
+    "kl_z": "KL of z",
+    "kl_c": "KL of c",
+}
 
 
-def add_size_arguments(parser: argparse.ArgumentParser, sizes: list[int]) -> None:
+def add_size_arguments(parser: argparse.ArgumentParser, sizes: list[int], sets: int = 50) -> None:
     """Options of experiments on sets of several sizes."""
     text = " ".join(map(str, sizes))
     parser.add_argument("--set_sizes", type=int, nargs="+", default=sizes, metavar="N", help=f"default: {text}")
-    parser.add_argument("--sets", type=int, default=50, help="of the largest size, 0: all; default: 50")
+    parser.add_argument("--sets", type=int, default=sets, help=f"of the largest size, 0: all; default: {sets}")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -106,7 +111,7 @@ def bound_entries(
             entries[title] = entry(estimate, unit(subject), f"{PARTS[part]}; {how}", published=reference)
         if many_valued(subject):
             estimate, scale = detection.mean_estimate(-terms.elbo), bits_per_dim(1.0, model.image_shape)
-            entries[f"{prefix}bits_per_dim/{size}"] = entry(estimate, "bits/dim", f"negative bound; {how}", scale)
+            entries[f"{prefix}bits_per_dim/{size}"] = entry(estimate, "bits/dim", f"{PARTS['nelbo']}; {how}", scale)
     return entries
 
 

@@ -83,8 +83,11 @@ def importance(
         elements = _encode(latents, params, chunk)
         state = bounds.init(there.shape if alone else there.shape[:1])
         for start in range(0, len(keys), draws):
-            weights = _log_weights(latents, alone, inner, params, keys[start : start + draws], elements, there)
-            state = _update(state, jnp.moveaxis(weights, 1, 0))
+            chosen = np.arange(start, start + draws)
+            weights = _log_weights(
+                latents, alone, inner, params, keys[np.minimum(chosen, len(keys) - 1)], elements, there
+            )
+            state = _update(state, jnp.moveaxis(weights, 1, 0)[: (chosen < len(keys)).sum()])  # so many that are new
         found = _first(real, bounds.finalize(state))
         parts.append(_over_elements(found, np.asarray(there)[:real]) if alone else found)
     return SetBounds(*(np.concatenate(leaves) for leaves in zip(*parts, strict=True)))

@@ -30,8 +30,7 @@ SIZES = [2, 5, 10, 20]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
     add_subject_arguments(parser)
-    add_size_arguments(parser, SIZES)
-    parser.set_defaults(sets=20)
+    add_size_arguments(parser, SIZES, sets=10)
     parser.add_argument("--samples", type=int, default=100, help="draws of the latents; default: 100, in papers 1000")
     parser.add_argument("--inner", type=int, default=10, help="of them, per draw of the latent of the set; default: 10")
     parser.add_argument("--positions", type=int, default=10, help="images to predict one by one, 0: none; default: 10")
@@ -104,7 +103,8 @@ def prediction_entries(subject: Subject, flags: argparse.Namespace) -> dict[str,
         mask = np.broadcast_to(np.arange(number) <= given, values.shape[:2])
         bound = importance(subject, values, flags.samples, mask=mask).bound
         estimate, before = detection.mean_estimate(before - bound), bound
-        protocol = f"bound for {given + 1} images - bound for {given}; {len(values)} sets, {flags.samples} draws"
+        what = f"-log p(x_{given + 1} | {given} given) as a difference of bounds"
+        protocol = f"{what}; {len(values)} {flags.split} sets, {flags.samples} draws"
         reference = published_prediction(subject, flags.split, given)
         entries[f"prediction/{given}"] = entry(estimate, unit(subject), protocol, published=reference)
     return entries
