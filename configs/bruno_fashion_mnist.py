@@ -12,7 +12,7 @@ training images are held out and the checkpoint that is best on them is evaluate
 from ml_collections import ConfigDict
 
 from exflow.config import base_config
-from exflow.config.recipes import SMALL_CONV_BRUNO, SMOKE
+from exflow.config.recipes import FAST_ON_ACCELERATOR, SMALL_CONV_BRUNO, SMOKE
 
 
 def get_config() -> ConfigDict:
@@ -29,9 +29,12 @@ def get_config() -> ConfigDict:
 
 
 STUDENT_T = {"model.process": "student_t"}
+FAST = FAST_ON_ACCELERATOR | {"training.num_steps": 8_000}
 
 VARIANTS = {
     "student_t": STUDENT_T,
+    "fast": FAST,
+    "fast_student_t": FAST | STUDENT_T,
     "cpu": SMALL_CONV_BRUNO,
     "cpu_student_t": SMALL_CONV_BRUNO | STUDENT_T,
     "smoke": SMALL_CONV_BRUNO | SMOKE,

@@ -35,11 +35,17 @@ def get_config() -> ConfigDict:
 
 STUDENT_T = {"model.process": "student_t"}
 EVEN_ODD = {"data.dataset": "mnist_even_odd", "model.dense_units": 256}
-CPU = FAST_ADAM | {
-    "data.sets_per_batch": 16,
-    "model.compute_dtype": "bfloat16_products",
+FAST = FAST_ADAM | {
     "optimizer.learning_rate": 2e-3,
     "optimizer.warmup_steps": 200,
+    "training.steps_per_call": 50,
+    "training.num_steps": 30_000,
+    "training.evaluate_every": 5_000,
+}
+CPU = FAST | {
+    "data.sets_per_batch": 16,
+    "model.compute_dtype": "bfloat16_products",
+    "training.steps_per_call": 1,
     "training.num_steps": 42_000,
     "training.evaluate_every": 2_500,
 }
@@ -48,6 +54,10 @@ VARIANTS = {
     "student_t": STUDENT_T,
     "even_odd": EVEN_ODD,
     "even_odd_student_t": EVEN_ODD | STUDENT_T,
+    "fast": FAST,
+    "fast_student_t": FAST | STUDENT_T,
+    "fast_even_odd": FAST | EVEN_ODD,
+    "fast_even_odd_student_t": FAST | EVEN_ODD | STUDENT_T,
     "cpu": CPU,
     "cpu_student_t": CPU | STUDENT_T,
     "cpu_even_odd": CPU | EVEN_ODD,

@@ -20,6 +20,7 @@ Expected on test characters (5-way 1-shot / 5-way 5-shot / 20-way 1-shot / 20-wa
 from ml_collections import ConfigDict
 
 from exflow.config import base_config
+from exflow.config.recipes import FAST_ON_ACCELERATOR
 
 
 def get_config() -> ConfigDict:
@@ -89,8 +90,13 @@ BUNDLED = {
     "training.num_steps": 12_000,
 }
 
+STUDENT_T = {"model.process": "student_t"}
+FAST = FAST_ON_ACCELERATOR | {"training.num_steps": 8_000, "optimizer.boost": 1.0}
+
 VARIANTS = {
-    "student_t": {"model.process": "student_t"},
+    "student_t": STUDENT_T,
+    "fast": FAST,
+    "fast_student_t": FAST | STUDENT_T,
     "bundled": BUNDLED,
     "cpu": CPU,
     "cpu_generative": {

@@ -19,6 +19,7 @@ the logarithm of the softmax is computed as one function, which cannot become lo
 from ml_collections import ConfigDict
 
 from exflow.config import base_config
+from exflow.config.recipes import FAST_ON_ACCELERATOR
 
 
 def get_config() -> ConfigDict:
@@ -55,6 +56,31 @@ MIXED = {
     "objective.supports_per_set": 0,
     "objective.queries_per_episode": 0,
 }
+FAST = {  # with what made the most of the small models, at the published size
+    **FAST_ON_ACCELERATOR,
+    **GAUSSIAN,
+    "data.sets_per_batch": 32,
+    "data.set_size": 6,
+    "data.distinct_rotations": True,
+    "data.augment.probability": 0.7,
+    "data.augment.rotation_degrees": 10.0,
+    "data.augment.scale": 0.1,
+    "data.augment.shear": 0.1,
+    "data.augment.translation": 0.04,
+    "data.augment_set.probability": 0.25,
+    "data.augment_set.rotation_degrees": 15.0,
+    "data.augment_set.scale": 0.15,
+    "data.augment_set.shear": 0.15,
+    "objective.generative_weight": 0.1 / 784,
+    "objective.ways": (0,),
+    "objective.shots": (1, 4),
+    "objective.supports_per_set": 0,
+    "objective.queries_per_episode": 0,
+    "objective.temperature": 5.0,
+    "objective.learn_temperature": True,
+    "optimizer.clip_norm": 1.0,
+    "training.num_steps": 8_000,
+}
 CPU = {
     **GAUSSIAN,
     **MIXED,
@@ -83,6 +109,7 @@ CPU = {
 VARIANTS = {
     "gaussian": GAUSSIAN,
     "mixed": MIXED,
+    "fast": FAST,
     "cpu": CPU,
     "smoke": {
         **CPU,

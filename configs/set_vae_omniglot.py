@@ -100,6 +100,19 @@ CLEAN = {  # no unused weights, nothing that depends on the rest of the batch, t
     "optimizer.clip_norm": 200.0,
     "optimizer.ema_decay": 0.999,
 }
+FAST = {  # a fraction of the published updates
+    "objective.alpha_decay": 0.9,
+    "optimizer.schedule": "cosine",
+    "optimizer.warmup_steps": 100,
+    "optimizer.ema_decay": 0.999,
+    "training.steps_per_call": 20,
+    "training.evaluate_every": 4_000,
+}
+FAST_STEPS = {  # that a model's own options are not enough for
+    "vae": {"data.sets_per_batch": 400, "objective.epoch_steps": 5 * EPOCH_SETS // 400, "training.num_steps": 12_000},
+    "ns": {"training.num_steps": 16_000},
+    "cns": {"optimizer.learning_rate": 5e-4, "training.num_steps": 12_000},
+}
 CPU = {
     "data.sets_per_batch": 16,
     "model.set_vae.latent_dim": 8,
@@ -141,6 +154,10 @@ SMOKE = {
 VARIANTS = {
     **MODELS,
     **{f"clean_{name}": row | CLEAN for name, row in MODELS.items() if name != "vae"},
+    **{
+        f"fast_{name}": row | FAST | {"training.num_steps": 20_000} | FAST_STEPS.get(name, {})
+        for name, row in MODELS.items()
+    },
     **{
         f"cpu_{name}": row | CPU | (CPU_VECTOR if row.get("model.set_vae.hierarchy") == "vector" else {})
         for name, row in MODELS.items()

@@ -4,6 +4,8 @@ Two virtual CPU devices, no silent rank promotion, no legacy random keys, and ev
 checked by beartype. `JAX_PLATFORMS=cuda python -m pytest` runs the same tests on another backend.
 """
 
+import gc
+import itertools
 import os
 import shutil
 import tempfile
@@ -37,6 +39,21 @@ def pytest_unconfigure() -> None:
     """Removes the cache folder that this run created."""
     if _OWN_CACHE:
         shutil.rmtree(_OWN_CACHE, ignore_errors=True)
+
+
+# A compiled program occupies several memory maps, of which Linux gives a process 65,530; past that the compiler crashes.
+_MAPS_ALLOWED, _TESTS_BETWEEN_COUNTS = 20_000, 5
+_tests_run = itertools.count(1)
+
+
+def pytest_runtest_teardown() -> None:
+    """Forgets compiled programs where a long-lived test process has gathered too many."""
+    maps = Path("/proc/self/maps")
+    if next(_tests_run) % _TESTS_BETWEEN_COUNTS or not maps.exists():
+        return
+    if maps.read_bytes().count(b"\n") > _MAPS_ALLOWED:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture

@@ -67,10 +67,13 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """Commit of the checkout that exflow runs from, with "-dirty" if files differ from it; None outside a checkout."""
+    """Commit of the checkout that exflow runs from, with "-dirty" if files differ from it.
+
+    Outside a checkout, $EXFLOW_COMMIT (for copies of one on machines that have no git), or None.
+    """
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():  # installed, perhaps below a checkout of something else
-        return None
+        return os.environ.get("EXFLOW_COMMIT") or None
     git = ["git", "-C", str(root)]
     try:
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
