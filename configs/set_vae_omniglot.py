@@ -105,6 +105,7 @@ FAST = {  # a fraction of the published updates
     "optimizer.schedule": "cosine",
     "optimizer.warmup_steps": 100,
     "optimizer.ema_decay": 0.999,
+    "model.compute_dtype": "bfloat16",
     "training.steps_per_call": 20,
     "training.evaluate_every": 4_000,
 }

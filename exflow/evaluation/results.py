@@ -67,13 +67,15 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """Commit of the checkout that exflow runs from, with "-dirty" if files differ from it.
+    """Commit of the checkout that exflow runs from, with "-dirty" if files differ from it; None outside a checkout.
 
-    Outside a checkout, $EXFLOW_COMMIT (for copies of one on machines that have no git), or None.
+    $EXFLOW_COMMIT, where it is set, is taken instead: for copies of a checkout on machines that do not have its history.
     """
+    if os.environ.get("EXFLOW_COMMIT"):
+        return os.environ["EXFLOW_COMMIT"]
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():  # installed, perhaps below a checkout of something else
-        return os.environ.get("EXFLOW_COMMIT") or None
+        return None
     git = ["git", "-C", str(root)]
     try:
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()

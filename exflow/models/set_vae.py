@@ -81,7 +81,7 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
     """
     options, objective = config.model.set_vae, config.objective
     likelihood = find_likelihood(options.likelihood)
-    networks = set_autoencoder(options, likelihood, image_shape)
+    networks = set_autoencoder(options, likelihood, image_shape, config.model.compute_dtype)
     dim, vectors = math.prod(image_shape), likelihood.name == "gaussian"
     draws = config.evaluation.importance_samples
     mean_evidence = options.hierarchy != "stream" and options.context_levels == "top" and options.aggregation == "mean"

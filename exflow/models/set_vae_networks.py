@@ -12,6 +12,9 @@
 The flat models on vectors are the Neural Statistician's experiments on synthetic and spatial data.
 """
 
+from typing import Any
+
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from exflow.core.likelihoods import Likelihood
@@ -29,13 +32,16 @@ from exflow.nn.stream_layout import per_block
 IMAGE_SIZES = (28, 32, 64)
 
 
-def set_autoencoder(options: ConfigDict, likelihood: Likelihood, image_shape: tuple[int, int, int]) -> SetAutoencoder:
+def set_autoencoder(
+    options: ConfigDict, likelihood: Likelihood, image_shape: tuple[int, int, int], compute_dtype: str = "float32"
+) -> SetAutoencoder:
     """Build the networks.
 
     Args:
       options: Section `model.set_vae` of the configuration.
       likelihood: Of an element.
       image_shape: Height, width and channels; (1, 1, D) for vectors.
+      compute_dtype: "float32", or "bfloat16" for the hidden layers of encoder, decoder and residual blocks.
 
     Returns:
       Module with `encode`, `top_down` and `decode`.
@@ -53,8 +59,9 @@ def set_autoencoder(options: ConfigDict, likelihood: Likelihood, image_shape: tu
             f"got {height}x{width}. Set --config.data.image_size=28."
         )
     num_outputs = likelihood.num_outputs(channels)
+    dtype = jnp.bfloat16 if compute_dtype == "bfloat16" else None
     if options.hierarchy == "stream":
-        return _stream(options, vectors, height, num_outputs)
+        return _stream(options, vectors, height, num_outputs, dtype)
     maps = options.hierarchy == "map"
     if vectors and (maps or likelihood.name != "gaussian"):
         raise UserError(
@@ -71,6 +78,7 @@ def set_autoencoder(options: ConfigDict, likelihood: Likelihood, image_shape: tu
         options.num_blocks,
         options.initialization,
         options.unused_parameters,
+        dtype,
     )
     hierarchy = DirectHierarchy(
         style=style,
@@ -92,7 +100,7 @@ def set_autoencoder(options: ConfigDict, likelihood: Likelihood, image_shape: tu
     return SetAutoencoder(ConvEncoder(style, options.encoder_filters, options.raw_elements), hierarchy, decoder)
 
 
-def _stream(options: ConfigDict, vectors: bool, image_size: int, num_outputs: int) -> SetAutoencoder:
+def _stream(options: ConfigDict, vectors: bool, image_size: int, num_outputs: int, dtype: Any) -> SetAutoencoder:
     try:
         encoder, levels, decoder = (per_block(options[key]) for key in ("encoder_blocks", "levels", "decoder_blocks"))
     except ValueError as error:
@@ -120,6 +128,8 @@ def _stream(options: ConfigDict, vectors: bool, image_size: int, num_outputs: in
         limit_level=options.limit_level,
         level_loop=options.level_loop,
     )
-    loop = options.level_loop
-    outputs = StreamDecoder(options.hidden, decoder[::-1], image_size, num_outputs, options.decoder_context, loop)
-    return SetAutoencoder(PyramidEncoder(options.hidden, encoder, loop), hierarchy, outputs)
+    computed = {"block_loop": options.level_loop, "compute_dtype": dtype}
+    outputs = StreamDecoder(
+        options.hidden, decoder[::-1], image_size, num_outputs, options.decoder_context, **computed
+    )
+    return SetAutoencoder(PyramidEncoder(options.hidden, encoder, **computed), hierarchy, outputs)

@@ -28,6 +28,7 @@ class Linear(nn.Module):
       padding: Zeros on every side of the image.
       initialization: "uniform_fan_in", the same with zero biases, or "xavier_normal" (gain sqrt(2), zero biases).
       kernel_scale: Factor on the initial kernel.
+      compute_dtype: Type of operands and output (default: that of input and parameters together).
     """
 
     features: int
@@ -36,6 +37,7 @@ class Linear(nn.Module):
     padding: int = 1
     initialization: str = "uniform_fan_in"
     kernel_scale: float = 1.0
+    compute_dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "... num_in"]) -> Float[Array, "... num_out"]:
@@ -44,7 +46,7 @@ class Linear(nn.Module):
         fan_in, fan_out = math.prod(shape[:-1]), math.prod(self.kernel_shape) * self.features
         kernel = self.param("kernel", kernel_init(self.initialization, fan_in, fan_out, self.kernel_scale), shape)
         bias = self.param("bias", bias_init(self.initialization, fan_in), (self.features,))
-        x = x.astype(jnp.promote_types(x.dtype, kernel.dtype))
+        x, kernel, bias = _cast(self.compute_dtype, x, kernel, bias)
         if not self.kernel_shape:
             return x @ kernel + _like(bias, x)
         rows = x.reshape(-1, *x.shape[-3:])
@@ -64,10 +66,12 @@ class Doubling(nn.Module):
     Attributes:
       features: Number of output channels.
       initialization: See `Linear`; the fan-in of the original's framework is that of the output, 4 features.
+      compute_dtype: See `Linear`.
     """
 
     features: int
     initialization: str = "uniform_fan_in"
+    compute_dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "... height width num_in"]) -> Float[Array, "... height2 width2 num_out"]:
@@ -78,6 +82,7 @@ class Doubling(nn.Module):
         )
         kernel = self.param("kernel", init, (2, 2, channels, self.features))
         bias = self.param("bias", bias_init("uniform_fan_in", 4 * self.features), (self.features,))
+        x, kernel, bias = _cast(self.compute_dtype, x, kernel, bias)
         out = jnp.einsum("...hwc,uvcd->...huwvd", x, kernel)
         out = out.reshape(*leading, 2 * height, 2 * width, self.features)
         return out + _like(bias, out)
@@ -97,6 +102,12 @@ def kernel_init(name: str, fan_in: int, fan_out: int, scale: float = 1.0) -> Any
 def bias_init(name: str, fan_in: int) -> Any:
     """Initializer (key, shape) of a bias; see `Linear`."""
     return kernel_init(name, fan_in, 0) if name == "uniform_fan_in" else nn.initializers.zeros
+
+
+def _cast(compute_dtype: Any, x: Array, *parameters: Array) -> tuple[Array, ...]:
+    """Input and parameters in the type in which a layer computes."""
+    dtype = compute_dtype or jnp.promote_types(x.dtype, parameters[0].dtype)
+    return tuple(value.astype(dtype) for value in (x, *parameters))
 
 
 def _open(u: Array) -> Array:

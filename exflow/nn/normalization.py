@@ -37,12 +37,13 @@ class Normalization(nn.Module):
           train: Whether to use the moments of the batch and to update the running averages.
 
         Returns:
-          Features of the same shape.
+          Features of the same shape and type; moments are computed in float32 at least.
         """
         if self.kind not in NORMALIZATIONS:
             raise ValueError(f"kind: expected one of {NORMALIZATIONS}, got {self.kind!r}.")
         if self.kind == "none":
             return x
+        given, x = x.dtype, x.astype(jnp.promote_types(x.dtype, jnp.float32))
         whole = self.kind == "global_batch"
         shape = () if whole else (x.shape[-1],)
         gain = self.param("gain", nn.initializers.ones, shape)
@@ -50,7 +51,7 @@ class Normalization(nn.Module):
         per_channel = (1,) * (x.ndim - 1) + (-1,)
         gain, bias = (value.reshape((1,) * x.ndim if whole else per_channel) for value in (gain, bias))
         if self.kind == "group":
-            return _group_normalize(x) * gain + bias
+            return (_group_normalize(x) * gain + bias).astype(given)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         running_variance = self.variable("batch_stats", "variance", jnp.ones, shape)
         epsilon, step = (1e-3, 0.01) if whole else (1e-5, 0.1)
@@ -63,7 +64,7 @@ class Normalization(nn.Module):
         else:
             mean, variance = running_mean.value, running_variance.value
         mean, variance = (value.reshape((1,) * x.ndim if whole else per_channel) for value in (mean, variance))
-        return (x - mean) * jax.lax.rsqrt(variance + epsilon) * gain + bias
+        return ((x - mean) * jax.lax.rsqrt(variance + epsilon) * gain + bias).astype(given)
 
 
 def _moments(x: Array, mask: Array | None, axes: tuple[int, ...]) -> tuple[Array, Array, Array]:

@@ -4,6 +4,7 @@ Source: Giannone & Winther 2022, arXiv:2110.12279, section 4.
 """
 
 import math
+from typing import Any
 
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
@@ -22,11 +23,13 @@ class PyramidEncoder(nn.Module):
       width: Channels.
       blocks: Resolution of every block, from fine to coarse.
       block_loop: Loop over equal blocks, see `exflow.nn.resnet.repeated`.
+      compute_dtype: See `Bottleneck`.
     """
 
     width: int
     blocks: tuple[int, ...]
     block_loop: str = "auto"
+    compute_dtype: Any = None
 
     @nn.compact
     def __call__(
@@ -37,6 +40,6 @@ class PyramidEncoder(nn.Module):
         x = conv(self.width, 3, name="input")(resize_nearest(x, PYRAMID_SIZE))
         maps, scale = {}, 1 / math.sqrt(len(self.blocks))
         for run in block_runs(self.blocks, PYRAMID_SIZE):
-            x = mean_pool(residual_run(x, run, scale, self.block_loop), run.resolution)
+            x = mean_pool(residual_run(x, run, scale, self.block_loop, self.compute_dtype), run.resolution)
             maps[run.resolution] = x
         return maps

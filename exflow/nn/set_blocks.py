@@ -6,7 +6,7 @@ Sources: Edwards & Storkey 2017, arXiv:1606.02185; Giannone & Winther 2022, arXi
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -33,6 +33,7 @@ class BlockStyle(NamedTuple):
     num_blocks: int = 1  # residual blocks of a network of element latents
     initialization: str = "uniform_fan_in"
     unused_parameters: bool = False  # keep the weights that the original code creates and never uses
+    compute_dtype: Any = None  # of hidden convolutional and dense layers; Gaussians and outputs are float32 at least
 
     @property
     def act(self) -> Callable[[Array], Array]:
@@ -48,7 +49,8 @@ class HiddenLayer(nn.Module):
     @nn.compact
     def __call__(self, x: Features, mask: Mask, train: bool) -> Features:
         """Apply the layer."""
-        x = Linear(self.style.hidden, initialization=self.style.initialization)(x)
+        style = self.style
+        x = Linear(style.hidden, initialization=style.initialization, compute_dtype=style.compute_dtype)(x)
         return self.style.act(Normalization(self.style.normalization)(x, mask, train))
 
 
@@ -64,11 +66,12 @@ class ResidualBlock(nn.Module):
         style, hidden = self.style, x
         for index in range(self.depth):
             kernel_shape = (3, 3) if style.maps else ()
-            layer = Linear(style.hidden, kernel_shape, initialization=style.initialization)
+            options = {"initialization": style.initialization, "compute_dtype": style.compute_dtype}
+            layer = Linear(style.hidden, kernel_shape, **options)
             hidden = Normalization(style.normalization)(layer(hidden), mask, train)
             if index < self.depth - 1:
                 hidden = style.act(hidden)
-        return style.act(x + hidden)
+        return style.act(x + hidden.astype(x.dtype))
 
 
 class ResidualBlocks(nn.Module):
@@ -99,7 +102,7 @@ class MomentsHead(nn.Module):
         kind = self.style.head_normalization
         scale = 1.0 if kind in ("batch", "global_batch") else 0.0
         initialization = self.style.initialization if scale else "uniform_fan_in_zero_bias"
-        moments = Linear(2 * self.dim, initialization=initialization, kernel_scale=scale)(x)
+        moments = Linear(2 * self.dim, initialization=initialization, kernel_scale=scale)(x)  # promoted to float32
         return from_moments(Normalization(kind)(moments, mask, train))
 
 

@@ -35,9 +35,9 @@ class DeconvStack(nn.Module):
             width = self.filters * 2**stage
             for index in range(2):
                 padding = 0 if self.image_size == 28 and stage == 0 and index == 1 else 1
-                layer = Linear(width, (3, 3), padding=padding, initialization=style.initialization)
-                x = finished(layer(x))
-            x = finished(Doubling(width, style.initialization)(x))
+                options = {"initialization": style.initialization, "compute_dtype": style.compute_dtype}
+                x = finished(Linear(width, (3, 3), padding=padding, **options)(x))
+            x = finished(Doubling(width, **options)(x))
         if self.image_size > 32:
             x = jnp.repeat(jnp.repeat(x, 2, axis=-3), 2, axis=-2)
         return Linear(self.num_outputs, initialization=style.initialization, name="output")(x)

@@ -4,6 +4,8 @@ Every encoder returns an `Evidence` of hierarchies whose levels see latents dire
 map per resolution.
 """
 
+import jax
+import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
@@ -34,6 +36,7 @@ class ConvStack(nn.Module):
                     (3, 3),
                     strides=2 if index == 2 else 1,
                     initialization=self.style.initialization,
+                    compute_dtype=self.style.compute_dtype,
                 )
                 x = self.style.act(Normalization(self.style.normalization)(layer(x), mask, train))
         return x
@@ -62,7 +65,8 @@ class ConvEncoder(nn.Module):
         if not self.style.maps:
             features = features.reshape(*features.shape[:-3], -1)
         projected = HiddenLayer(self.style, name="projection")(features, mask, train)
-        return Evidence(projected, features if self.raw_elements else projected)
+        evidence = Evidence(projected, features if self.raw_elements else projected)
+        return jax.tree.map(lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)), evidence)
 
 
 class VectorEncoder(nn.Module):

@@ -4,6 +4,7 @@ Source: Giannone & Winther 2022, arXiv:2110.12279, section 4.
 """
 
 import math
+from typing import Any
 
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
@@ -25,6 +26,7 @@ class StreamDecoder(nn.Module):
       context: What enters of the stream of the set: "corner", its top-left pixel, as in the original code, whose resize
         to one pixel is by nearest neighbour; "mean" over all pixels; or the whole "map".
       block_loop: Loop over equal blocks, see `exflow.nn.resnet.repeated`.
+      compute_dtype: See `Bottleneck`.
     """
 
     width: int
@@ -33,6 +35,7 @@ class StreamDecoder(nn.Module):
     num_outputs: int
     context: str = "corner"
     block_loop: str = "auto"
+    compute_dtype: Any = None
 
     @nn.compact
     def __call__(
@@ -54,6 +57,7 @@ class StreamDecoder(nn.Module):
         scale = 1 / math.sqrt(len(self.blocks))
         x = conv(self.width, 3, name="element")(elements) + conv(self.width, 3, name="context")(seen)[:, None]
         for run in block_runs(self.blocks, x.shape[-2]):
-            x = resize_nearest(residual_run(x, run, scale, self.block_loop), run.resolution)
+            x = residual_run(x, run, scale, self.block_loop, self.compute_dtype)
+            x = resize_nearest(x, run.resolution)
         x = resize_nearest(x, self.image_size)
         return conv(self.num_outputs, scale=scale, name="output")(x)
