@@ -41,7 +41,7 @@ def pytest_unconfigure() -> None:
         shutil.rmtree(_OWN_CACHE, ignore_errors=True)
 
 
-# A compiled program occupies several memory maps, of which Linux gives a process 65,530; past that the compiler crashes.
+# A compiled program takes several memory maps, of which Linux gives a process 65,530; past that the compiler crashes.
 _MAPS_ALLOWED, _TESTS_BETWEEN_COUNTS = 20_000, 5
 _tests_run = itertools.count(1)
 

@@ -1,5 +1,4 @@
-"""Overrides that several config files share: what trains a model in few updates, on CPU or on an accelerator, and what
-runs in seconds."""
+"""Overrides that several config files share: what trains a model in few updates, and what runs in seconds."""
 
 FAST_ADAM = {  # instead of the published RMSProp: a fraction of the updates
     "model.initialization": "sequential",

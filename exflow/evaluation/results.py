@@ -69,7 +69,7 @@ def versions() -> dict[str, str]:
 def commit() -> str | None:
     """Commit of the checkout that exflow runs from, with "-dirty" if files differ from it; None outside a checkout.
 
-    $EXFLOW_COMMIT, where it is set, is taken instead: for copies of a checkout on machines that do not have its history.
+    $EXFLOW_COMMIT, where it is set, is taken instead: for copies of a checkout on machines without its history.
     """
     if os.environ.get("EXFLOW_COMMIT"):
         return os.environ["EXFLOW_COMMIT"]

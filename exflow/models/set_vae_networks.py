@@ -129,7 +129,5 @@ def _stream(options: ConfigDict, vectors: bool, image_size: int, num_outputs: in
         level_loop=options.level_loop,
     )
     computed = {"block_loop": options.level_loop, "compute_dtype": dtype}
-    outputs = StreamDecoder(
-        options.hidden, decoder[::-1], image_size, num_outputs, options.decoder_context, **computed
-    )
+    outputs = StreamDecoder(options.hidden, decoder[::-1], image_size, num_outputs, options.decoder_context, **computed)
     return SetAutoencoder(PyramidEncoder(options.hidden, encoder, **computed), hierarchy, outputs)
