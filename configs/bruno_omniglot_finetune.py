@@ -79,7 +79,7 @@ FAST = {  # with what made the most of the small models, at the published size
     "objective.temperature": 5.0,
     "objective.learn_temperature": True,
     "optimizer.clip_norm": 1.0,
-    "training.num_steps": 8_000,
+    "training.num_steps": 6_000,
 }
 CPU = {
     **GAUSSIAN,

@@ -111,7 +111,6 @@ FAST = {  # a fraction of the published updates
 }
 FAST_STEPS = {  # that a model's own options are not enough for
     "vae": {"data.sets_per_batch": 400, "objective.epoch_steps": 5 * EPOCH_SETS // 400, "training.num_steps": 12_000},
-    "ns": {"training.num_steps": 16_000},
     "cns": {"optimizer.learning_rate": 5e-4, "training.num_steps": 12_000},
 }
 CPU = {

@@ -3,7 +3,7 @@
     python -m experiments.collect runs/bruno_omniglot-cpu bruno_omniglot_cpu_seed0
 
 writes `bruno_omniglot_cpu_seed0.json` (the run's `results.json` with the command that made it) and, with
-`--figure NAME`, one of its pictures.
+`--figure NAME`, one of its pictures. `--note` is kept in the file: what the configuration does not tell of the run.
 """
 
 import argparse
@@ -33,13 +33,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("workdir", type=Path)
     parser.add_argument("name")
+    parser.add_argument("--note", help="such as what else used the hardware")
     parser.add_argument("--figure", help="a file of the run's samples/ to keep, such as test_samples.png")
     flags = parser.parse_args()
     path = flags.workdir / "results.json"
     if not path.is_file():
         sys.exit(f"error: {path} does not exist. Evaluate the run first: --mode=evaluate --workdir={flags.workdir}")
     content = json.loads(path.read_text())
-    content = {"command": command_of(content["config"]), **content}
+    content = {"command": command_of(content["config"]), **({"note": flags.note} if flags.note else {}), **content}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{flags.name}.json").write_text(json.dumps(content, indent=1) + "\n")
     if flags.figure:

@@ -25,6 +25,8 @@ jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_legacy_prng_key", "error")
+if os.environ["JAX_PLATFORMS"] != "cpu":  # accelerators round the operands of float32 products by default
+    jax.config.update("jax_default_matmul_precision", "highest")
 
 # Decorates the functions and dataclasses of exflow as they are imported; NamedTuples are left alone.
 install_import_hook("exflow", "beartype.beartype")

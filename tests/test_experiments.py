@@ -3,6 +3,7 @@
 import argparse
 import functools
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ from exflow.models.registry import build
 from exflow.training.checkpoint import Checkpoints
 from exflow.training.state import TrainState
 from experiments import __main__ as command
-from experiments import report, robustness
+from experiments import comparison, report, robustness
 
 pytestmark = pytest.mark.slow  # many compilations
 
@@ -237,6 +238,34 @@ def test_a_run_that_never_recovers_or_ends_above_its_beginning_is_seen():
     assert robustness.diverged(one)
     assert not robustness.diverged(one._replace(nll=one.nll[::-1]))
     assert robustness.diverged(one._replace(nll=np.r_[one.nll[::-1], np.nan]))
+
+
+def test_comparison(workdir, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(workdir, other)
+    options = (f"--model={other}", "--trials=1", "--samples=4")
+    content = run("comparison", workdir, tmp_path / "out", *options)
+    for name in ("tiny", "other"):
+        assert value(content, f"{name}/test_nll") == value(content, "tiny/test_nll")
+        accuracy = content["results"][f"{name}/few_shot/5way_1shot"]
+        assert 0 <= accuracy["value"] <= 100
+        assert f"{name}/few_shot/20way_1shot" not in content["results"]  # there are 6 classes
+        assert value(content, f"{name}/samples_per_second") > 0
+        assert content["models"][name]["scores"] == "gray levels, 4x4"
+    separate = run("nll", workdir, tmp_path / "nll", "--set_size=5", "--splits", "test")
+    np.testing.assert_allclose(value(content, "tiny/test_nll"), value(separate, "test_nll"), rtol=1e-6)
+
+    with pytest.raises(UserError, match=r"--model: expected different names, got tiny, tiny. Rename"):
+        command.run(["comparison", f"--model={workdir}", f"--model={workdir}", f"--out={tmp_path}"])
+    elsewhere = base_config()
+    elsewhere.data.dataset = "glyphs"
+    subjects = [argparse.Namespace(config=config) for config in (base_config(), elsewhere)]
+    comparison.check_same_data(["a", "b"], subjects[:1] * 2)
+    subjects[0].config.data.dataset = "omniglot"
+    with pytest.raises(
+        UserError, match=r"--model: b has test classes of \('glyphs', .*, a of \('omniglot'.* Train both"
+    ):
+        comparison.check_same_data(["a", "b"], subjects)
 
 
 def test_the_list_names_every_experiment(capsys):

@@ -83,6 +83,11 @@ def test_document_is_valid_json_and_replaces_the_old_file(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["results.json"]
 
 
+def test_a_copy_without_history_is_told_its_commit(monkeypatch):
+    monkeypatch.setenv("EXFLOW_COMMIT", "f" * 40)
+    assert results.commit() == "f" * 40
+
+
 def test_table_shows_value_spread_published_and_protocol():
     lines = results.table(entries()).splitlines()
     assert lines[0].split() == ["result", "value", "published", "protocol"]

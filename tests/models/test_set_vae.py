@@ -66,6 +66,28 @@ def test_synthetic_statistician_has_the_published_size():
     assert num_parameters(params_like(build(config, (1, 1, 1)), config)) == 296_462
 
 
+@pytest.mark.slow  # six compilations
+@pytest.mark.parametrize("variant", ["smoke_ns", "smoke_cns_lag", "smoke_scha_lag"])
+def test_bfloat16_changes_hidden_layers_alone(variant):
+    drawn = np.random.default_rng(0).random((16, 5, 4, 4, 1)) < 0.5  # coarse pictures that differ, as drawings do
+    batch = batch_of(jnp.asarray(255 * drawn.repeat(7, axis=2).repeat(7, axis=3), jnp.uint8))
+    found = []
+    for dtype in ("float32", "bfloat16"):
+        config = load_config(f"set_vae_omniglot:{variant}", [("model.compute_dtype", dtype)])
+        model = build(config, (28, 28, 1))
+        params = jax.jit(model.init)(jax.random.key(0), batch)
+        params = {**params, "networks": perturbed(params["networks"], jax.random.key(1))}
+        (loss, metrics), grads = jax.jit(jax.value_and_grad(model.loss, has_aux=True))(params, jax.random.key(2), batch)
+        for leaf in jax.tree.leaves((loss, metrics, grads)):
+            assert leaf.dtype == jnp.float32
+        found.append((float(loss), np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(grads["networks"])])))
+    (loss, gradient), (rounded_loss, rounded) = found
+    assert rounded_loss != loss
+    np.testing.assert_allclose(rounded_loss, loss, rtol=0.02)
+    cosine = gradient @ rounded / np.linalg.norm(gradient) / np.linalg.norm(rounded)
+    np.testing.assert_allclose(cosine, 1, atol=0.05)
+
+
 @pytest.mark.parametrize(
     ("variant", "width", "sets", "rate", "decay", "epoch", "steps"),
     [

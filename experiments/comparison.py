@@ -1,0 +1,136 @@
+"""Models of any family beside each other on the same test sets: likelihood, few-shot accuracy, speed of sampling.
+
+    python -m experiments comparison --model=runs/bruno --model=runs/ns --model=runs/scha --out=runs/comparison
+
+All have to be trained on one division of one data set, so that nobody has seen the test classes. Few-shot accuracies
+and speeds of sampling can be compared between all of them. Likelihoods can be compared only where the same thing is
+scored, which every entry names: the gray levels of an image by density with dequantization noise (BRUNO, exact up to
+that noise), or its binarised pixels by a lower bound on their probability (set VAEs), of images of one size. A bound of
+one draw is that of the paper's tables; --importance_samples tightens it for all set VAEs alike.
+"""
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from exflow.errors import UserError
+from exflow.evaluation import evaluator, results
+from exflow.models.registry import num_parameters
+from experiments import plots
+from experiments.report import Report
+from experiments.subject import Subject, add_subject_arguments, open_subject, positive
+
+SETTINGS = ((5, 1), (5, 5), (20, 1), (20, 5))
+REPEATS = 5  # of the drawing of samples, after one for warming up
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options; --model is given once per model."""
+    add_subject_arguments(parser, split=None)
+    parser.add_argument("--set_size", type=int, default=5, help="images per set of the likelihoods; default: 5")
+    parser.add_argument("--trials", type=int, default=2, help="few-shot trials, each queries every class; default: 2")
+    parser.add_argument("--samples", type=int, default=200, help="images drawn to measure the speed; default: 200")
+
+
+def run(flags: argparse.Namespace, out: Path) -> Report:
+    """One entry per model and measure, and a figure."""
+    positive(flags, "set_size", "trials", "samples")
+    names = [Path(model).name for model in flags.model]
+    if len(set(names)) < len(names):
+        raise UserError(f"--model: expected different names, got {', '.join(names)}. Rename a working directory.")
+    subjects = [open_subject(argparse.Namespace(**vars(flags) | {"model": [model]})) for model in flags.model]
+    check_same_data(names, subjects)
+    entries: dict[str, dict[str, Any]] = {}
+    for name, subject in zip(names, subjects, strict=True):
+        print(f"{name}: {subject.model.name}")
+        entries |= {f"{name}/{measure}": one for measure, one in measured(subject, flags).items()}
+    path = draw(out / "comparison.png", names, entries)
+    facts = {
+        "models": {
+            name: {"model": subject.model.name, "num_parameters": num_parameters(subject.model.params)}
+            | {"scores": scored(subject), **subject.model.info}
+            for name, subject in zip(names, subjects, strict=True)
+        }
+    }
+    return Report(subjects[0].config, facts, entries, {}, [path])
+
+
+def check_same_data(names: list[str], subjects: list[Subject]) -> None:
+    """Refuse models that were not tested on the same classes.
+
+    Raises:
+      UserError: Names the first that differs.
+    """
+
+    def classes(subject: Subject) -> tuple:
+        data = subject.config.data
+        return data.dataset, data.split, data.options
+
+    for name, subject in zip(names, subjects, strict=True):
+        if classes(subject) != classes(subjects[0]):
+            raise UserError(
+                f"--model: {name} has test classes of {classes(subject)}, {names[0]} of {classes(subjects[0])}. "
+                "Train both on one division: --config.data.dataset=... --config.data.split=..."
+            )
+
+
+def scored(subject: Subject) -> str:
+    """What a likelihood is of; only equal ones can be compared."""
+    height, width, _ = subject.model.image_shape
+    options = subject.config.model.set_vae
+    if subject.config.model.family == "set_vae" and options.likelihood == "bernoulli":
+        return f"binarised pixels, {height}x{width}"
+    return f"gray levels, {height}x{width}"
+
+
+def measured(subject: Subject, flags: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Likelihood, accuracies and speed of one model."""
+    config, model = subject.config, subject.model
+    config.evaluation.nll_set_size, config.evaluation.num_trials = flags.set_size, flags.trials
+    without_context = config.model.family == "set_vae" and config.model.set_vae.context_levels == "none"
+    flat = without_context and config.model.set_vae.hierarchy != "stream"
+    config.evaluation.settings = () if flat else SETTINGS
+    found = evaluator.evaluate_split(
+        config, model.set_model, model.params, subject.image_sets["test"], "test", subject.transform, print
+    )
+    entries = {}
+    for measure in ("test_nll", "test_bits_per_dim"):
+        entry = found[measure]
+        entries[measure] = entry | {"protocol": f"{scored(subject)}; {entry['protocol']}"}
+    entries |= {name: entry for name, entry in found.items() if name.startswith("few_shot/")}
+    return entries | {"samples_per_second": sampling_speed(subject, flags)}
+
+
+def sampling_speed(subject: Subject, flags: argparse.Namespace) -> dict[str, Any]:
+    """Images drawn per second given a set, the time of the fastest and slowest call as the range."""
+    model, sets = subject.model, subject.image_sets["test"]
+    rows = np.arange(min(flags.set_size, int(sets.count[0])))
+    state = model.update(model.init_state(), subject.images(rows, "test"))
+    seconds = []
+    for repeat in range(REPEATS + 1):
+        start = time.perf_counter()
+        jax.block_until_ready(model.sample(state, jax.random.key(repeat), flags.samples))
+        seconds.append(time.perf_counter() - start)
+    rates = sorted(flags.samples / one for one in seconds[1:])
+    protocol = (
+        f"{flags.samples} images given {len(rows)} in one call, median of {REPEATS} calls after one, "
+        f"range {rates[0]:.0f} to {rates[-1]:.0f}"
+    )
+    return results.result(statistics.median(rates), "images/s", protocol)
+
+
+def draw(path: Path, names: list[str], entries: dict[str, dict[str, Any]]) -> Path:
+    """Accuracies, which all models share."""
+    with plots.figure(path) as (axes,):
+        for name in names:
+            known = {s: entries.get(f"{name}/few_shot/{s[0]}way_{s[1]}shot") for s in SETTINGS}
+            known = {s: entry for s, entry in known.items() if entry}
+            labels = [f"{way}-way {shot}-shot" for way, shot in known]
+            axes.plot(labels, [entry["value"] for entry in known.values()], "o-", markersize=4, label=name)
+        axes.set_ylabel("accuracy, %", fontsize=8)
+    return path
