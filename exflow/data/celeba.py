@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int32, UInt8
-from PIL import Image
 from tqdm import tqdm
 
 from exflow.data.options import check_at_least, user_path
+from exflow.data.pictures import read_centre
 from exflow.data.registry import TEST, TRAIN, VALIDATION, LabelledImages, register
 from exflow.data.resize import check as check_resize
 from exflow.data.resize import resize
@@ -45,24 +45,6 @@ def split_of_identities(identities: Int32[np.ndarray, " num"]) -> UInt8[np.ndarr
     return np.select([position < num * 7 // 10, position < num * 8 // 10], [TRAIN, VALIDATION], TEST).astype(np.uint8)
 
 
-def _read(path: Path, crop: int) -> UInt8[np.ndarray, "crop crop 3"]:
-    """The centre of a picture.
-
-    Raises:
-      UserError: If the picture is missing, damaged or smaller than the crop.
-    """
-    try:
-        with Image.open(path) as picture:
-            width, height = picture.size
-            left, top = (width - crop) // 2, (height - crop) // 2
-            if min(left, top) < 0:
-                raise UserError(f"{path}: has {width}x{height} pixels, crop is {crop}. Set crop={min(width, height)}.")
-            return np.asarray(picture.convert("RGB").crop((left, top, left + crop, top + crop)))
-    except (OSError, SyntaxError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: cannot be read ({reason}). Complete the folder that {VARIABLE} names.") from error
-
-
 @register("celeba_identities")
 def celeba_identities(image_size: int = 64, crop: int = 148) -> LabelledImages:
     """CelebA by person, from $EXFLOW_CELEBA: those with 20 to 30 pictures, 70 / 10 / 20 % of them in sorted order.
@@ -96,7 +78,7 @@ def celeba_identities(image_size: int = 64, crop: int = 148) -> LabelledImages:
     names = [name for name, person in person_of.items() if person in split]
     images = np.empty((len(names), image_size, image_size, 3), np.uint8)
     for start in tqdm(range(0, len(names), CHUNK), desc="reading CelebA", unit=f" x {CHUNK} images", disable=None):
-        pictures = [_read(folder / PICTURES / name, crop) for name in names[start : start + CHUNK]]
+        pictures = [read_centre(folder / PICTURES / name, crop, VARIABLE) for name in names[start : start + CHUNK]]
         images[start : start + CHUNK] = resize(np.stack(pictures), image_size, "area")
     labels = np.array([person_of[name] for name in names], np.int32)
     return LabelledImages(images, labels, np.array([split[person] for person in labels.tolist()], np.uint8))

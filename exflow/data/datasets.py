@@ -24,6 +24,7 @@ from exflow.data import (
     solids,
     spatial_mnist,
     tfds_sets,
+    youtube_faces,
 )
 from exflow.data.registry import REGISTRY, SPLITS, ImageSets, LabelledImages, group_by_class, register
 from exflow.errors import UserError
@@ -53,6 +54,7 @@ BUILTIN = (  # modules imported because they register data sets
     solids,
     spatial_mnist,
     tfds_sets,
+    youtube_faces,
 )
 
 

@@ -1,6 +1,5 @@
 """ShapeNet renders from all sides, the data of Conditional BRUNO, from a folder of the user (no package ships them)."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from exflow.data.options import check_choice, user_path
+from exflow.data.pictures import numeric_order
 from exflow.data.registry import LabelledImages, register
 from exflow.data.views import DEGREES, NUM_VIEWS, check_image_size, label_views, read_arrays, split_objects
 from exflow.errors import UserError
@@ -47,11 +47,6 @@ def _grey(picture: Image.Image, image_size: int) -> UInt8[np.ndarray, "image_siz
     return np.asarray(picture)
 
 
-def _numeric(path: Path) -> list[tuple[int, str]]:
-    """Sort key under which 2 comes before 10."""
-    return [(int(piece), "") if piece.isdigit() else (-1, piece) for piece in re.split(r"(\d+)", path.stem)]
-
-
 def _from_archive(path: Path, image_size: int) -> Iterator[UInt8[np.ndarray, "36 image_size image_size"]]:
     """The views of every object of an .npz file, in its order."""
     (images,) = read_arrays(path, "images")
@@ -70,7 +65,7 @@ def _from_archive(path: Path, image_size: int) -> Iterator[UInt8[np.ndarray, "36
 def _from_tree(folder: Path, image_size: int) -> Iterator[UInt8[np.ndarray, "36 image_size image_size"]]:
     """The views of every object of a folder of folders; objects sorted by name, views by the numbers in their names."""
     for item in sorted(path for path in folder.iterdir() if path.is_dir()):
-        files, views = sorted(item.glob("*.png"), key=_numeric), []
+        files, views = sorted(item.glob("*.png"), key=numeric_order), []
         if len(files) != NUM_VIEWS:
             raise UserError(f"{item}: expected {NUM_VIEWS} .png files, got {len(files)}. Complete or remove it.")
         for file in files:

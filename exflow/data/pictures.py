@@ -1,0 +1,38 @@
+"""Reading picture files of the user: their centre, and the order of their names."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from exflow.errors import UserError
+
+
+def read_centre(path: Path, crop: int, variable: str) -> UInt8[np.ndarray, "crop crop 3"]:
+    """The centre of a picture in colour.
+
+    Args:
+      path: File of the picture.
+      crop: Height and width of the centre.
+      variable: Environment variable that names its folder, for the message.
+
+    Raises:
+      UserError: If the picture is missing, damaged or smaller than the crop.
+    """
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+            left, top = (width - crop) // 2, (height - crop) // 2
+            if min(left, top) < 0:
+                raise UserError(f"{path}: has {width}x{height} pixels, crop is {crop}. Set crop={min(width, height)}.")
+            return np.asarray(picture.convert("RGB").crop((left, top, left + crop, top + crop)))
+    except (OSError, SyntaxError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: cannot be read ({reason}). Complete the folder that {variable} names.") from error
+
+
+def numeric_order(path: Path) -> list[tuple[int, str]]:
+    """Sort key under which 2 comes before 10."""
+    return [(int(piece), "") if piece.isdigit() else (-1, piece) for piece in re.split(r"(\d+)", path.stem)]
