@@ -52,7 +52,7 @@ def chosen_frames(video: Path, frames: int) -> list[Path]:
 
 @register("youtube_faces")
 def youtube_faces(image_size: int = 64, crop: int = 128, frames: int = 20, seed: int = 0) -> LabelledImages:
-    """YouTube Faces by video, from $EXFLOW_YOUTUBE_FACES: 100 persons for validation, 100 for test, the others to train.
+    """YouTube Faces by video, from $EXFLOW_YOUTUBE_FACES: 100 persons for validation, 100 for test, the others train.
 
     A class is a video. Of the persons that are held out only the first video counts, as published. The original draws a
     person and then one of the videos of that person; here all videos of the training persons are equally likely. The
