@@ -274,8 +274,9 @@ def prefers_scan(set_size: int, backend: str | None = None) -> bool:
     """Whether `log_prob` scans over the set (True) or uses the closed form in prefix sums (False).
 
     Measured on two CPU cores, 784 dimensions: at 20 elements both take the same time; from 1,000 to 10,000 the scan
-    takes 20 to 60 % of it forward and 15 to 35 % with the gradient, because its working set stays in cache. On
-    accelerators, where this was not measured, each scan step is at least one kernel launch: the closed form is used.
+    takes 20 to 60 % of it forward and 15 to 35 % with the gradient, because its working set stays in cache. On one H200
+    each scan step is at least one kernel launch: it takes 2.4 to 4.6 times as long as the closed form at 20 elements,
+    50 to 77 times at 1,000, 120 to 355 times at 10,000.
 
     Args:
       set_size: Number of elements.
