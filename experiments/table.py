@@ -5,15 +5,12 @@ nothing and fails if the README does not hold what the files say.
 """
 
 import argparse
-import json
 import statistics
 import sys
-from collections import defaultdict
 from pathlib import Path
 
-from exflow.config import from_json
-from experiments.collect import RESULTS
-from experiments.published_set_vae import NELBO, NLL, NLL_DRAWS, published_model
+from experiments.set_vae_tables import comparison_table, set_vae_table
+from experiments.table_parts import Runs, budget, digits_of, image_size, load, markdown, spread, values
 from experiments.targets import TARGETS, Target
 
 README = Path(__file__).parent.parent / "README.md"
@@ -28,57 +25,6 @@ COLUMNS = {
     "test_bits_per_dim": "bits/dim",
 }
 GIVEN_VIEWS = (0, 1, 2, 4, 8)
-Runs = list[dict]
-
-
-def load() -> dict[str, Runs]:
-    """Runs by name of their config, with its variant behind a colon."""
-    groups: dict[str, Runs] = defaultdict(list)
-    for path in sorted(RESULTS.glob("*.json")):
-        content = json.loads(path.read_text())
-        if "config" in content and "experiment" not in content:  # a training run
-            config = content["config"]
-            groups[config["name"] + (f":{config['variant']}" if config["variant"] else "")].append(content)
-    return groups
-
-
-def values(runs: Runs, metric: str) -> list[float]:
-    """The metric of every run that has it."""
-    return [run["results"][metric]["value"] for run in runs if metric in run["results"]]
-
-
-def image_size(runs: Runs) -> str:
-    """Height x width that the model sees."""
-    data = runs[0]["config"]["data"]
-    size = data["image_size"] // data["downscale"]
-    return f"{size}x{size}"
-
-
-def budget(runs: Runs) -> str:
-    """Mean training time of a run."""
-    if runs[0]["hardware"]["platform"] == "cpu":
-        return f"{statistics.mean(run['training_cpu_seconds'] for run in runs) / 60:.0f} core-minutes"
-    minutes = statistics.mean(run["training_seconds"] for run in runs) / 60
-    return f"{minutes:.0f} minutes on {runs[0]['hardware']['device']}"
-
-
-def spread(numbers: list[float], digits: int) -> str:
-    """Mean and standard deviation over seeds."""
-    if not numbers:
-        return ""
-    mean = f"{statistics.mean(numbers):.{digits}f}"
-    return mean + (f" ± {statistics.stdev(numbers):.{digits}f}" if len(numbers) > 1 else "")
-
-
-def digits_of(metric: str) -> int:
-    """Decimals to print."""
-    return 3 if metric.endswith("dim") else 1
-
-
-def markdown(lines: list[list[str]]) -> str:
-    """A table; the first line is its header."""
-    lines = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def few_shot_table(groups: dict[str, Runs]) -> str:
@@ -165,41 +111,6 @@ Nats per view of objects that training has not seen, the same views in every col
 """
 
 
-def set_vae_table(groups: dict[str, Runs], bounds: dict[str, dict]) -> str:
-    """Set VAEs on images: bounds on the likelihood of sets of five beside the published ones."""
-    header = ["run", "parameters", "training", "bound of 1 draw", "published", "bound of 1,000 draws", "published"]
-    lines = [[*header, "nested bound"]]
-    for name, runs in sorted(groups.items()):
-        config = runs[0]["config"]
-        if config["model"]["family"] != "set_vae" or config["data"]["dataset"] != "omniglot_ns":
-            continue
-        model = published_model(from_json(json.dumps(config)))
-        nelbo = NELBO["omniglot_ns", "omniglot_ns"].get(model, {}).get(5)
-        row = [f"`{name}`", f"{runs[0]['num_parameters']:,}", budget(runs), spread(values(runs, "test_nll"), 1)]
-        row += [f"{nelbo}" if nelbo else ""]
-        of_1000 = bounds.get(name, {})
-        row += [f"{of_1000['nll/5']['value']:.1f}" if "nll/5" in of_1000 else ""]
-        row += [f"{NLL['omniglot_ns'][model]}" if model in NLL["omniglot_ns"] else ""]
-        lines.append([*row, f"{of_1000['nested_nll/5']['value']:.1f}" if "nested_nll/5" in of_1000 else ""])
-    return f"""{markdown(lines)}
-
-Nats per image on 423 test characters in sets of five (bounds of 1,000 draws: 300 of the 1,692 sets; nested: 100 draws
-of the latent of the set with 10 of each image). Standard errors over sets are 0.7 and 1.6, far above those over draws.
-Published: Giannone & Winther 2022, on another version of the pictures (grey ones of Burda et al.) and another draw of
-the characters, so that a difference of a nat says little.
-"""
-
-
-def load_bounds() -> dict[str, dict]:
-    """Results of `python -m experiments marginal` with 1,000 draws, by name of the config."""
-    found = {}
-    for path in sorted(RESULTS.glob("*.json")):
-        content = json.loads(path.read_text())
-        if content.get("experiment") == "marginal" and content["options"]["samples"] == NLL_DRAWS:
-            found[f"{content['config']['name']}:{content['config']['variant']}"] = content["results"]
-    return found
-
-
 def updated(text: str) -> str:
     """The README with its tables made anew."""
     groups = load()
@@ -207,7 +118,8 @@ def updated(text: str) -> str:
         "results": few_shot_table(groups),
         "targets": target_table(groups),
         "conditional": conditional_table(groups),
-        "set_vae": set_vae_table(groups, load_bounds()),
+        "set_vae": set_vae_table(groups),
+        "comparison": comparison_table(),
     }
     for name, table in tables.items():
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
