@@ -11,6 +11,9 @@ cross-entropy alone. Published test accuracies of the same model (5-way 1-shot /
 and 5 shots, every left-over image as a query, and the likelihood at 0.3 nats per dimension, which the published recipe
 gives up.
 
+`:fast` has the recipe of the bundled model at the published size. From scratch (without `--mode=finetune`) 6,000
+updates give 98.1 / 99.6 / 94.2 / 98.7 % in about three minutes of one H200, at 1,412 nats.
+
 `init_from` is a working directory or a bundled model with the same `model` section and image size. Without
 `--mode=finetune` the same objective trains from scratch. Differences from the original: the optimizer starts anew, and
 the logarithm of the softmax is computed as one function, which cannot become log 0.

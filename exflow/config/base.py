@@ -81,8 +81,9 @@ def _model() -> dict:
         "bounded_features": False,  # conditioners also see 2 tanh(x / 2), in which dequantization noise hardly shows
         "alpha": 1e-5,  # the logit acts on alpha / 2 + (1 - alpha) x
         # How it is computed
-        # Of the conditioner networks: float32 | bfloat16 (slower than float32 on CPU) | bfloat16_products (rounds the
-        # operands of dense products only: twice as fast on CPUs with AMX); densities stay float32
+        # Of the conditioner networks, or of the hidden layers of a set VAE: float32 | bfloat16 (slower than float32 on
+        # CPU) | bfloat16_products (BRUNO: rounds the operands of dense products only, twice as fast on CPUs with AMX);
+        # densities stay float32
         "compute_dtype": "float32",
         "block_loop": "auto",  # equal residual blocks: scan (compiles fast) | unroll (fast on CPU) | auto (by backend)
         "conv_gradient": "auto",  # plain | matmul (custom weight gradient for CPU) | auto (by backend)

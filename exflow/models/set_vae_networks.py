@@ -30,6 +30,7 @@ from exflow.nn.stream_hierarchy import StreamHierarchy
 from exflow.nn.stream_layout import per_block
 
 IMAGE_SIZES = (28, 32, 64)
+COMPUTE_DTYPES = ("float32", "bfloat16")
 
 
 def set_autoencoder(
@@ -59,6 +60,10 @@ def set_autoencoder(
             f"got {height}x{width}. Set --config.data.image_size=28."
         )
     num_outputs = likelihood.num_outputs(channels)
+    if compute_dtype not in COMPUTE_DTYPES:
+        raise UserError(
+            f"config.model.compute_dtype: set VAEs compute in {' or '.join(COMPUTE_DTYPES)}, got {compute_dtype}."
+        )
     dtype = jnp.bfloat16 if compute_dtype == "bfloat16" else None
     if options.hierarchy == "stream":
         return _stream(options, vectors, height, num_outputs, dtype)

@@ -298,6 +298,12 @@ def test_impossible_options_are_refused(options, shape, message):
         build(config, shape)
 
 
+def test_set_vaes_have_no_products_of_their_own():
+    config = small_config(model__family="set_vae", model__compute_dtype="bfloat16_products")
+    with pytest.raises(UserError, match=r"compute_dtype: set VAEs compute in float32 or bfloat16, got bfloat16_pro"):
+        build(config, (28, 28, 1))
+
+
 def test_terms_type_is_a_sum_of_three():
     parts = Terms(jnp.asarray([-5.0]), jnp.asarray([[1.0], [2.0]]), jnp.zeros((0, 1)))
     np.testing.assert_allclose(elbo(parts), [-8.0])
