@@ -10,8 +10,8 @@ Published, nats per test image after 100,000 updates of 64 sets: 848.5 (Gaussian
 and 932.2. The original validated on test images; here 5,000 training images are held out, and
 `--config.data.split=standard_trainval --config.training.best_metric=` trains on all.
 
-`:fast`, `:fast_student_t`, `:fast_even_odd` and `:fast_even_odd_student_t` reach 837.8, 840.5, 929.3 and 895.3 (one seed)
-after 30,000 updates by Adam, about a minute each on one H200.
+`:fast`, `:fast_student_t`, `:fast_even_odd` and `:fast_even_odd_student_t` reach 837.8, 840.5, 929.3 and 895.3 (one
+seed) after 30,000 updates by Adam, about a minute each on one H200.
 """
 
 from ml_collections import ConfigDict
