@@ -11,6 +11,8 @@ from exflow.errors import UserError
 from exflow.loading import find
 from exflow.training import loop
 
+pytestmark = pytest.mark.slow  # many compilations
+
 SMALL = {
     "data.dataset": "glyphs",
     "data.split": "standard",

@@ -14,6 +14,8 @@ from exflow.models.registry import build
 from tests.models.registry import TINY_VECTORS, small_config
 from tests.models.test_set_models import batch_of, images
 
+pytestmark = pytest.mark.slow  # many compilations
+
 SETTINGS = {"evaluation__nll_set_size": 4, "evaluation__settings": (), "data__rotate": False}
 CONFIG = small_config(**TINY_VECTORS, **SETTINGS, evaluation__num_sample_rows=2)
 

@@ -73,6 +73,7 @@ def test_log_det_equals_the_automatic_jacobian(x64, options):
     np.testing.assert_allclose(inverse_log_det, -log_det, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_gradients_are_finite_and_reach_every_parameter():
     model = bruno(small_config(model__residual_blocks=1), IMAGE_SHAPE)
     batch = batch_of(images(4, 5))

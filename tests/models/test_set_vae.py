@@ -195,6 +195,7 @@ def test_loss_is_the_weighted_bound_of_the_epoch(statistician):
     assert loss[10] != loss[9]
 
 
+@pytest.mark.slow
 def test_free_bits_switch_off_small_divergences(statistician):
     _, params, x_set = statistician
     for threshold in (0.0, 1e4):
@@ -257,6 +258,7 @@ def test_more_draws_of_the_latents_tighten_the_bound(statistician):
         assert difference.mean() > 2 * difference.std() / math.sqrt(len(difference))
 
 
+@pytest.mark.slow
 def test_a_coherent_sample_shares_its_context(statistician):
     model, params, x_set = statistician
     elements = model.encode(params, None, x_set[:1])

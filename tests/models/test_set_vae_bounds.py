@@ -14,6 +14,8 @@ from exflow.models.set_vae import BOUND
 from tests.models.registry import ALL_LEVELS, TINY_VECTORS, small_config
 from tests.models.test_set_models import batch_of, images, perturbed
 
+pytestmark = pytest.mark.slow  # many compilations
+
 CONTEXT_LEVELS = {"vae": {"model__set_vae__context_levels": "none"}, "ns": {}, "hfsgm": ALL_LEVELS}
 SHAPE = (1, 1, 2)
 MASK = jnp.asarray([[True] * 3, [True, False, True], [True, True, False]])

@@ -14,6 +14,8 @@ from exflow.nn.latent_trace import CONTEXT, ELEMENT
 from tests.models.registry import ALL_LEVELS, MODELS, TINY_STREAM, TINY_VECTORS, is_set_vae, small_config
 from tests.models.test_set_models import batch_of, images, perturbed, prepared
 
+pytestmark = pytest.mark.slow  # many compilations
+
 SLOW = pytest.mark.slow  # many compilations of convolutions
 TWO_PER_RESOLUTION = {
     "model__set_vae__encoder_blocks": "8-1,4-1,1-1",
@@ -186,7 +188,6 @@ def test_refinement_starts_with_what_is_given_and_sees_what_it_says(name, mode):
     np.testing.assert_allclose(refine(hidden, mask, start, 2).frames, found.frames, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.slow
 def test_refinement_feeds_back_means_or_draws():
     latents, params = tiny("scha_vae_lag")
     elements, mask = some_sets("scha_vae_lag")

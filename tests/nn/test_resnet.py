@@ -19,6 +19,7 @@ def images():
     return jax.random.normal(jax.random.key(0), (4, 6, 6, 2))
 
 
+@pytest.mark.slow
 def test_blocks_give_the_same_however_they_run(images):
     def value_and_gradient(**options):
         net = conv_conditioner(**options)

@@ -12,6 +12,8 @@ from exflow.core import diagonal_gaussian
 from exflow.nn.latent_trace import CONTEXT, ELEMENT, Noise, draw
 from exflow.nn.stream_hierarchy import StreamHierarchy
 
+pytestmark = pytest.mark.slow  # many compilations
+
 WIDTH, CONTEXT_DIM, LATENT_DIM = 4, 3, 2
 MASK = jnp.asarray([[True, True, False], [True, True, True], [False] * 3])
 NOISE = Noise(jax.random.key(3), jnp.arange(9, dtype=jnp.uint32).reshape(3, 3), MASK)
@@ -72,7 +74,6 @@ def test_initial_priors_are_standard_and_initial_kernels_those_of_single_levels(
         assert len(np.unique(kernel)) == kernel.size
 
 
-@pytest.mark.slow
 def test_loop_and_unrolled_loop_have_equal_gradients(x64):
     options = {"aggregation": "attention", "latents_to_contexts": True, "residual_posteriors": True, "limit_level": 2}
     found = {}

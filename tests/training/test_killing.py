@@ -56,7 +56,7 @@ def whole(tmp_path):
 
 
 @pytest.mark.usefixtures("two_devices")
-@pytest.mark.parametrize("pipeline", ["device", "tfdata"])
+@pytest.mark.parametrize("pipeline", ["device", pytest.param("tfdata", marks=pytest.mark.slow)])
 def test_killed_and_run_again_ends_bit_for_bit_the_same(tmp_path, program_environment, whole, pipeline):
     """Killed at a moment that differs in every run of this test: whatever it hits, the end must be the same."""
     options = {"training.num_steps": 60, "training.steps_per_call": 2, "training.checkpoint_every": 2}
@@ -85,7 +85,7 @@ def test_killed_and_run_again_ends_bit_for_bit_the_same(tmp_path, program_enviro
         assert value.tobytes() == actual[name].tobytes(), name
 
 
-@pytest.mark.parametrize("pipeline", ["device", "tfdata"])
+@pytest.mark.parametrize("pipeline", ["device", pytest.param("tfdata", marks=pytest.mark.slow)])
 def test_two_processes_train_what_one_does(tmp_path, program_environment, whole, pipeline):
     """Over the loopback interface by gloo; in one case they go on from a checkpoint that one process made."""
     options = {"training__num_steps": 12, "training__log_every": 3}
