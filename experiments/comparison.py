@@ -92,6 +92,7 @@ def measured(subject: Subject, flags: argparse.Namespace) -> dict[str, dict[str,
     """Likelihood, accuracies and speed of one model."""
     config, model = subject.config, subject.model
     config.evaluation.nll_set_size, config.evaluation.num_trials = flags.set_size, flags.trials
+    config.data.rotate = False  # the same classes for all: upright ones
     without_context = config.model.family == "set_vae" and config.model.set_vae.context_levels == "none"
     flat = without_context and config.model.set_vae.hierarchy != "stream"
     config.evaluation.settings = () if flat else SETTINGS
