@@ -4,20 +4,30 @@ import json
 import statistics
 from collections import defaultdict
 
+from exflow.config import load_config
 from experiments.collect import RESULTS
 
 Runs = list[dict]
+DATA_KEYS = ("dataset", "options", "split", "image_size", "downscale")
 
 
 def load() -> dict[str, Runs]:
-    """Runs by name of their config, with its variant behind a colon."""
+    """Runs by name of their config, with its variant behind a colon, and their data where they are not its own."""
     groups: dict[str, Runs] = defaultdict(list)
     for path in sorted(RESULTS.glob("*.json")):
         content = json.loads(path.read_text())
         if "config" in content and "experiment" not in content:  # a training run
-            config = content["config"]
-            groups[config["name"] + (f":{config['variant']}" if config["variant"] else "")].append(content)
+            groups[title(content["config"])].append(content)
     return groups
+
+
+def title(config: dict) -> str:
+    """What a row of a table is called: only runs of equal titles are averaged."""
+    name = config["name"] + (f":{config['variant']}" if config["variant"] else "")
+    own, used = load_config(name).data, config["data"]
+    if all(own[key] == used.get(key, own[key]) for key in DATA_KEYS):
+        return name
+    return f"{name} on {used['dataset']}, {used['split']}"
 
 
 def values(runs: Runs, metric: str) -> list[float]:

@@ -1,0 +1,20 @@
+"""The tables of the README: which runs are averaged, and that they hold what the files say."""
+
+import json
+
+from exflow.config import load_config
+from experiments import table, table_parts
+
+
+def test_runs_on_other_data_are_not_averaged_with_a_configs_own():
+    config = json.loads(load_config("bruno_omniglot:cpu").to_json())
+    assert table_parts.title(config) == "bruno_omniglot:cpu"
+    config["training"]["seed"] = 3
+    assert table_parts.title(config) == "bruno_omniglot:cpu"
+    config["data"]["dataset"], config["data"]["split"] = "omniglot_ns", "standard"
+    assert table_parts.title(config) == "bruno_omniglot:cpu on omniglot_ns, standard"
+
+
+def test_the_readme_holds_what_the_files_say():
+    text = table.README.read_text()
+    assert table.updated(text) == text
