@@ -197,7 +197,9 @@ def test_attention(workdirs, tmp_path, name):
     if heads == 1:
         np.testing.assert_allclose(value(content, "images/level_1"), 3, rtol=1e-4)  # the mean
     else:
-        assert 1 < value(content, "images/level_1") < 3
+        # The elements look alike to the top level of these random parameters, and differ below by the latents above.
+        np.testing.assert_allclose(value(content, "images/level_1"), 3, rtol=1e-4)
+        assert 1 < value(content, "images/level_2") < 2.9
 
 
 def test_refinement(workdirs, tmp_path):
