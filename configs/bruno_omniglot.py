@@ -9,7 +9,7 @@ Expected on test characters (5-way 1-shot / 5-way 5-shot / 20-way 1-shot / 20-wa
 - published model: 86.3 / 95.6 / 69.2 / 87.7 %, 537 nats at 28x28 after 200,000 updates. It was trained on 1,200
   characters; this config keeps 172 of them for validation. `--config.data.split=vinyals_trainval
   --config.training.best_metric=` uses all 1,200 and evaluates the last checkpoint.
-- `:fast`, the same network by Adam, averaged, with bfloat16 products: about 60 ms a step on one H200.
+- `:fast`, the same network by Adam, averaged, with bfloat16 products; not trained through yet.
 - `:cpu`, 14x14 pixels: 96.6 / 99.3 / 89.9 / 97.6 % (+- 0.2 over three seeds), 331 nats, 16 core-minutes of training.
 - `:bundled`, 14x14 pixels, the model that comes with exflow (`exflow.load("bruno_omniglot")`): 97.5 / 99.5 / 92.9 /
   98.4 %, 394 nats, 66 core-minutes (8,000 of its 12,000 steps). `:cpu` with twice as many classes in an episode, a

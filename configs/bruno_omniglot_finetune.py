@@ -12,7 +12,7 @@ and 5 shots, every left-over image as a query, and the likelihood at 0.3 nats pe
 gives up.
 
 `:fast` has the recipe of the bundled model at the published size. From scratch (without `--mode=finetune`) 6,000
-updates give 98.1 / 99.6 / 94.2 / 98.7 % in about three minutes of one H200, at 1,412 nats.
+updates give 98.1 / 99.6 / 94.2 / 98.7 % in 8 minutes of an H200 that three runs shared, at 1,412 nats.
 
 `init_from` is a working directory or a bundled model with the same `model` section and image size. Without
 `--mode=finetune` the same objective trains from scratch. Differences from the original: the optimizer starts anew, and

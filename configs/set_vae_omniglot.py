@@ -10,7 +10,7 @@ image, as a bound of one draw | of 1,000 draws: VAE 101.5 | 95.9, NS 96.6 | 92.4
 SCHA-VAE 89.4 | 85.8, SCHA-VAE-LAG 88.4 | 85.4, on another version of Omniglot (grey pictures of Burda et al., for those
 who have the file: `--config.data.options=source=burda`), after 1,000 epochs. An epoch is counted as 8,000 sets.
 `fast_` in front of a model takes a fraction of the updates, with averaged parameters and bfloat16 layers: `:fast_ns`
-reaches 96.3 (20,000 updates, 4 minutes of one H200), `:fast_vae` 103.6 (12,000 of 400 images, 3 minutes).
+reaches 96.3 (20,000 updates), `:fast_vae` 103.6 (12,000 of 400 images), in 9 and 5 minutes of an H200 that they shared.
 
 Parameters: VAE 13,345,099; NS 14,762,959; CNS 16,984,897; CNS-LAG 17,182,273 (with the weights that the original code
 creates and never uses). SCHA-VAE has 4,778,305 and with attention 5,669,953; the published 11.9 and 12.8 millions

@@ -109,9 +109,8 @@ def conditional_table(groups: dict[str, Runs]) -> str:
         lines.append([f"`{name}`", data, image_size(runs), str(len(runs)), budget(runs), *nats, similarity])
     return f"""{markdown(lines)}
 
-Nats per view of objects that training has not seen, the same views in every column; no number was published. What the
-small model learns of rotated glyphs is the amount of ink and its distance from the centre: its likelihood gains from
-given views, its predicted views do not look right.
+Nats per view of objects that training has not seen, the same views in every column; no number was published. On
+rotated glyphs the likelihood gains from given views, but the predicted views of the small model do not look right.
 """
 
 

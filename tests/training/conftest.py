@@ -11,7 +11,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 @pytest.fixture(scope="session")
 def compiled_programs(tmp_path_factory) -> Path:
-    """Folder of compiled programs of this session."""
+    """Folder of compiled programs of one test run."""
     return tmp_path_factory.mktemp("compiled")
 
 
