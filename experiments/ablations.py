@@ -59,6 +59,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "spline": {"model.coupling": "spline"},
     "affine_scaled": {"model.coupling": "affine_scaled"},
     "checkerboard": {"model.dense_mask": "checkerboard"},
+    "low_rank_and_mean_zero": {"model.process": "low_rank", "model.learn_mean": False},
     "bound_of_10_draws": {"evaluation.noise_draws": 10},
 }
 COLUMNS = {
