@@ -11,7 +11,8 @@ folder (see `exflow/data/shapenet_views.py`). Its code multiplied the gradients 
 - `m1_a`: m1 with Adam. `m1_b`: Adam, twelve categories, 500,000 updates.
 - `solids` (procedural chairs and aeroplanes), `rotated_glyphs`, `rotated_mnist`, `coil` (100 photographed objects in
   colour, $EXFLOW_COIL): m1 on data with the same protocol. The first two need no download.
-- `cpu`, `cpu_solids`, `cpu_coil`: small models on 16x16 views for two CPU cores, with the clean conditioning.
+- `cpu`, `cpu_solids`, `cpu_coil`: small models on 16x16 views for two CPU cores, with the clean conditioning. `cpu`
+  knows that its views are rotations (`model.turn_back`); `cpu_without_turn` has to learn it, and does not.
 
 No likelihood was published. Every variant reports on held-out objects, against 0, 1, 2, 4 and 8 given views: nats per
 view and bits per dimension, coverage of the predictive intervals, and error of the predicted picture.
@@ -79,7 +80,8 @@ VARIANTS = {
     "rotated_mnist": IN_MEMORY | {"data.dataset": "rotated_mnist"},
     "solids": IN_MEMORY | {"data.dataset": "solids"},
     "coil": IN_MEMORY | {"data.dataset": "coil"},
-    "cpu": CPU,
+    "cpu": CPU | {"model.turn_back": True},
+    "cpu_without_turn": CPU,
     "cpu_solids": CPU | {"data.dataset": "solids", "data.options": "num_train=2000"},
     "cpu_coil": {
         **CPU,
@@ -95,6 +97,7 @@ VARIANTS = {
         "data.image_size": 8,
         "data.sets_per_batch": 4,
         "data.set_size": 4,
+        "model.turn_back": True,
         "model.dense_units": 16,
         "model.dense_couplings": 2,
         "model.process_init_batches": 1,

@@ -66,6 +66,7 @@ def _model() -> dict:
         "family": "bruno",  # a name of exflow.models.registry
         "process": "gaussian",  # gaussian | student_t | mixture (of both, per dimension) | low_rank (shared factors)
         "conditioning": "none",  # conditioners also see each image's context: none | original | clean (nn.conditional)
+        "turn_back": False,  # with conditioning: first undo the rotation by the angle of the context (core.rotation)
         # Flow
         "scales": 2,  # of the convolutional stack, which halves the image scales - 1 times; 0: dense couplings only
         "filters": 64,  # of every convolution of a conditioner

@@ -140,6 +140,8 @@ def _check_model(config: ConfigDict) -> None:
         raise _expected("model.spline_bins", "at least 2 and less than 1000", config.model.spline_bins)
     if config.model.coupling == "spline" and config.model.conditioning == "original":
         raise _expected("model.conditioning", "none or clean with model.coupling=spline", config.model.conditioning)
+    if config.model.turn_back and config.model.conditioning == "none":
+        raise _expected("model.conditioning", "original or clean with model.turn_back", config.model.conditioning)
     if config.model.degrees_of_freedom <= 2:
         raise _expected("model.degrees_of_freedom", "more than 2", config.model.degrees_of_freedom)
     drawn = config.model.correlation_range

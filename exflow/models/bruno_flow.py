@@ -7,7 +7,8 @@
 
 `scales = 0` leaves the dense couplings alone (on pixels), 2 is the two-scale stack of the Omniglot, Fashion-MNIST and
 CIFAR-10 models, 3 the three-scale stack of Conditional BRUNO. Height and width must be divisible by 2^(scales - 1).
-With `conditioning` all couplings also see the context of the image, embedded once (see `exflow.nn.conditional`).
+With `conditioning` all couplings also see the context of the image, embedded once (see `exflow.nn.conditional`), and
+with `turn_back` the image is turned to one position after the logit (see `exflow.core.rotation`).
 """
 
 import jax
@@ -26,6 +27,7 @@ from exflow.core.coupling import (
     flat_checkerboard,
 )
 from exflow.core.logit import logit
+from exflow.core.rotation import turn_back
 from exflow.core.spline import num_outputs, spline_coupling
 from exflow.core.squeeze import factor_out, flatten, squeeze, squeezed_shape
 from exflow.errors import UserError
@@ -81,14 +83,12 @@ def bruno_flow(model: ConfigDict, image_shape: tuple[int, int, int]) -> Bijector
     flat_shape = squeezed_shape(image_shape, num_squeezes)
     masks = [dense_mask(model.dense_mask, flat_shape, index % 2) for index in range(model.dense_couplings)]
     dense_couplings = [coupling(mask, dense) for mask in masks]
-    flow = chain(
-        scale(1 / 256),
-        logit(model.alpha),
-        *convolutional,
-        flatten(flat_shape),
-        *dense_couplings,
-    )
-    return flow if model.conditioning == "none" else with_embedding(flow, network(ContextEmbedding()))
+    pixels = [scale(1 / 256), logit(model.alpha)]
+    couplings = [*convolutional, flatten(flat_shape), *dense_couplings]
+    if model.conditioning == "none":
+        return chain(*pixels, *couplings)
+    turned = [turn_back()] if model.turn_back else []
+    return chain(*pixels, *turned, with_embedding(chain(*couplings), network(ContextEmbedding())))
 
 
 def dense_mask(name: str, shape: tuple[int, int, int], parity: int) -> Mask | MaskFunction:

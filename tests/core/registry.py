@@ -21,6 +21,7 @@ from exflow.core.coupling import (
     flat_checkerboard,
 )
 from exflow.core.logit import logit
+from exflow.core.rotation import turn_back
 from exflow.core.spline import num_outputs, spline_coupling
 from exflow.core.squeeze import factor_out, flatten, squeeze, squeezed_shape
 from exflow.typing import Network
@@ -90,6 +91,8 @@ BIJECTORS: dict[str, BijectorCase] = {
     "logit_wide": BijectorCase(lambda: logit(0.05), (2, 3), 0.0, 1.0),
     "squeeze": BijectorCase(squeeze, (4, 2, 3)),
     "flatten": BijectorCase(lambda: flatten((2, 3, 2)), (2, 3, 2)),
+    "turn_back_even": BijectorCase(turn_back, (6, 6, 1), context_dim=2),
+    "turn_back_odd": BijectorCase(turn_back, (5, 5, 2), context_dim=2),
     "coupling_checkerboard0": BijectorCase(lambda: coupling(checkerboard(0)), (4, 3, 2)),
     "coupling_checkerboard1": BijectorCase(lambda: coupling(checkerboard(1)), (4, 3, 1)),
     "coupling_channel0": BijectorCase(lambda: coupling(channel(0)), (2, 2, 4)),
