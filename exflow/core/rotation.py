@@ -70,4 +70,3 @@ def _shear_rows(x: Image, slope: Angle) -> Image:
 def _shear_columns(x: Image, slope: Angle) -> Image:
     """Shift every column down by slope times its distance to the right of the centre, around the edge."""
     return _shear_rows(x.swapaxes(1, 2), slope).swapaxes(1, 2)
-
