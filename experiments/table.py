@@ -109,8 +109,9 @@ def conditional_table(groups: dict[str, Runs]) -> str:
         lines.append([f"`{name}`", data, image_size(runs), str(len(runs)), budget(runs), *nats, similarity])
     return f"""{markdown(lines)}
 
-Nats per view of objects that training has not seen, the same views in every column; no number was published. On
-rotated glyphs the likelihood gains from given views, but the predicted views of the small model do not look right.
+Nats per view of objects that training has not seen, the same views in every column; no number was published. With
+`model.turn_back`, `conditional_bruno:cpu` undoes the rotation of its glyphs exactly before the couplings;
+`:cpu_without_turn` has to learn it, and its predicted views do not look right.
 """
 
 

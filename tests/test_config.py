@@ -223,6 +223,10 @@ def test_choices(key):
             {"model.coupling": "spline", "model.conditioning": "original"},
             r"config.model.conditioning: expected none or clean with model.coupling=spline, got 'original'",
         ),
+        (
+            {"model.turn_back": "True"},
+            r"config.model.conditioning: expected original or clean with model.turn_back, got 'none'",
+        ),
         ({"objective.num_context": "20"}, r"config.objective.num_context: expected less than the 20 images of a set"),
         (
             {"objective.num_context": "3", "data.min_set_size": "3"},

@@ -43,7 +43,7 @@ def test_jacobian_is_orthogonal(x64, side, degrees):
 def test_views_come_back_to_one_picture(x64):
     """Mean absolute differences of the 36 views of a glyph from its view at 0 degrees, before and after."""
     data = rotated_glyphs(32, num_train=4, num_validation=1, num_test=1)
-    views, context = data.images.astype(np.float64), data.context.astype(np.float64)
+    views, context = data.images.astype(np.float64), np.asarray(data.context, np.float64)
     back = forward(views, context)
     upright = np.repeat(views[::36], 36, axis=0)
     before, after = np.abs(views - upright), np.abs(back - upright)
