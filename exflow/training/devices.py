@@ -15,6 +15,8 @@ from exflow.errors import UserError
 from exflow.training.processes import initialize_distributed
 from exflow.training.sharding import check_divides, make_mesh
 
+LATE_DEVICE = "--xla_cpu_collective_call_terminate_timeout_seconds"
+
 
 def configure_devices(config: ConfigDict) -> Mesh:
     """Choose the devices of a run; call it before anything touches a device.
@@ -35,6 +37,7 @@ def configure_devices(config: ConfigDict) -> Mesh:
     """
     if config.training.compilation_cache:
         enable_compilation_cache()
+    wait_for_late_devices()
     num_sets, wanted = config.data.sets_per_batch, config.training.num_devices
     num_processes = initialize_distributed()
     with suppress(RuntimeError):  # the devices exist already
@@ -53,6 +56,16 @@ def configure_devices(config: ConfigDict) -> Mesh:
     for device in jax.devices():
         by_process.setdefault(device.process_index, []).append(device)
     return make_mesh([device for process in sorted(by_process) for device in by_process[process][:per_process]])
+
+
+def wait_for_late_devices() -> None:
+    """Let virtual devices wait ten minutes for each other, unless $XLA_FLAGS says otherwise.
+
+    By default XLA aborts the process after a minute, which a machine that is busy or wakes from sleep exceeds.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if LATE_DEVICE not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {LATE_DEVICE}=600".strip()
 
 
 def enable_compilation_cache() -> None:

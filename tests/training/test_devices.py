@@ -9,6 +9,7 @@ import pytest
 
 from exflow.errors import UserError
 from exflow.training import configure_devices
+from exflow.training.devices import LATE_DEVICE, wait_for_late_devices
 from exflow.training.sharding import check_divides
 from tests.training.toy import toy_config
 
@@ -23,6 +24,22 @@ os.sched_getaffinity = lambda pid: set(range(int(sys.argv[3])))
 mesh = configure_devices(config)
 import jax
 print(mesh.size, jax.device_count(), jax.config.jax_compilation_cache_dir)
+"""
+
+LATE = """
+import time
+from tests.training.toy import toy_config
+from exflow.training import configure_devices
+mesh = configure_devices(toy_config(training__num_devices=2))
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import PartitionSpec
+def arrive(device):
+    time.sleep(65 * device)
+    return np.float32(1)
+def count():
+    one = jax.pure_callback(arrive, jax.ShapeDtypeStruct((), jnp.float32), jax.lax.axis_index("data"))
+    return jax.lax.psum(one, "data")
+print(jax.jit(jax.shard_map(count, mesh=mesh, in_specs=(), out_specs=PartitionSpec(), check_vma=False))())
 """
 
 
@@ -54,6 +71,23 @@ def test_devices_of_this_process():
     with pytest.raises(UserError, match=r"config\.data\.sets_per_batch: expected a multiple of the 2 devices, got 7"):
         configure_devices(toy_config(training__num_devices=2, data__sets_per_batch=7))
     assert jax.device_count() == 2
+
+
+@pytest.mark.slow
+def test_devices_wait_for_a_late_one(program_environment):
+    """XLA alone aborts after 60 seconds."""
+    command = [sys.executable, "-c", LATE]
+    result = subprocess.run(command, env=program_environment, capture_output=True, text=True, check=True)
+    assert float(result.stdout) == 2
+
+
+def test_a_given_time_to_wait_is_kept(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", f"{LATE_DEVICE}=7")
+    wait_for_late_devices()
+    assert os.environ["XLA_FLAGS"] == f"{LATE_DEVICE}=7"
+    monkeypatch.setenv("XLA_FLAGS", "--another=1")
+    wait_for_late_devices()
+    assert os.environ["XLA_FLAGS"] == f"--another=1 {LATE_DEVICE}=600"
 
 
 def test_the_error_names_a_number_that_works():
