@@ -1,7 +1,7 @@
 """What a model has learned about its latent dimensions: correlation, variance and degrees of freedom of each.
 
-Only models with an independent exchangeable process on every latent dimension (BRUNO) have them; for others the
-functions say so.
+Only models with an exchangeable process of their latents (BRUNO) have them; for others the functions say so. Where
+dimensions share factors, they are those of every dimension by itself.
 """
 
 from collections.abc import Mapping
@@ -12,13 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from exflow.core import gaussian_process, mixture_process, student_t_process
+from exflow.core import gaussian_process, low_rank_process, mixture_process, student_t_process
 from exflow.errors import UserError
 from exflow.typing import Element, Params
 
 LOCATION = {"mean", "raw_variance", "raw_correlation"}
 PROCESSES = (  # by the names of their trainable parameters
     (LOCATION, gaussian_process),
+    (LOCATION | {"loading"}, low_rank_process),
     (LOCATION | {"raw_degrees_of_freedom"}, student_t_process),
     (LOCATION | {"raw_degrees_of_freedom", "raw_gaussian_weight"}, mixture_process),
 )
@@ -26,11 +27,11 @@ THRESHOLDS = (0.01, 0.1, 0.2, 0.3, 0.5, 0.7)  # of correlation, as counted durin
 
 
 class LatentProcess(NamedTuple):
-    """Parameters of the process of every latent dimension, float64."""
+    """Parameters of the process of every latent dimension by itself, float64."""
 
     mean: Float[np.ndarray, " dim"]  # mu
-    variance: Float[np.ndarray, " dim"]  # v
-    correlation: Float[np.ndarray, " dim"]  # rho / v, in [0, 1)
+    variance: Float[np.ndarray, " dim"]  # v, shared factors included
+    correlation: Float[np.ndarray, " dim"]  # rho / v, in [0, 1), shared factors included
     degrees_of_freedom: Float[np.ndarray, " dim"] | None  # nu > 2; None for a Gaussian process
     gaussian_weight: Float[np.ndarray, " dim"] | None  # of the Gaussian process in a mixture with the Student-t one
 
@@ -45,8 +46,8 @@ def latent_process(params: Params) -> LatentProcess:
     module = next((process for names, process in PROCESSES if isinstance(raw, Mapping) and raw.keys() == names), None)
     if module is None:
         raise UserError(
-            "this model has no independent exchangeable process per latent dimension, hence no correlations. "
-            "Use a BRUNO with config.model.process gaussian, student_t or mixture."
+            "this model has no exchangeable process of its latent dimensions, hence no correlations. "
+            "Use a model with config.model.family=bruno."
         )
     with jax.enable_x64(True):
         learned = module.constrain({name: jnp.asarray(np.asarray(value), jnp.float64) for name, value in raw.items()})
@@ -79,9 +80,9 @@ def correlated_dimensions(params: Params, min_correlation: float) -> Bool[np.nda
 def restrict(params: Params, elements: Any, keep: Bool[np.ndarray, " dim"]) -> tuple[Params, Element]:
     """Parameters and cached elements of some latent dimensions alone.
 
-    The dimensions are independent, so with them all functions of the model but `encode` and `sample` work on these
-    dimensions. Differences of log-densities are those of the chosen latents; the log-determinant stays that of the
-    whole flow.
+    With them all functions of the model but `encode` and `sample` work on these dimensions, whose process is the
+    marginal of that of all. Differences of log-densities are those of the chosen latents; the log-determinant stays
+    that of the whole flow.
     """
     process = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[keep]), params["process"])
     return {**params, "process": process}, elements._replace(z=np.ascontiguousarray(elements.z[..., keep]))

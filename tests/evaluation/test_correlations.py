@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from exflow.core import gaussian_process, mixture_process, student_t_process
+from exflow.core import gaussian_process, low_rank_process, mixture_process, student_t_process
 from exflow.core.distributions import student_t_log_prob
 from exflow.errors import UserError
 from exflow.evaluation import compiled, correlations, latent_distribution
@@ -37,11 +37,38 @@ def test_process_is_read_back(name, x64):
             np.testing.assert_allclose(value, wanted, rtol=1e-9)
 
 
+def low_rank_example():
+    """Parameters, their trainable form, and the matrices diag(rho) + A A' and diag(v - rho)."""
+    factor = np.array([[0.7, -0.2], [0.0, 1.1], [-0.4, 0.3]])
+    params = low_rank_process.from_moments(*map(jnp.asarray, (*MOMENTS, factor)))
+    between, within = np.diag(MOMENTS[2]) + factor @ factor.T, np.diag(MOMENTS[1] - MOMENTS[2])
+    return params, low_rank_process.unconstrain(params), between, within
+
+
+def test_shared_factors_count_in_variance_and_correlation(x64):
+    _, raw, between, within = low_rank_example()
+    found = correlations.latent_process({"process": raw})
+    np.testing.assert_allclose(found.variance, np.diag(between + within), rtol=1e-9)
+    np.testing.assert_allclose(found.correlation, np.diag(between) / np.diag(between + within), rtol=1e-9)
+    assert found.degrees_of_freedom is None
+
+
+def test_restricted_factors_are_the_marginal(x64):
+    """Against the covariance matrix of two of three dimensions of a set of four."""
+    _, raw, between, within = low_rank_example()
+    keep = np.array([True, False, True])
+    z = np.random.default_rng(0).normal(size=(4, 3))
+    fewer, elements = correlations.restrict({"process": raw}, Latent(z, np.zeros(4)), keep)
+    log_probs = low_rank_process.log_prob(low_rank_process.constrain(fewer["process"]), jnp.asarray(elements.z))
+    chosen = np.ix_(keep, keep)
+    covariance = np.kron(np.ones((4, 4)), between[chosen]) + np.kron(np.eye(4), within[chosen])
+    expected = stats.multivariate_normal(np.tile(MOMENTS[0][keep], 4), covariance).logpdf(z[:, keep].ravel())
+    np.testing.assert_allclose(log_probs.sum(), expected, rtol=1e-9)
+
+
 @pytest.mark.parametrize("params", [toy_params(4), {"flow": {}}, {"process": {"raw_correlation": np.zeros(3)}}, ()])
 def test_models_without_such_a_process_say_so(params):
-    with pytest.raises(
-        UserError, match=r"no independent exchangeable process .* Use a BRUNO with config.model.process."
-    ):
+    with pytest.raises(UserError, match=r"no exchangeable process .* Use a model with config.model.family=bruno"):
         correlations.latent_process(params)
 
 
