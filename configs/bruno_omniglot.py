@@ -14,7 +14,7 @@ Expected on test characters (5-way 1-shot / 5-way 5-shot / 20-way 1-shot / 20-wa
 - `:bundled`, 14x14 pixels, the model that comes with exflow (`exflow.load("bruno_omniglot")`): 97.5 / 99.5 / 92.9 /
   98.4 %, 394 nats, 66 core-minutes (8,000 of its 12,000 steps). `:cpu` with twice as many classes in an episode, a
   third of the generative weight, and warps that make new classes.
-- `:cpu_generative`, 14x14 pixels: 51.7 / 69.9 / 28.9 / 48.4 %, 266 nats, 10 core-minutes of training. Few-shot
+- `:cpu_generative`, 14x14 pixels: 51.6 / 69.9 / 28.8 / 48.4 %, 265 nats, 22 core-minutes of training. Few-shot
   quality does not follow from likelihood.
 """
 

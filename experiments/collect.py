@@ -25,7 +25,8 @@ def command_of(config: dict) -> str:
     default, given = flatten(load_config(name)), flatten(from_json(json.dumps(config)))
     changed = {key: value for key, value in given.items() if key in default and default[key] != value}
     overrides = "".join(f" --config.{key}={str(value).replace(' ', '')}" for key, value in sorted(changed.items()))
-    return f"python -m exflow.main --config={path}{overrides}"
+    mode = " --mode=finetune" if config["training"]["init_from"] else ""
+    return f"python -m exflow.main --config={path}{mode}{overrides}"
 
 
 def main() -> None:
