@@ -5,9 +5,9 @@ Reads the metrics of runs of configs/bruno_fashion_outliers.py, whose every 100t
     python -m experiments robustness --model=runs/outliers-wn --model=runs/outliers-wn_student_t --out=runs/robustness
 
 Per variant and process, medians over the outliers of a run, then means over runs (seeds): the jump of the training NLL
-at the outlier and right after it, over the median of the ten steps before, and the number of steps until it is back in
-the range of those ten (the distance to the next outlier where it never is). A run has diverged if a step was not
-finite, or if it ends above where it began.
+at the outlier and in the ten steps after it, over the median of the ten steps before, and the number of steps until it
+is back in the range of those ten for three steps (the distance to the next outlier where it never is). A run has
+diverged if a step was not finite, or if it ends above where it began.
 """
 
 import argparse
@@ -25,7 +25,8 @@ from exflow.evaluation.learning_curves import read_metrics, running_mean
 from experiments import plots
 from experiments.report import Report, entry
 
-WINDOW = 10  # steps before an outlier; also the moving average of the figure
+WINDOW = 10  # steps before and after an outlier; also the moving average of the figure
+STEADY = 3  # steps in the range before an outlier that count as recovery
 ENDS = 50  # steps at the beginning and the end that tell whether a run diverged
 COLORS = {"gaussian": "black", "student_t": "red"}
 AFTER = 40  # steps after an outlier in the figure
@@ -45,7 +46,7 @@ class Reaction(NamedTuple):
     """What followed each outlier, nats per image and steps."""
 
     jump: np.ndarray  # NLL of the batch with the outlier over the median before
-    aftermath: np.ndarray  # NLL of the next batch over the same
+    aftermath: np.ndarray  # median NLL of the steps after it over the same
     recovery: np.ndarray  # steps until the NLL is back in the range before
 
 
@@ -95,10 +96,11 @@ def reactions(nll: np.ndarray, every: int) -> Reaction:
         before = nll[at - WINDOW : at]
         middle = np.nanmedian(before) if np.isfinite(before).any() else np.nan
         jump.append(nll[at] - middle)
-        aftermath.append(nll[at + 1] - middle)
         following = nll[at + 1 : at + every]
-        back = np.flatnonzero(following <= np.max(before, initial=-np.inf, where=np.isfinite(before)))
-        recovery.append(back[0] + 1 if len(back) else every)
+        aftermath.append(np.nanmedian(following[:WINDOW]) - middle if np.isfinite(following[:WINDOW]).any() else np.nan)
+        low = following <= np.max(before, initial=-np.inf, where=np.isfinite(before))
+        back = np.flatnonzero(np.convolve(low, np.ones(STEADY, int), mode="valid") == STEADY)
+        recovery.append(back[0] + 1 if len(following) >= STEADY and len(back) else every)
     return Reaction(np.array(jump), np.array(aftermath), np.array(recovery, float))
 
 
@@ -116,8 +118,8 @@ def summarize(name: str, members: list[Run]) -> dict[str, dict[str, Any]]:
     how = f"median over outliers ({number} in all), mean over {len(members)} runs"
     meanings = {
         "jump": ("nats/image", "training NLL at an outlier over the median of the 10 steps before"),
-        "aftermath": ("nats/image", "training NLL one step after an outlier over the median of the 10 steps before"),
-        "recovery": ("steps", "until the NLL is back in the range of the 10 steps before"),
+        "aftermath": ("nats/image", "median training NLL of 10 steps after an outlier over that of 10 steps before"),
+        "recovery": ("steps", "until the NLL is back in the range of the 10 steps before, for 3 steps"),
     }
     entries = {}
     for measure, (unit, meaning) in meanings.items():
@@ -137,7 +139,7 @@ def draw_curves(path: Path, groups: dict[tuple[str, str], list[Run]]) -> Path:
     variants = sorted({variant for variant, _ in groups})
     with plots.figure(path, columns=min(2, len(variants)), rows=-(-len(variants) // 2), width=5.0) as axes:
         for one, variant in zip(axes, variants, strict=False):
-            ceiling = 0.0
+            floor, ceiling = np.inf, 0.0
             for (_, process), members in sorted(item for item in groups.items() if item[0][0] == variant):
                 for index, member in enumerate(members):
                     smooth = running_mean(member.nll, WINDOW)
@@ -145,7 +147,10 @@ def draw_curves(path: Path, groups: dict[tuple[str, str], list[Run]]) -> Path:
                     steps = np.arange(1, len(smooth) + 1)
                     one.plot(steps, smooth, color=COLORS.get(process, "blue"), linewidth=0.7, label=label)
                     ceiling = max(ceiling, 4 * float(np.nanmedian(smooth)))
-            one.set_ylim(top=min(ceiling, one.get_ylim()[1]))
+                    floor = min(floor, float(np.nanmin(smooth)))
+            if floor > 0:  # a run that diverged is orders of magnitude above the others
+                one.set_yscale("log")
+                one.set_ylim(0.9 * floor, ceiling)
             one.set_title(variant, fontsize=9)
             one.set_xlabel("step", fontsize=8)
             one.set_ylabel("training NLL, nats", fontsize=8)

@@ -221,9 +221,9 @@ def test_robustness(tmp_path):
     gaussian = outlier_run(tmp_path / "gp", "gaussian", "wn", 40.0, 7, num_skipped=1)
     student_t = outlier_run(tmp_path / "tp", "student_t", "wn_student_t", 8.0, 2)
     content = run("robustness", gaussian, tmp_path / "out", f"--model={student_t}")
-    for process, jump, recovery, diverged in (("gaussian", 40, 8, 1), ("student_t", 8, 3, 0)):
+    for process, jump, after, recovery, diverged in (("gaussian", 40, 10, 8, 1), ("student_t", 8, 0, 3, 0)):
         np.testing.assert_allclose(value(content, f"wn/{process}/jump"), jump, atol=0.3)
-        np.testing.assert_allclose(value(content, f"wn/{process}/aftermath"), jump / 4, atol=0.3)
+        np.testing.assert_allclose(value(content, f"wn/{process}/aftermath"), after, atol=0.3)
         assert value(content, f"wn/{process}/recovery") == recovery
         assert value(content, f"wn/{process}/diverged") == diverged
     assert len(content["sources"]) == 2
@@ -233,7 +233,12 @@ def test_a_run_that_never_recovers_or_ends_above_its_beginning_is_seen():
     nll = np.r_[np.full(19, 5.0), np.full(41, 9.0)]
     found = robustness.reactions(nll, 20)
     np.testing.assert_array_equal(found.jump, [4, 0])
+    np.testing.assert_array_equal(found.aftermath, [4, 0])
     assert found.recovery[0] == 20
+    for low, recovery in (([23, 40, 41, 50], 20), ([23, 30, 31, 32], 11)):  # steps back at 5 after the outlier at 19
+        nll = np.r_[np.full(19, 5.0), np.full(41, 9.0)]
+        nll[low] = 5.0
+        assert robustness.reactions(nll, 20).recovery[0] == recovery
     one = robustness.Run("wn", "gaussian", np.r_[np.full(60, 5.0), np.full(60, 9.0)], 20, 0)
     assert robustness.diverged(one)
     assert not robustness.diverged(one._replace(nll=one.nll[::-1]))
