@@ -125,6 +125,7 @@ def test_constant_mean_gets_no_gradient(learn_mean):
     assert bool(np.any(gradients["process"]["mean"] != 0)) == learn_mean
 
 
+@pytest.mark.slow
 def test_discriminative_objective_equals_brute_force(x64):
     model = dense_model(
         objective__generative_weight=0.5,

@@ -208,6 +208,7 @@ def test_free_bits_switch_off_small_divergences(statistician):
         assert bool((prior == 0).all()) == (threshold > 0)
 
 
+@pytest.mark.slow
 def test_masked_elements_have_no_gradient_and_no_influence_in_training(statistician):
     model, params, x_set = statistician
     mask = jnp.asarray([[True] * 3 + [False] * 2] * 4)
@@ -221,6 +222,7 @@ def test_masked_elements_have_no_gradient_and_no_influence_in_training(statistic
     assert np.abs(jax.grad(loss)(x_set)[:, :3]).min() > 0
 
 
+@pytest.mark.slow
 def test_classes_are_ranked_by_the_divergence_of_their_contexts(statistician):
     model, params, x_set = statistician
     elements = model.encode(params, None, x_set)

@@ -85,7 +85,8 @@ def test_killed_and_run_again_ends_bit_for_bit_the_same(tmp_path, program_enviro
         assert value.tobytes() == actual[name].tobytes(), name
 
 
-@pytest.mark.parametrize("pipeline", ["device", pytest.param("tfdata", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("pipeline", ["device", "tfdata"])
 def test_two_processes_train_what_one_does(tmp_path, program_environment, whole, pipeline):
     """Over the loopback interface by gloo; in one case they go on from a checkpoint that one process made."""
     options = {"training__num_steps": 12, "training__log_every": 3}
