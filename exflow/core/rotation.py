@@ -1,13 +1,13 @@
 """Rotation of images by the angle in their context, exactly invertible and volume preserving."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from exflow.core.bijector import Bijector, no_params
 from exflow.typing import Params
 
 Image = Float[Array, "batch height width channels"]
-Angle = Float[Array, " batch"]
+PerImage = Float[Array, " batch"]
 
 
 def turn_back() -> Bijector:
@@ -23,33 +23,40 @@ def turn_back() -> Bijector:
       A bijector without parameters, whose log_det is 0. It refuses images that are not square with a ValueError.
     """
 
-    def forward(params: Params, x: Image, context: Float[Array, "batch 2"]) -> tuple[Image, Angle]:
+    def forward(params: Params, x: Image, context: Float[Array, "batch 2"]) -> tuple[Image, PerImage]:
         quarters, rest = _split(context)
-        return _small_turn(_quarter_turns(x, -quarters), -rest), jnp.zeros(x.shape[0], x.dtype)
+        return _small_turn(quarter_turns(x, -quarters), -rest), jnp.zeros(x.shape[0], x.dtype)
 
-    def inverse(params: Params, z: Image, context: Float[Array, "batch 2"]) -> tuple[Image, Angle]:
+    def inverse(params: Params, z: Image, context: Float[Array, "batch 2"]) -> tuple[Image, PerImage]:
         quarters, rest = _split(context)
-        return _quarter_turns(_small_turn(z, rest), quarters), jnp.zeros(z.shape[0], z.dtype)
+        return quarter_turns(_small_turn(z, rest), quarters), jnp.zeros(z.shape[0], z.dtype)
 
     return Bijector(no_params, forward, inverse)
 
 
-def _split(context: Float[Array, "batch 2"]) -> tuple[Int[Array, " batch"], Angle]:
+def _split(context: Float[Array, "batch 2"]) -> tuple[Int[Array, " batch"], PerImage]:
     """Number of quarter turns in an angle given as (sin, cos), and the rest of at most an eighth turn, radians."""
     angle = jnp.arctan2(context[:, 0], context[:, 1])
     quarters = jnp.round(angle / (jnp.pi / 2))
     return quarters.astype(jnp.int32), angle - quarters * (jnp.pi / 2)
 
 
-def _quarter_turns(x: Image, number: Int[Array, " batch"]) -> Image:
-    """Images turned counter-clockwise by quarters."""
-    if x.shape[1] != x.shape[2]:
-        raise ValueError(f"x: expected square images, got {x.shape[1]}x{x.shape[2]}. Turn only square ones.")
-    turned = jnp.stack([jnp.rot90(x, quarters, axes=(1, 2)) for quarters in range(4)])
-    return turned[number % 4, jnp.arange(x.shape[0])]
+def quarter_turns(
+    x: Shaped[Array, "batch *set height width channels"], number: Int[Array, " batch"]
+) -> Shaped[Array, "batch *set height width channels"]:
+    """Square images, or sets of them, turned counter-clockwise by a number of quarters each, as `numpy.rot90` does.
+
+    Raises:
+      ValueError: The images are not square.
+    """
+    if x.shape[-3] != x.shape[-2]:
+        raise ValueError(f"x: expected square images, got {x.shape[-3]}x{x.shape[-2]}. Turn only square ones.")
+    turns = number.reshape(-1, *(1,) * (x.ndim - 1)) % 4
+    x = jnp.where(turns >= 2, x[..., ::-1, ::-1, :], x)
+    return jnp.where(turns % 2 == 1, jnp.swapaxes(x, -3, -2)[..., ::-1, :, :], x)
 
 
-def _small_turn(x: Image, angle: Angle) -> Image:
+def _small_turn(x: Image, angle: PerImage) -> Image:
     """Images turned counter-clockwise by small angles, undone by the negative angle.
 
     With y down, the point (x, y) goes to (x cos + y sin, y cos - x sin), which is a product of three shears.
@@ -58,7 +65,7 @@ def _small_turn(x: Image, angle: Angle) -> Image:
     return _shear_rows(_shear_columns(_shear_rows(x, across), down), across)
 
 
-def _shear_rows(x: Image, slope: Angle) -> Image:
+def _shear_rows(x: Image, slope: PerImage) -> Image:
     """Shift every row to the right by slope times its distance below the centre, around the edge."""
     side = x.shape[1]
     shift = jnp.outer(slope, jnp.arange(side) - (side - 1) / 2)  # [batch, row], pixels
@@ -67,6 +74,6 @@ def _shear_rows(x: Image, slope: Angle) -> Image:
     return jnp.fft.irfft(jnp.fft.rfft(x, axis=2) * jnp.exp(1j * phase)[..., None], side, axis=2)
 
 
-def _shear_columns(x: Image, slope: Angle) -> Image:
+def _shear_columns(x: Image, slope: PerImage) -> Image:
     """Shift every column down by slope times its distance to the right of the centre, around the edge."""
     return _shear_rows(x.swapaxes(1, 2), slope).swapaxes(1, 2)

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int, UInt8
+from jaxtyping import Array, Bool, Int
 
+from exflow.core.rotation import quarter_turns
 from exflow.data.episodes import NUM_ROTATIONS, EpisodeSpec, Pipeline
 from exflow.data.registry import ImageSets
 from exflow.typing import Batch, PRNGKey
@@ -67,15 +68,6 @@ def draw_episodes(
     return EpisodeIndex(jnp.take_along_axis(rows, position, axis=1), mask, class_index, rotation)
 
 
-def rotate_sets(
-    x_set: UInt8[Array, "batch set height width channels"], rotation: Int[Array, " batch"]
-) -> UInt8[Array, "batch set height width channels"]:
-    """Turn every set counterclockwise by `rotation` times 90 degrees, as `numpy.rot90` does."""
-    turns = rotation[:, None, None, None, None]
-    x_set = jnp.where(turns >= 2, x_set[:, :, ::-1, ::-1], x_set)
-    return jnp.where(turns % 2 == 1, jnp.swapaxes(x_set, 2, 3)[:, :, ::-1], x_set)
-
-
 def device_pipeline(image_sets: ImageSets, spec: EpisodeSpec, seed: int) -> Pipeline:
     """Pipeline whose host input is only the number of the step; see `episodes.make_pipeline`."""
 
@@ -89,7 +81,7 @@ def device_pipeline(image_sets: ImageSets, spec: EpisodeSpec, seed: int) -> Pipe
         x_set = images[episodes.image]
         label = episodes.class_index
         if spec.rotate:
-            x_set = rotate_sets(x_set, episodes.rotation)
+            x_set = quarter_turns(x_set, episodes.rotation)
             label = label * NUM_ROTATIONS + episodes.rotation
         if spec.min_set_size is not None:
             x_set = jnp.where(episodes.mask[:, :, None, None, None], x_set, jnp.zeros((), x_set.dtype))

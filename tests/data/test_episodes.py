@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from exflow.data.device import draw_episodes, random_order, rotate_sets
+from exflow.core.rotation import quarter_turns
+from exflow.data.device import draw_episodes, random_order
 from exflow.data.episodes import PIPELINES, EpisodeSpec, make_pipeline
 from exflow.data.registry import group_by_class
 from exflow.errors import UserError
@@ -136,7 +137,7 @@ def test_random_order_is_a_uniform_permutation() -> None:
 
 def test_rotation_is_that_of_numpy() -> None:
     x_set = np.random.default_rng(0).integers(0, 256, (4, 3, 6, 6, 2), dtype=np.uint8)
-    turned = jax.jit(rotate_sets)(x_set, np.arange(4))
+    turned = jax.jit(quarter_turns)(x_set, np.arange(4))
     for k in range(4):
         np.testing.assert_array_equal(turned[k], np.rot90(x_set[k], k, axes=(1, 2)))
 
