@@ -93,15 +93,15 @@ CLEAN = {  # no unused weights, nothing that depends on the rest of the batch, t
     "model.set_vae.normalization": "group",
     "model.set_vae.head_normalization": "none",
     "model.set_vae.unused_parameters": False,
-    "model.set_vae.decoder_context": "map",
-    "model.set_vae.latents_to_contexts": True,
     "model.set_vae.residual_posteriors": True,
+    "model.set_vae.log_variance_bound": 10.0,
     "optimizer.schedule": "cosine",
     "optimizer.warmup_steps": 100,
     "optimizer.clip_value": 0.0,
     "optimizer.clip_norm": 200.0,
     "optimizer.ema_decay": 0.999,
 }
+CLEAN_STREAM = {"model.set_vae.decoder_context": "map", "model.set_vae.latents_to_contexts": True}
 FAST = {  # a fraction of the published updates
     "objective.alpha_decay": 0.9,
     "optimizer.schedule": "cosine",
@@ -156,7 +156,11 @@ SMOKE = {
 
 VARIANTS = {
     **MODELS,
-    **{f"clean_{name}": row | CLEAN for name, row in MODELS.items() if name != "vae"},
+    **{
+        f"clean_{name}": row | CLEAN | (CLEAN_STREAM if name.startswith("scha") else {})
+        for name, row in MODELS.items()
+        if name != "vae"
+    },
     **{
         f"fast_{name}": row | FAST | {"training.num_steps": 20_000} | FAST_STEPS.get(name, {})
         for name, row in MODELS.items()

@@ -227,6 +227,10 @@ def test_choices(key):
             {"model.turn_back": "True"},
             r"config.model.conditioning: expected original or clean with model.turn_back, got 'none'",
         ),
+        (
+            {"model.family": "set_vae", "model.set_vae.context_levels": "none"},
+            r"config.model.set_vae.class_rule: expected elbo with context_levels=none, got 'kl'. A VAE has no latents",
+        ),
         ({"objective.num_context": "20"}, r"config.objective.num_context: expected less than the 20 images of a set"),
         (
             {"objective.num_context": "3", "data.min_set_size": "3"},

@@ -112,6 +112,8 @@ def _set_vae() -> dict:
         "latent_dim": 32,  # channels of every latent of an element
         "context_dim": 32,  # channels of every latent of a set
         "aggregation": "mean",  # of elements to a set: mean | max | attention (LAG) | learned_query
+        "residual_posteriors": False,  # posteriors are offsets from their priors
+        "log_variance_bound": 0.0,  # > 0 keeps log-variances of latents inside (-bound, bound), softly; 0: none
         # vector and map
         "num_levels": 3,  # latents of an element
         "context_levels": "top",  # levels with a latent of the set: none | top | all
@@ -133,7 +135,6 @@ def _set_vae() -> dict:
         "decoder_blocks": "32-9,16-6,8-6",
         "decoder_context": "corner",  # what the decoder sees of the set's stream: corner (as published) | mean | map
         "latents_to_contexts": False,  # element latents enter the prior of the next latent of the set
-        "residual_posteriors": False,  # posteriors are offsets from their priors
         "limit_level": 0,  # latents from this level on do not enter the streams; 0: all do
         "level_loop": "auto",  # equal levels and blocks: scan (compiles fast) | unroll (fast on CPU) | auto (backend)
         # How a trained model answers

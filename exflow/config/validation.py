@@ -144,6 +144,14 @@ def _check_model(config: ConfigDict) -> None:
         raise _expected("model.conditioning", "original or clean with model.turn_back", config.model.conditioning)
     if config.model.degrees_of_freedom <= 2:
         raise _expected("model.degrees_of_freedom", "more than 2", config.model.degrees_of_freedom)
+    set_vae = config.model.set_vae
+    if (
+        config.model.family == "set_vae"
+        and (set_vae.hierarchy != "stream" and set_vae.context_levels == "none")
+        and (set_vae.class_rule == "kl" and config.evaluation.settings)
+    ):
+        advice = "A VAE has no latents of a set to compare. Or rank no classes: --config.evaluation.settings=()"
+        raise _expected("model.set_vae.class_rule", "elbo with context_levels=none", set_vae.class_rule, advice)
     drawn = config.model.correlation_range
     if drawn and not (len(drawn) == 2 and all(map(_is_number, drawn)) and 0 < drawn[0] <= drawn[1] < 1):
         raise _expected("model.correlation_range", "() or (low, high) with 0 < low <= high < 1", drawn)

@@ -20,16 +20,23 @@ class DiagonalGaussian(NamedTuple):
     log_variance: Float[Array, "..."]
 
 
-def from_moments(moments: Float[Array, "*lead twice"]) -> DiagonalGaussian:
+def from_moments(moments: Float[Array, "*lead twice"], bound: float = 0.0) -> DiagonalGaussian:
     """Halves of the last axis as mean and log-variance.
 
     Args:
       moments: Output of a network.
+      bound: b > 0 keeps log-variances inside (-b, b), as b tanh(log_variance / b), which hardly changes small ones.
 
     Returns:
       Gaussian over half as many entries.
     """
-    return DiagonalGaussian(*jnp.split(moments, 2, axis=-1))
+    mean, log_variance = jnp.split(moments, 2, axis=-1)
+    return DiagonalGaussian(mean, bound * jnp.tanh(log_variance / bound) if bound else log_variance)
+
+
+def shifted(p: DiagonalGaussian, offset: DiagonalGaussian) -> DiagonalGaussian:
+    """The Gaussian whose mean and log-variance lie an offset beside those of `p`."""
+    return DiagonalGaussian(p.mean + offset.mean, p.log_variance + offset.log_variance)
 
 
 def standard(shape: tuple[int, ...]) -> DiagonalGaussian:

@@ -4,8 +4,9 @@ A set has latents c_l, its elements have latents z_l; `exflow.models.set_vae_net
 lower bounds: log p(X) is estimated by L(X), the evidence lower bound (or with `evaluation.importance_samples` = K > 1
 the importance-weighted bound of K draws), and the density of an element given others by the difference
 L(X and x) - L(X), so that densities given growing sets add up to L. The noise of an element is a function of its pixels
-and that of a set of its elements, which makes every number independent of order, padding and batch. Sources: Edwards &
-Storkey 2017, arXiv:1606.02185; Giannone & Winther 2022, arXiv:2110.12279.
+(and of how many equal elements come before it: equal elements have latents of their own) and that of a set of its
+elements, which makes every number independent of order, padding and batch. Sources: Edwards & Storkey 2017,
+arXiv:1606.02185; Giannone & Winther 2022, arXiv:2110.12279.
 """
 
 import math
@@ -24,7 +25,7 @@ from exflow.core.likelihoods import likelihood as find_likelihood
 from exflow.core.quantization import bits_per_dim
 from exflow.models.set_vae_classes import kl_scores
 from exflow.models.set_vae_networks import set_autoencoder
-from exflow.models.set_vae_terms import Terms, elbo, log_weight, terms
+from exflow.models.set_vae_terms import Terms, elbo, element_log_weights, log_weight, terms
 from exflow.nn.initial_values import at_once
 from exflow.nn.latent_trace import Noise, TopDown
 from exflow.nn.set_autoencoder import SetAutoencoder
@@ -84,6 +85,7 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
     networks = set_autoencoder(options, likelihood, image_shape, config.model.compute_dtype)
     dim, vectors = math.prod(image_shape), likelihood.name == "gaussian"
     draws = config.evaluation.importance_samples
+    has_contexts = options.hierarchy == "stream" or options.context_levels != "none"
     mean_evidence = options.hierarchy != "stream" and options.context_levels == "top" and options.aggregation == "mean"
     width = max(options.hidden, options.encoder_filters * image_shape[0] * image_shape[1])
 
@@ -109,7 +111,7 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
         contexts: tuple[Array, ...] | None = None,
         means: tuple[int, ...] = (),
     ) -> tuple[TopDown, Array]:
-        noise = Noise(key, element_set.seed, mask, means)
+        noise = Noise(key, distinct_seeds(element_set.seed, mask), mask, means)
         trace = apply(params, SetAutoencoder.top_down, noise, mask, element_set.evidence, contexts)
         return trace, decode(params, trace, mask)
 
@@ -136,10 +138,13 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
             log_probs = likelihood.log_prob(outputs, element_set.values)
             if draws == 1:
                 return elbo(terms(trace, log_probs, mask))
+            if not has_contexts:  # elements are independent: a weight for each is tighter than one per set
+                return element_log_weights(trace, log_probs, mask)
             return log_weight(trace, log_probs, mask)
 
         keys = jax.random.split(jax.random.fold_in(jax.random.key(0), BOUND), draws)
         values = bounds.iwae_bound(jax.vmap(one)(keys)) if draws > 1 else one(keys[0])
+        values = values.sum(axis=1) if values.ndim > 1 else values
         return jnp.where(mask.any(axis=1), values, 0.0).reshape(leading)
 
     def init(key: PRNGKey, batch: Batch) -> Params:
@@ -155,6 +160,7 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
     def loss(params: Params, key: PRNGKey, batch: Batch) -> tuple[Array, dict[str, Array]]:
         value_key, noise_key = jax.random.split(key)
         values, mask = likelihood.to_values(value_key, batch.x_set), batch.mask
+        values = jnp.where(mask[..., None, None, None], values, 0.0)  # what is missing may be NaN, also in gradients
         (trace, outputs), updated = networks.apply(
             _variables(params), values, mask, Noise(noise_key), True, mutable=["batch_stats"]
         )
@@ -272,11 +278,25 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
 
 
 def content_seeds(values: Float[Array, "num ..."]) -> UInt32[Array, " num"]:
-    """A number per element that depends on its values alone: a product of their bits with fixed odd numbers."""
+    """A number per element that depends on its values alone: a product of their mixed bits with fixed odd numbers."""
     bits = jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.uint32).reshape(len(values), -1)
     odd = np.random.default_rng(0).integers(0, 2**32, bits.shape[1], dtype=np.uint32) | np.uint32(1)
-    mixed = (bits ^ (bits >> 15)) * jnp.asarray(odd)[None]
-    return mixed.sum(axis=1, dtype=jnp.uint32)
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):  # round numbers such as 1.0 have only high bits
+        bits = (bits ^ (bits >> shift)) * jnp.uint32(factor)
+    return ((bits ^ (bits >> 16)) * jnp.asarray(odd)[None]).sum(axis=1, dtype=jnp.uint32)
+
+
+def distinct_seeds(seeds: UInt32[Array, "batch set"], mask: Bool[Array, "batch set"]) -> UInt32[Array, "batch set"]:
+    """Seeds of which no two of a set are equal: the k-th of equal elements, k = 0, 1, ..., adds k times an odd number.
+
+    With one seed equal elements would share their latents, and importance weights would not be those of a bound.
+    """
+    order = jnp.lexsort((~mask, seeds))  # of equal seeds those of elements that exist come first
+    ordered = jnp.take_along_axis(seeds, order, axis=1)
+    place = jnp.broadcast_to(jnp.arange(seeds.shape[1], dtype=jnp.uint32), seeds.shape)
+    first = jnp.where(ordered != jnp.roll(ordered, 1, axis=1), place, 0)
+    rank = place - jax.lax.cummax(first, axis=1)
+    return seeds + jnp.take_along_axis(rank, jnp.argsort(order, axis=1), axis=1) * jnp.uint32(0x9E3779B1)
 
 
 def merge_sets(element_set: SetElement, mask: Array) -> tuple[SetElement, Array, tuple[int, ...]]:

@@ -83,6 +83,7 @@ def set_autoencoder(
         options.num_blocks,
         options.initialization,
         options.unused_parameters,
+        options.log_variance_bound,
         dtype,
     )
     hierarchy = DirectHierarchy(
@@ -95,6 +96,7 @@ def set_autoencoder(
         prior_aggregation=options.prior_aggregation,
         film=options.film,
         residual_post_pool=maps or vectors,
+        residual_posteriors=options.residual_posteriors,
         map_size=(BASE, BASE) if maps else (),
     )
     contexts = options.num_levels if options.context_levels == "all" else 1
@@ -130,6 +132,7 @@ def _stream(options: ConfigDict, vectors: bool, image_size: int, num_outputs: in
         aggregation=options.aggregation,
         latents_to_contexts=options.latents_to_contexts,
         residual_posteriors=options.residual_posteriors,
+        log_variance_bound=options.log_variance_bound,
         limit_level=options.limit_level,
         level_loop=options.level_loop,
     )

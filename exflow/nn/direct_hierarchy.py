@@ -43,6 +43,7 @@ class DirectHierarchy(nn.Module):
       prior_aggregation: The same in priors of lower contexts.
       film: Contexts modulate the other inputs of element networks.
       residual_post_pool: See `PostPool`.
+      residual_posteriors: Posteriors are offsets from their priors.
       map_size: Height and width of the maps, () for vectors.
     """
 
@@ -55,6 +56,7 @@ class DirectHierarchy(nn.Module):
     prior_aggregation: str = "mean"
     film: bool = False
     residual_post_pool: bool = False
+    residual_posteriors: bool = False
     map_size: tuple[int, ...] = ()
 
     @nn.compact
@@ -124,6 +126,7 @@ class DirectHierarchy(nn.Module):
         if evidence is None:
             return Latent(draw(noise, p, index, CONTEXT), p), None
         q, attention = self._pooled(f"{name}_posterior", self.aggregation, evidence.context, c, z, mask, train)
+        q = diagonal_gaussian.shifted(p, q) if self.residual_posteriors else q
         condition = nonempty.reshape(-1, *(1,) * (q.mean.ndim - 1))
         q = diagonal_gaussian.where(condition, q, p)
         return Latent(draw(noise, q, index, CONTEXT), p, q), attention
@@ -191,4 +194,5 @@ class DirectHierarchy(nn.Module):
         dims = (("h", evidence.element.shape[-1]), *dims)
         network = ElementNetwork(style, self.latent_dim, dims, self.film, name=f"{name}_posterior")
         q = network(mask, train, h=evidence.element, z=z, c=c)
+        q = diagonal_gaussian.shifted(p, q) if self.residual_posteriors else q
         return Latent(draw(noise, q, index, ELEMENT), p, q)

@@ -49,8 +49,9 @@ class TopDown(NamedTuple):
 class Noise(NamedTuple):
     """Randomness of a pass.
 
-    With seeds the noise of an element is a function of the key and its own seed alone, and that of a set of the sum of
-    the seeds of its elements: then permuted, padded and rearranged sets give the same numbers.
+    With seeds the noise of an element is a function of the key and its own seed alone, and that of a set of the
+    smallest seed of its elements: then permuted, padded and rearranged sets give the same numbers, and a set with one
+    more element mostly shares the noise of the set without it.
     """
 
     key: PRNGKey | None  # None: zero noise, every latent is the mean of its Gaussian
@@ -76,8 +77,8 @@ def draw(noise: Noise, dist: DiagonalGaussian, level: int | UInt32[Array, ""], s
         return diagonal_gaussian.from_noise(dist, jax.random.normal(key, shape, dist.mean.dtype))
     seeds, lead = noise.seeds, 2
     if stream == CONTEXT:
-        counted = seeds if noise.mask is None else jnp.where(noise.mask, seeds, jnp.uint32(0))
-        seeds, lead = counted.sum(axis=1, dtype=jnp.uint32), 1
+        present = seeds if noise.mask is None else jnp.where(noise.mask, seeds, jnp.uint32(2**32 - 1))
+        seeds, lead = present.min(axis=1), 1
 
     def one(seed: Array) -> Array:
         return jax.random.normal(jax.random.fold_in(key, seed), shape[lead:], dist.mean.dtype)

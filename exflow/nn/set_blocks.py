@@ -33,6 +33,7 @@ class BlockStyle(NamedTuple):
     num_blocks: int = 1  # residual blocks of a network of element latents
     initialization: str = "uniform_fan_in"
     unused_parameters: bool = False  # keep the weights that the original code creates and never uses
+    log_variance_bound: float = 0.0  # of the Gaussians of latents; 0: none
     compute_dtype: Any = None  # of hidden convolutional and dense layers; Gaussians and outputs are float32 at least
 
     @property
@@ -103,7 +104,7 @@ class MomentsHead(nn.Module):
         scale = 1.0 if kind in ("batch", "global_batch") else 0.0
         initialization = self.style.initialization if scale else "uniform_fan_in_zero_bias"
         moments = Linear(2 * self.dim, initialization=initialization, kernel_scale=scale)(x)  # promoted to float32
-        return from_moments(Normalization(kind)(moments, mask, train))
+        return from_moments(Normalization(kind)(moments, mask, train), self.style.log_variance_bound)
 
 
 class Fusion(nn.Module):

@@ -31,6 +31,7 @@ class StreamHierarchy(nn.Module):
       latents_to_contexts: Feed the mean over the set of the element streams into p(c_l | ...), the edge z -> c of the
         published graph, which the original code leaves out.
       residual_posteriors: Posteriors are offsets from their priors.
+      log_variance_bound: Of all Gaussians; 0: none.
       limit_level: Latents of levels from this one on are drawn and counted but do not enter the streams; 0: all do.
       level_loop: "scan", "unroll" or "auto", see `exflow.nn.resnet.resolve_block_loop`.
     """
@@ -42,6 +43,7 @@ class StreamHierarchy(nn.Module):
     aggregation: str = "mean"
     latents_to_contexts: bool = False
     residual_posteriors: bool = False
+    log_variance_bound: float = 0.0
     limit_level: int = 0
     level_loop: str = "auto"
 
@@ -94,6 +96,7 @@ class StreamHierarchy(nn.Module):
             aggregation=self.aggregation,
             latents_to_contexts=self.latents_to_contexts,
             residual_posteriors=self.residual_posteriors,
+            log_variance_bound=self.log_variance_bound,
             limit_level=self.limit_level,
             name=f"levels_{resolution}",
         )

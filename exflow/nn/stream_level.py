@@ -10,7 +10,6 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, UInt32
 
 from exflow.core import diagonal_gaussian
-from exflow.core.diagonal_gaussian import DiagonalGaussian
 from exflow.nn.bottleneck import Bottleneck, conv
 from exflow.nn.latent_trace import CONTEXT, ELEMENT, Latent, Level, Noise, draw
 from exflow.nn.set_aggregation import SetAggregator
@@ -50,6 +49,7 @@ class StreamLevel(nn.Module):
       resolution: Height and width of the maps.
       scale: Factor on the initial values of what joins the stream.
       residual_posterior: See above.
+      log_variance_bound: Of both Gaussians; 0: none.
     """
 
     width: int
@@ -57,6 +57,7 @@ class StreamLevel(nn.Module):
     resolution: int
     scale: float
     residual_posterior: bool = False
+    log_variance_bound: float = 0.0
 
     @nn.compact
     def __call__(
@@ -88,12 +89,11 @@ class StreamLevel(nn.Module):
         width, resolution = self.width, self.resolution
         prior = Bottleneck(width, 2 * self.dim + width, resolution, scale=0.0, name="prior")
         outputs = prior(stream if prior_input is None else stream + prior_input)
-        p, q = diagonal_gaussian.from_moments(outputs[..., : 2 * self.dim]), None
+        p, q = diagonal_gaussian.from_moments(outputs[..., : 2 * self.dim], self.log_variance_bound), None
         if evidence is not None:
             moments = Bottleneck(width, 2 * self.dim, resolution, name="posterior")(evidence)
-            q = diagonal_gaussian.from_moments(moments)
-            if self.residual_posterior:
-                q = DiagonalGaussian(p.mean + q.mean, p.log_variance + q.log_variance)
+            q = diagonal_gaussian.from_moments(moments, self.log_variance_bound)
+            q = diagonal_gaussian.shifted(p, q) if self.residual_posterior else q
             if nonempty is not None:
                 q = diagonal_gaussian.where(nonempty.reshape(-1, 1, 1, 1), q, p)
         if known is not None and known.given is None:
@@ -120,6 +120,7 @@ class StreamStep(nn.Module):
     aggregation: str
     latents_to_contexts: bool
     residual_posteriors: bool
+    log_variance_bound: float
     limit_level: int
 
     @nn.compact
@@ -133,7 +134,7 @@ class StreamStep(nn.Module):
         """Draw the latents; a known `context` is taken for that of the set."""
         (xc, xz), (noise, mask, evidence) = streams, given
         options = {"width": self.width, "resolution": self.resolution, "scale": self.scale}
-        options["residual_posterior"] = self.residual_posteriors
+        options |= {"residual_posterior": self.residual_posteriors, "log_variance_bound": self.log_variance_bound}
 
         def joined(before: Array, after: Array) -> Array:
             return jnp.where(index < self.limit_level, after, before) if self.limit_level else after

@@ -50,3 +50,6 @@ def test_from_moments_halves_the_channels():
     dist = diagonal_gaussian.from_moments(jnp.arange(6.0)[None])
     np.testing.assert_array_equal(dist.mean, [[0, 1, 2]])
     np.testing.assert_array_equal(dist.log_variance, [[3, 4, 5]])
+    bounded = diagonal_gaussian.from_moments(jnp.asarray([[50.0, 0.5, 50.0, -1e9]]), bound=4.0)
+    np.testing.assert_array_equal(bounded.mean, [[50.0, 0.5]])
+    np.testing.assert_allclose(bounded.log_variance, [[4.0, -4.0]], rtol=1e-6)

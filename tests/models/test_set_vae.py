@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 from exflow.config import load_config
-from exflow.core import diagonal_gaussian
+from exflow.core import bounds, diagonal_gaussian
 from exflow.core.diagonal_gaussian import DiagonalGaussian
 from exflow.errors import UserError
 from exflow.models.registry import build, num_parameters, params_like
-from exflow.models.set_vae import content_seeds
+from exflow.models.set_vae import content_seeds, distinct_seeds
+from exflow.models.set_vae_bounds import log_weights
 from exflow.models.set_vae_terms import Terms, elbo, log_weight, terms
 from exflow.nn.latent_trace import CONTEXT, ELEMENT, Latent, Level, Noise, TopDown, draw
-from tests.models.registry import TINY_VECTORS, small_config
+from tests.models.registry import TINY_STREAM, TINY_VECTORS, small_config
 from tests.models.test_set_models import batch_of, images, perturbed, take
 
 VECTOR, MAP, STREAM = ({"model.set_vae.hierarchy": name} for name in ("vector", "map", "stream"))
@@ -160,11 +161,36 @@ def test_noise_follows_the_elements_and_not_their_places():
 
 
 def test_seeds_of_different_elements_differ():
-    x = np.random.default_rng(0).integers(0, 2, (500, 28, 28, 1)).astype(np.float32)
-    assert len(np.unique(content_seeds(jnp.asarray(x)))) == 500
+    x = np.random.default_rng(0).integers(0, 2, (5_000, 28, 28, 1)).astype(np.float32)
+    seeds = np.asarray(content_seeds(jnp.asarray(x)))
+    assert len(np.unique(seeds)) == 5_000
+    for bit in range(32):  # every bit of a seed is used: 5,000 coins are within 5 standard errors of fair
+        assert abs((seeds >> bit & 1).mean() - 0.5) < 0.036
     changed = x[:1].copy()
     changed[0, 3, 4, 0] = 1 - changed[0, 3, 4, 0]
     assert content_seeds(jnp.asarray(x[:1]))[0] != content_seeds(jnp.asarray(changed))[0]
+
+
+def test_seeds_of_equal_elements_are_numbered():
+    seeds = np.random.default_rng(0).integers(0, 4, (20, 12)).astype(np.uint32)
+    mask = np.random.default_rng(1).random((20, 12)) < 0.7
+    found = np.asarray(jax.jit(distinct_seeds)(jnp.asarray(seeds), jnp.asarray(mask)))
+    for row, there, numbered in zip(seeds, mask, found, strict=True):
+        assert len(np.unique(numbered)) == 12
+        for value in range(4):  # of those that exist, the first has the seed itself and the others follow
+            ranks = (numbered[there & (row == value)] - np.uint32(value)) * np.uint32(pow(0x9E3779B1, -1, 2**32))
+            np.testing.assert_array_equal(ranks, np.arange(len(ranks)))
+
+
+def test_sets_with_one_more_element_share_the_noise_of_the_set():
+    dist = diagonal_gaussian.standard((1, 6))
+    seeds = jnp.asarray([[7, 3, 9, 5]], jnp.uint32)
+    noise = [Noise(jax.random.key(0), part) for part in (seeds[:, :3], seeds, seeds[:, ::-1])]
+    first, *others = (draw(one, dist, 0, CONTEXT) for one in noise)
+    for other in others:
+        np.testing.assert_array_equal(other, first)
+    without_smallest = Noise(jax.random.key(0), seeds, jnp.asarray([[True, False, True, True]]))
+    assert not np.allclose(draw(without_smallest, dist, 0, CONTEXT), first)
 
 
 @pytest.fixture(scope="module")
@@ -180,9 +206,9 @@ def statistician():
 def test_loss_is_the_weighted_bound_of_the_epoch(statistician):
     _, params, x_set = statistician
     config = small_config(**TINY_VECTORS, objective__alpha=2.0, objective__alpha_decay=0.5, objective__epoch_steps=10)
-    scheduled, loss = build(config, (1, 1, 2)), {}
+    compiled, loss = jax.jit(build(config, (1, 1, 2)).loss), {}
     for step in (0, 9, 10, 29):
-        loss[step], metrics = scheduled.loss(
+        loss[step], metrics = compiled(
             params, jax.random.key(2), batch_of(x_set)._replace(step=jnp.asarray(step, jnp.int32))
         )
         w = 1 + 2 * 0.5 ** (step // 10)
@@ -247,28 +273,109 @@ def test_classes_are_ranked_by_the_divergence_of_their_contexts(statistician):
 
 
 @pytest.mark.slow
+def test_equal_elements_have_latents_of_their_own(statistician):
+    """With shared ones an importance-weighted bound on a set of copies would exceed log p, here by several nats."""
+    model, params, _ = statistician
+    elements = model.encode(params, None, jnp.tile(images(1, 1, shape=(1, 1, 2)), (1, 4, 1, 1, 1)))
+    mask = jnp.ones((1, 4), bool)
+    trace, _ = model.latents.infer(params, elements, mask, jax.random.key(0))
+    assert len(np.unique(trace.levels[0].element.value[0, :, 0])) == 4
+
+    def bound(elements):
+        keys = jax.random.split(jax.random.key(1), 20_000)
+        weights = jax.jit(lambda keys: log_weights(model.latents, params, keys, elements, mask))(keys)
+        return bounds.finalize(bounds.update(bounds.init((1,)), weights))
+
+    copies, apart = bound(elements), bound(elements._replace(seed=jnp.arange(4, dtype=jnp.uint32)[None]))
+    error = np.hypot(copies.standard_error, apart.standard_error)
+    assert np.abs(copies.bound - apart.bound) < 4 * error
+    assert error < 0.5
+
+
+@pytest.mark.slow
+def test_elements_of_a_vae_have_weights_of_their_own():
+    overrides = TINY_VECTORS | {"model__set_vae__context_levels": "none", "evaluation__importance_samples": 8}
+    model = build(small_config(**overrides), (1, 1, 2))
+    x_set = images(3, 4, shape=(1, 1, 2))
+    params = perturbed(jax.jit(model.init)(jax.random.key(0), batch_of(x_set)), jax.random.key(1))
+    mask = jnp.asarray([[True] * 4, [True, False, True, False], [False] * 4])
+    joint = jax.jit(model.joint_log_prob)
+    alone = jax.tree.map(lambda leaf: leaf[:, :, None], model.encode(params, None, x_set))
+    expected = jnp.where(mask, joint(params, alone, jnp.ones((3, 4, 1), bool)), 0.0).sum(axis=1)
+    np.testing.assert_allclose(joint(params, model.encode(params, None, x_set), mask), expected, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("padding", [7.0, 1e25, np.nan])
+def test_whatever_stands_in_the_holes_has_no_influence_on_gradients(statistician, padding):
+    model, params, x_set = statistician
+    mask = jnp.asarray([[True] * 3 + [False] * 2] * 4)
+    gradient = jax.jit(
+        lambda x_set: jax.grad(model.loss, has_aux=True)(
+            params, jax.random.key(2), batch_of(x_set)._replace(mask=mask)
+        )[0]["networks"]
+    )
+    for leaf, expected in zip(
+        *(jax.tree.leaves(gradient(x)) for x in (x_set.at[:, 3:].set(padding), x_set)), strict=True
+    ):
+        np.testing.assert_allclose(leaf, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_residual_posteriors_are_offsets_from_the_prior(statistician):
+    model, params, x_set = statistician
+    residual = build(small_config(**TINY_VECTORS, model__set_vae__residual_posteriors=True), (1, 1, 2))
+    elements, mask = model.encode(params, None, x_set), jnp.ones((4, 5), bool)
+    plain, offset = (jax.jit(one.latents.infer)(params, elements, mask, None)[0].levels[0] for one in (model, residual))
+    for moment in range(2):  # the top prior of the set is N(0, 1)
+        np.testing.assert_allclose(offset.context.q[moment], plain.context.q[moment], rtol=1e-6)
+        expected = offset.element.p[moment] + plain.element.q[moment]
+        np.testing.assert_allclose(offset.element.q[moment], expected, rtol=1e-5, atol=1e-6)
+    assert np.abs(plain.element.p.mean).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [(TINY_VECTORS, (1, 1, 2)), pytest.param(TINY_STREAM, (28, 28, 1), marks=pytest.mark.slow)],
+)
+def test_log_variances_are_bounded_if_asked_to(options, shape):
+    model = build(small_config(**options, model__set_vae__log_variance_bound=0.5), shape)
+    x_set = images(2, 3, shape=shape)
+    params = jax.jit(model.init)(jax.random.key(0), batch_of(x_set))
+    params = jax.tree.map(lambda leaf: 3 * leaf + 0.5, params)
+    trace, _ = jax.jit(model.latents.infer)(params, model.encode(params, None, x_set), jnp.ones((2, 3), bool), None)
+    latents = [latent for level in trace.levels for latent in (level.context, level.element) if latent is not None]
+    found = [dist for latent in latents for dist in (latent.p, latent.q)]
+    assert max(np.abs(dist.log_variance).max() for dist in found) <= 0.5
+    assert max(np.abs(dist.mean).max() for dist in found) > 0.5
+
+
+@pytest.mark.slow
 def test_more_draws_of_the_latents_tighten_the_bound(statistician):
     _, params, x_set = statistician
     x_set = images(200, 3, seed=5, shape=(1, 1, 2))
-    bounds = []
+    found = []
     for draws in (1, 8, 64):
         model = build(small_config(**TINY_VECTORS, evaluation__importance_samples=draws), (1, 1, 2))
         elements = model.encode(params, None, x_set)
-        bounds.append(np.asarray(model.joint_log_prob(params, elements, jnp.ones((200, 3), bool))))
-    for looser, tighter in itertools.pairwise(bounds):
+        found.append(np.asarray(model.joint_log_prob(params, elements, jnp.ones((200, 3), bool))))
+    for looser, tighter in itertools.pairwise(found):
         difference = tighter - looser
         assert difference.mean() > 2 * difference.std() / math.sqrt(len(difference))
 
 
 @pytest.mark.slow
-def test_a_coherent_sample_shares_its_context(statistician):
+def test_coherent_samples_share_a_context(statistician):
+    """Samples are the closer to each other the more of their latents they share, as in the variance of a sum."""
     model, params, x_set = statistician
-    elements = model.encode(params, None, x_set[:1])
-    infer = model.latents.infer
-    trace, _ = infer(params, elements, jnp.ones((1, 5), bool), jax.random.key(0))
-    drawn, outputs = model.latents.generate(params, jax.random.key(1), (1, 7), trace.context_values)
-    assert outputs.shape == (1, 7, 1, 1, 4)
-    np.testing.assert_array_equal(drawn.context_values[0], trace.context_values[0])
+    state = model.update(params, model.init_state(params, (1,)), model.encode(params, None, x_set[:1]))
+    draw_set = jax.jit(model.sample, static_argnums=(3, 4))
+    sums = {
+        coherent: np.array([draw_set(params, state, key, 50, coherent).sum(axis=0) for key in keys])
+        for coherent in (False, True)
+        for keys in [jax.random.split(jax.random.key(0), 200)]
+    }
+    ratio = sums[True].var(axis=0) / sums[False].var(axis=0)
+    assert ratio.max() > 3
 
 
 @pytest.mark.slow
@@ -281,6 +388,53 @@ def test_images_of_fair_coins_cost_a_bit_per_pixel():
     params["networks"]["decoder"]["stack"]["output"] = jax.tree.map(jnp.zeros_like, output)
     _, metrics = model.loss(params, jax.random.key(1), batch)
     np.testing.assert_allclose(metrics["reconstruction"], 784 * math.log(2), rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "shape", "likelihood"),
+    [
+        (VECTOR, (64, 64, 3), "gaussian_pixels"),
+        (MAP, (64, 64, 3), "logistic_mixture"),
+        (MAP | ALL, (32, 32, 3), "bernoulli"),
+        (STREAM, (32, 32, 3), "discretized_gaussian"),
+    ],
+)
+def test_colour_pictures_have_models_of_every_kind(options, shape, likelihood):
+    small = {
+        "hidden": 8,
+        "encoder_filters": 4,
+        "encoder_blocks": "32-1,4-1,1-1",
+        "levels": "4-1,1-1",
+        "decoder_blocks": "32-1,8-1",
+    }
+    options = {key.replace(".", "__"): value for key, value in options.items()}
+    options |= {f"model__set_vae__{key}": value for key, value in small.items()}
+    config = small_config(model__family="set_vae", model__set_vae__likelihood=likelihood, **options)
+    model, x_set = build(config, shape), images(2, 3, shape=shape)
+    params = jax.eval_shape(model.init, jax.random.key(0), batch_of(x_set))
+    loss, _ = jax.eval_shape(model.loss, params, jax.random.key(1), batch_of(x_set))
+    assert loss.shape == ()
+    state = jax.eval_shape(lambda params: model.init_state(params, (2,)), params)
+    samples = jax.eval_shape(lambda *given: model.sample(*given, 5), params, state, jax.random.key(2))
+    assert (samples.shape, samples.dtype) == ((5, 2, *shape), jnp.uint8)
+
+
+@pytest.mark.slow
+def test_pictures_of_64_pixels_are_those_of_32_seen_and_shown_in_blocks():
+    overrides = TINY_VECTORS | MAP | {"model__set_vae__likelihood": "bernoulli", "model__set_vae__encoder_filters": 2}
+    config = small_config(**{key.replace(".", "__"): value for key, value in overrides.items()})
+    model, half = (build(config, (size, size, 1)) for size in (64, 32))
+    x_set = images(2, 3, shape=(32, 32, 1))
+    params = perturbed(jax.jit(half.init)(jax.random.key(0), batch_of(x_set)), jax.random.key(1))
+    values = half.latents.likelihood.to_values(None, x_set)
+    blocks = values.repeat(2, axis=2).repeat(2, axis=3)
+    outputs = []
+    for one, seen in ((half, values), (model, blocks)):
+        elements = one.latents.encode_values(params, seen)
+        elements = elements._replace(seed=jnp.arange(6, dtype=jnp.uint32).reshape(2, 3))
+        outputs.append(jax.jit(one.latents.infer)(params, elements, jnp.ones((2, 3), bool), jax.random.key(2))[1])
+    np.testing.assert_allclose(outputs[1], outputs[0].repeat(2, axis=2).repeat(2, axis=3), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
