@@ -55,5 +55,8 @@ def test_a_small_model_beats_one_density_for_all_sets(repository, tmp_path):
     assert set(found) == {"test_nll", "test_nll_prior"}
     assert found["test_nll"]["unit"] == "nats/element"
     assert "1000 sets of 200 test elements" in found["test_nll"]["protocol"]
-    assert -found["test_nll"]["value"] > REFERENCE["easy"]["pooled"] + 0.05
+    reference = REFERENCE["easy"]
+    assert (
+        reference["pooled"] + 0.08 < -found["test_nll"]["value"] < reference["oracle"]
+    )  # a bound that is not too good
     assert {path.name for path in (tmp_path / "samples").iterdir()} == {"conditional.png", "prior.png"}
