@@ -180,8 +180,8 @@ class Model:
 
     def sample(
         self, state: State, key: PRNGKey, num_samples: int, coherent: bool = False, context: Context = None
-    ) -> UInt8[np.ndarray, "num height width channels"]:
-        """Images given the absorbed ones.
+    ) -> UInt8[np.ndarray, "num height width channels"] | Float[np.ndarray, "num 1 1 dim"]:
+        """Images, or vectors, given the absorbed ones.
 
         Args:
           state: From `init_state` or `update`.

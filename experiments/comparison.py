@@ -4,9 +4,10 @@
 
 All have to be trained on one division of one data set, so that nobody has seen the test classes. Few-shot accuracies
 and speeds of sampling can be compared between all of them. Likelihoods can be compared only where the same thing is
-scored, which every entry names: the gray levels of an image by density with dequantization noise (BRUNO, exact up to
-that noise), or its binarised pixels by a lower bound on their probability (set VAEs), of images of one size. A bound of
-one draw is that of the paper's tables; --importance_samples tightens it for all set VAEs alike.
+scored, which every entry names, of images of one size: gray levels or colours by density with dequantization noise
+(BRUNO, exact up to that noise) or by a lower bound on their probability (set VAEs with a discrete likelihood),
+binarised pixels by such a bound, real numbers by a density. A bound of one draw is that of the README's table of set
+VAEs; --importance_samples tightens it for all set VAEs alike.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from exflow.errors import UserError
 from exflow.evaluation import evaluator, results
 from exflow.models.registry import num_parameters
 from experiments import plots
+from experiments.latents import has_contexts
 from experiments.report import Report
 from experiments.subject import Subject, add_subject_arguments, open_subject, positive
 
@@ -33,18 +35,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options; --model is given once per model."""
     add_subject_arguments(parser, split=None)
     parser.add_argument("--set_size", type=int, default=5, help="images per set of the likelihoods; default: 5")
+    parser.add_argument(
+        "--importance_samples", type=int, default=1, help="latent draws of a set VAE's bound; default: 1"
+    )
     parser.add_argument("--trials", type=int, default=2, help="few-shot trials, each queries every class; default: 2")
     parser.add_argument("--samples", type=int, default=200, help="images drawn to measure the speed; default: 200")
 
 
 def run(flags: argparse.Namespace, out: Path) -> Report:
     """One entry per model and measure, and a figure."""
-    positive(flags, "set_size", "trials", "samples")
+    positive(flags, "set_size", "importance_samples", "trials", "samples")
     names = [Path(model).name for model in flags.model]
     if len(set(names)) < len(names):
         raise UserError(f"--model: expected different names, got {', '.join(names)}. Rename a working directory.")
     subjects = [open_subject(argparse.Namespace(**vars(flags) | {"model": [model]})) for model in flags.model]
     check_same_data(names, subjects)
+    subjects = [with_draws(subject, flags.importance_samples) for subject in subjects]
     entries: dict[str, dict[str, Any]] = {}
     for name, subject in zip(names, subjects, strict=True):
         print(f"{name}: {subject.model.name}")
@@ -79,13 +85,28 @@ def check_same_data(names: list[str], subjects: list[Subject]) -> None:
             )
 
 
+def with_draws(subject: Subject, number: int) -> Subject:
+    """The subject with bounds of so many draws of the latents; exact models stay as they are."""
+    options = subject.config.evaluation
+    if subject.model.set_model.joint_log_prob is None or options.importance_samples == number:
+        return subject
+    options.importance_samples = number
+    return subject._replace(model=subject.model.with_importance_samples(number))
+
+
 def scored(subject: Subject) -> str:
     """What a likelihood is of; only equal ones can be compared."""
-    height, width, _ = subject.model.image_shape
-    options = subject.config.model.set_vae
-    if subject.config.model.family == "set_vae" and options.likelihood == "bernoulli":
-        return f"binarised pixels, {height}x{width}"
-    return f"gray levels, {height}x{width}"
+    model = subject.model.set_model
+    height, width, channels = model.image_shape
+    if model.value_dtype == "float32":
+        return f"vectors of {channels}"
+    law = None if model.latents is None else model.latents.likelihood
+    what = "gray levels" if channels == 1 else f"levels of {channels} colours"
+    if law is not None and law.name == "bernoulli":
+        what = "binarised pixels" if channels == 1 else f"binarised {what}"
+    elif law is not None and not law.discrete:
+        what += f" as real numbers ({law.name})"
+    return f"{what}, {height}x{width}"
 
 
 def measured(subject: Subject, flags: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -93,14 +114,13 @@ def measured(subject: Subject, flags: argparse.Namespace) -> dict[str, dict[str,
     config, model = subject.config, subject.model
     config.evaluation.nll_set_size, config.evaluation.num_trials = flags.set_size, flags.trials
     config.data.rotate = False  # the same classes for all: upright ones
-    without_context = config.model.family == "set_vae" and config.model.set_vae.context_levels == "none"
-    flat = without_context and config.model.set_vae.hierarchy != "stream"
-    config.evaluation.settings = () if flat else SETTINGS
+    classifies = model.set_model.latents is None or has_contexts(subject)  # all but a VAE, to which classes are alike
+    config.evaluation.settings = SETTINGS if classifies else ()
     found = evaluator.evaluate_split(
         config, model.set_model, model.params, subject.image_sets["test"], "test", subject.transform, print
     )
     entries = {}
-    for measure in ("test_nll", "test_bits_per_dim"):
+    for measure in [name for name in ("test_nll", "test_bits_per_dim") if name in found]:  # vectors have no bits/dim
         entry = found[measure]
         entries[measure] = entry | {"protocol": f"{scored(subject)}; {entry['protocol']}"}
     entries |= {name: entry for name, entry in found.items() if name.startswith("few_shot/")}

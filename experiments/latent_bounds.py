@@ -41,6 +41,7 @@ class SetBounds(NamedTuple):
     bound: Float[np.ndarray, " sets"]
     standard_error: Float[np.ndarray, " sets"]
     effective_sample_size: Float[np.ndarray, " sets"]
+    elbo: Float[np.ndarray, " sets"]  # mean of the log weights: estimates the bound of one draw
 
 
 def elbo_terms(subject: Subject, values: Float[np.ndarray, "sets set h w c"], draws: int = 1) -> SetTerms:
@@ -81,16 +82,41 @@ def importance(
     parts = []
     for chunk, there, real in _chunks(values, mask, sets):
         elements = _encode(latents, params, chunk)
-        state = bounds.init(there.shape if alone else there.shape[:1])
+        state, totals = bounds.init(there.shape if alone else there.shape[:1]), []
         for start in range(0, len(keys), draws):
             chosen = np.arange(start, start + draws)
             weights = _log_weights(
                 latents, alone, inner, params, keys[np.minimum(chosen, len(keys) - 1)], elements, there
             )
-            state = _update(state, jnp.moveaxis(weights, 1, 0)[: (chosen < len(keys)).sum()])  # so many that are new
-        found = _first(real, bounds.finalize(state))
+            weights = jnp.moveaxis(weights, 1, 0)[: (chosen < len(keys)).sum()]  # so many that are new
+            state = _update(state, weights)
+            totals.append(weights.sum(axis=0))
+        found = _first(real, (*bounds.finalize(state), np.sum(totals, axis=0, dtype=np.float64) / len(keys)))
         parts.append(_over_elements(found, np.asarray(there)[:real]) if alone else found)
     return SetBounds(*(np.concatenate(leaves) for leaves in zip(*parts, strict=True)))
+
+
+def predictive(
+    subject: Subject, values: Float[np.ndarray, "sets set h w c"], given: int, samples: int
+) -> Float[np.ndarray, " sets"]:
+    """Bounds on the log density of element number `given` of each set, given those before it, that of samples; nats.
+
+    See `exflow.models.set_vae_bounds.predictive_log_weights`.
+    """
+    keys = jax.random.split(subject.key(LATENTS), samples)
+    state = bounds.init((len(values),))
+    for start in range(0, samples, DRAWS_PER_CALL):
+        weights = in_chunks(_predictive_log_weights, subject, values, keys[start : start + DRAWS_PER_CALL], given)
+        state = _update(state, weights.T)
+    return np.asarray(bounds.finalize(state).bound, np.float64)
+
+
+def _predictive_log_weights(
+    latents: LatentFunctions, params: Params, elements: SetElement, mask: Array, keys: Array, given: Array
+) -> Float[Array, "sets samples"]:
+    query = jax.tree.map(lambda leaf: jnp.take(leaf, given, axis=1), elements)
+    before = mask & (jnp.arange(mask.shape[1])[None] < given)
+    return set_vae_bounds.predictive_log_weights(latents, params, keys, elements, before, query).T
 
 
 def in_chunks(
@@ -138,15 +164,16 @@ def _chunks(values: np.ndarray, mask: np.ndarray | None, size: int) -> Iterator[
         yield chunk, there, min(size, len(values) - start)
 
 
-def _first(number: int, leaves: Sequence[Array]) -> list[np.ndarray]:
+def _first(number: int, leaves: Sequence[Array | np.ndarray]) -> list[np.ndarray]:
     """The first rows of arrays."""
     return [np.asarray(leaf, np.float64)[:number] for leaf in leaves]
 
 
 def _over_elements(found: list[np.ndarray], mask: np.ndarray) -> list[np.ndarray]:
     """What importance weights say of sets of independent elements, from what they say of the elements."""
-    bound, error, size = (np.where(mask, leaf, 0.0) for leaf in found)
-    return [bound.sum(axis=1), np.sqrt((error**2).sum(axis=1)), size.sum(axis=1) / mask.sum(axis=1)]
+    bound, error, size, elbo = (np.where(mask, leaf, 0.0) for leaf in found)
+    draws = size.sum(axis=1) / mask.sum(axis=1)
+    return [bound.sum(axis=1), np.sqrt((error**2).sum(axis=1)), draws, elbo.sum(axis=1)]
 
 
 def _sharded(function: Callable[..., Any], copied: int, split: int) -> Callable[..., Any]:

@@ -1,11 +1,13 @@
 """Importance-weighted bounds of a set VAE on the negative log-likelihood of sets and of the next image of a set.
 
 `nll/n`: every set of n images has one weight per draw of all its latents; the bound is that of exactly --samples draws.
+`nelbo/n`: the bound of one draw, mean over the same draws on the same sets, so that the two can be compared in pairs.
 `nested_nll/n`, of models with a single latent of the set: as many draws of the latents of the images, --inner for each
 draw of that of the set, averaged image by image. It is tighter the larger the sets. `monte_carlo_error/n` tells by how
 much a bound would change with other draws, `effective_draws/n` how many draws carry the weight: bounds with few are
 loose. `prediction/t`: the bound for t + 1 images minus that for the first t, which estimates -log p(x_t+1 | x_1..t) but
-bounds it from neither side.
+bounds it from neither side. `predictive/t`, of models with a single latent of the set: a bound from above on -log of
+the density that samples given t images have, the integral of q(c | x_1..t) p(x_t+1 | c).
 """
 
 import argparse
@@ -18,13 +20,14 @@ from exflow.errors import UserError
 from exflow.evaluation import detection
 from experiments import plots
 from experiments.cardinality import add_size_arguments, mean_per_image
-from experiments.latent_bounds import importance
+from experiments.latent_bounds import importance, predictive
 from experiments.latents import draw_sets, open_set_vae, regrouped, unit, values_of
 from experiments.published_set_vae import published_bound, published_prediction
 from experiments.report import Report, entry
 from experiments.subject import Subject, add_subject_arguments, positive
 
 SIZES = [2, 5, 10, 20]
+PANELS = {"nelbo": 0, "nll": 0, "nested_nll": 0, "prediction": 1, "predictive": 1}  # of the figure
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,18 +42,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(flags: argparse.Namespace, out: Path) -> Report:
     """Bounds as entries and as a figure."""
     positive(flags, "set_sizes", "samples", "inner")
-    if flags.inner > flags.samples:
-        raise UserError(f"--inner: expected at most --samples={flags.samples}, got {flags.inner}.")
     subject = open_set_vae(flags)
+    if single_context(subject) and flags.inner > flags.samples:
+        raise UserError(f"--inner: expected at most --samples={flags.samples}, got {flags.inner}.")
     entries = set_entries(subject, flags)
     entries |= prediction_entries(subject, flags) if flags.positions > 0 else {}
-    series = {name: curve(entries, name) for name in ("nll", "nested_nll", "prediction") if curve(entries, name)}
+    series = {name: curve(entries, name) for name in PANELS if curve(entries, name)}
     path = out / "marginal.png"
     with plots.figure(path, columns=2) as axes:
-        panels = {"nll": axes[0], "nested_nll": axes[0], "prediction": axes[1]}
         for name, numbers in series.items():
             x, values, errors = (np.asarray(numbers[key]) for key in ("x", "value", "standard_error"))
-            plots.band(panels[name], x, values, errors, label=name.replace("_", " "))
+            plots.band(axes[PANELS[name]], x, values, errors, label=name.replace("_", " "))
         axes[0].set_xlabel("images in a set", fontsize=8)
         axes[1].set_xlabel("images given", fontsize=8)
         axes[0].set_ylabel(unit(subject), fontsize=8)
@@ -78,6 +80,9 @@ def set_entries(subject: Subject, flags: argparse.Namespace) -> dict[str, dict[s
         reference = published_bound(subject, flags.split, size, flags.samples)
         title = "importance-weighted bound on -log p(X) / n"
         entries[f"nll/{size}"] = entry(bound, unit(subject), f"{title}; {how}", published=reference)
+        single, reference = mean_per_image(-found.elbo, len(rows), size), published_bound(subject, flags.split, size)
+        title = "bound of 1 draw on -log p(X) / n, mean over draws"
+        entries[f"nelbo/{size}"] = entry(single, unit(subject), f"{title}; {how}", published=reference)
         if flags.samples > 1:
             error = mean_per_image(found.standard_error, len(rows), size)
             how = f"mean over sets; {how}"
@@ -105,8 +110,13 @@ def prediction_entries(subject: Subject, flags: argparse.Namespace) -> dict[str,
         estimate, before = detection.mean_estimate(before - bound), bound
         what = f"-log p(x_{given + 1} | {given} given) as a difference of bounds"
         protocol = f"{what}; {len(values)} {flags.split} sets, {flags.samples} draws"
-        reference = published_prediction(subject, flags.split, given)
+        reference = published_prediction(subject, flags.split, given, flags.samples)
         entries[f"prediction/{given}"] = entry(estimate, unit(subject), protocol, published=reference)
+        if single_context(subject):
+            estimate = detection.mean_estimate(-predictive(subject, values, given, flags.samples))
+            what = f"bound on -log of the density of samples given {given} at x_{given + 1}"
+            protocol = f"{what}; {len(values)} {flags.split} sets, {flags.samples} draws"
+            entries[f"predictive/{given}"] = entry(estimate, unit(subject), protocol)
     return entries
 
 

@@ -1,8 +1,8 @@
 """Negative log-likelihood of sets: mean of -log p(x_n | x_<n), and of single images (prior), in nats and bits/dim.
 
 With --noise_draws=K the entries `*_bound` average the density over K draws of the dequantization noise, which is a
-tighter bound on the discrete likelihood than the mean of single draws. The figure shows the first, second, ... image of
-a set, from one draw and at most 4,000 images per split.
+tighter bound on the discrete likelihood than the mean of single draws; binarised images have no such noise. The figure
+shows the first, second, ... image of a set, from one draw and at most 4,000 images per split.
 """
 
 import argparse
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from exflow.errors import UserError
 from exflow.evaluation import cache, evaluator, likelihood
 from exflow.evaluation.likelihood import Estimate
 from experiments import plots
@@ -31,6 +32,12 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     """Likelihoods as entries, and by position in the set as a figure."""
     positive(flags, "noise_draws", "set_size")
     subject = open_subject(flags)
+    latents = subject.model.set_model.latents
+    if flags.noise_draws > 1 and latents is not None and latents.likelihood.name == "bernoulli":
+        raise UserError(
+            f"--noise_draws: expected 1 for binarised images, got {flags.noise_draws}: every draw is another image, "
+            "and the mean over images bounds nothing. For draws of the latents use python -m experiments marginal."
+        )
     options = subject.config.evaluation
     options.settings, options.noise_draws, options.nll_set_size = (), flags.noise_draws, flags.set_size
     model, entries, series = subject.model, {}, {}

@@ -1,6 +1,8 @@
 """The README's tables of set VAEs, and of all families beside each other."""
 
 import json
+import re
+import textwrap
 
 from exflow.config import from_json
 from experiments.comparison import SETTINGS
@@ -18,6 +20,7 @@ def set_vae_table(groups: dict[str, Runs]) -> str:
     header = ["run", "parameters", "training", "bound of 1 draw", "published", "bound of 1,000 draws", "published"]
     lines = [[*header, "nested bound", *_accuracy_names()]]
     bounds, accuracies = _bounds(), _accuracies()
+    entries: dict[str, list[dict]] = {"test_nll": [], "nll/5": [], "nested_nll/5": [], "accuracy/kl": []}
     for name, runs in sorted(groups.items()):
         config = runs[0]["config"]
         if config["model"]["family"] != "set_vae" or config["data"]["dataset"] != "omniglot_ns":
@@ -26,23 +29,32 @@ def set_vae_table(groups: dict[str, Runs]) -> str:
         published = NELBO["omniglot_ns", "omniglot_ns"].get(model, {}).get(5), NLL["omniglot_ns"].get(model)
         row = [f"`{name}`", f"{runs[0]['num_parameters']:,}", budget(runs), spread(values(runs, "test_nll"), 1)]
         row += [_number(published[0]), _value(bound, "nll/5"), _number(published[1]), _value(bound, "nested_nll/5")]
-        lines.append(row + [_value(accuracies.get((name, *setting), {}), "accuracy/kl") for setting in SETTINGS])
+        accuracy = [accuracies.get((name, *setting), {}) for setting in SETTINGS]
+        lines.append(row + [_value(one, "accuracy/kl") for one in accuracy])
+        for kind, found in entries.items():
+            sources = [run["results"] for run in runs] + [bound, *accuracy]
+            found += [results[kind] for results in sources if kind in results]
     for source, numbers in PUBLISHED_ACCURACY.items():
         lines.append([source, *7 * [""], *map(str, numbers)])
-    return f"""{markdown(lines)}
-
-Nats per image on 423 test characters in sets of five (bounds of 1,000 draws: 300 of the 1,692 sets; nested: 100 draws
-of the latent of the set with 10 of each image). Standard errors over sets are 0.7 and 1.6, far above those over draws.
-Accuracies are means of 100 draws of classes and support, 95 % intervals 0.3 to 1.1. Published: Giannone & Winther 2022,
-on another version of the pictures (grey ones of Burda et al.) and another draw of the characters, so that a difference
-of a nat says little; accuracies of Edwards & Storkey 2017 and GitHub ashysheya/neural-stat, 1,200 training characters.
-"""
+    single, many, nested, accuracy = entries.values()
+    sets, fewer, draws = (
+        _told(rf"(\d+) {what}", found)
+        for what, found in (("sets", single), (r"\S+ test sets", many), ("draws of the support", accuracy))
+    )
+    outer, inner = _told(r"(\d+) x", nested), _told(r"x (\d+)", nested)
+    about = f"""Nats per image of test characters in {sets} sets of five, {fewer} of them for bounds of 1,000 draws
+(nested: {outer} draws of the latent of the set with {inner} of each image). Standard errors over sets are
+{_range(single, "standard_error")} and {_range(many, "standard_error")}. Accuracies are means of {draws} draws of
+classes and support, 95 % intervals {_range(accuracy, "ci95")}. Published: project page of Giannone & Winther 2022, on
+another version of the pictures (grey ones of Burda et al.) and another draw of the characters, so that a difference of
+a nat says little; accuracies of Edwards & Storkey 2017 and GitHub ashysheya/neural-stat, 1,200 training characters."""
+    return f"{markdown(lines)}\n\n{_paragraph(about)}\n"
 
 
 def comparison_table() -> str:
     """Models of all families on the same test sets."""
     lines = [["model", "parameters", "scored", "nats/image", "bits/dim", *_accuracy_names(), "samples/s"]]
-    machine = ""
+    machine = notes = ""
     for content in load_experiments("comparison"):
         for name, facts in content["models"].items():
             found = {key.removeprefix(f"{name}/"): one for key, one in content["results"].items()}
@@ -51,14 +63,28 @@ def comparison_table() -> str:
             row += [_value(found, f"few_shot/{way}way_{shot}shot") for way, shot in SETTINGS]
             lines.append([*row, _value(found, "samples_per_second", 0)])
         machine = f" (on {content['hardware']['cpu_cores']} cores of {content['hardware']['cpu']})"
-    return f"""{markdown(lines)}
+        notes += f" On the measurement: {content['note']}." if "note" in content else ""
+    about = f"""The same test characters, unseen by all. Accuracies and speeds{machine} can be compared in every row;
+objectives, with few-shot terms or without, and training times differ, see the tables above. Likelihoods can be compared
+only where the same is scored in images of one size: BRUNO's density of gray levels with dequantization noise is exact,
+the bounds of set VAEs are on the probability of binarised pixels.{notes}"""
+    return f"{markdown(lines)}\n\n{_paragraph(about)}\n"
 
-The same test characters, unseen by all. Accuracies and speeds{machine} can be compared in every
-row. Likelihoods can be compared only where the same is scored in images of one size: BRUNO's density of gray levels
-with dequantization noise is exact, the bounds of set VAEs are on the probability of binarised pixels, and 14x14 pixels
-are not 28x28. BRUNO has a few-shot objective, the small SCHA-VAE 14 core-minutes of training. Other programs ran beside
-the measurement, so that speeds are rough.
-"""
+
+def _told(pattern: str, entries: list[dict]) -> str:
+    """The numbers that a pattern finds in the protocols of entries."""
+    numbers = {int(found[1]) for one in entries if (found := re.search(pattern, one["protocol"]))}
+    return " or ".join(f"{number:,}" for number in sorted(numbers))
+
+
+def _range(entries: list[dict], uncertainty: str) -> str:
+    """The smallest and the largest uncertainty of entries, to one decimal."""
+    ends = [f"{end([one[uncertainty] for one in entries]):.1f}" for end in (min, max)]
+    return " to ".join(dict.fromkeys(ends))
+
+
+def _paragraph(text: str) -> str:
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
 def _accuracy_names() -> list[str]:

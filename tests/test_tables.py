@@ -3,7 +3,7 @@
 import json
 
 from exflow.config import load_config
-from experiments import table, table_parts
+from experiments import set_vae_tables, table, table_parts
 
 
 def test_runs_on_other_data_are_not_averaged_with_a_configs_own():
@@ -13,6 +13,16 @@ def test_runs_on_other_data_are_not_averaged_with_a_configs_own():
     assert table_parts.title(config) == "bruno_omniglot:cpu"
     config["data"]["dataset"], config["data"]["split"] = "omniglot_ns", "standard"
     assert table_parts.title(config) == "bruno_omniglot:cpu on omniglot_ns, standard"
+
+
+def test_what_is_said_of_a_table_comes_from_the_entries():
+    entries = [
+        {"protocol": "bound; 1692 sets of 5 test images, 1 draw", "standard_error": 0.74},
+        {"protocol": "bound; 300 sets of 5 test images, 1 draw", "standard_error": 1.58},
+    ]
+    assert set_vae_tables._told(r"(\d+) sets", entries) == "300 or 1,692"
+    assert set_vae_tables._range(entries, "standard_error") == "0.7 to 1.6"
+    assert set_vae_tables._range(entries[:1], "standard_error") == "0.7"
 
 
 def test_the_readme_holds_what_the_files_say():

@@ -1,18 +1,19 @@
-"""Bounds on the log evidence of sets from the latents of a set VAE: one draw, importance-weighted, and nested.
+"""Bounds on the log evidence of sets from the latents of a set VAE: one draw, importance-weighted, nested, predictive.
 
 Functions take `SetModel.latents` and are pure. The noise of an element is a function of the key and of its values, that
 of a set of its elements: the same key gives the same bounds whatever order, padding and batch, and neighbours such as
-X and X with one more element have common noise, so that their difference varies less than either.
+X and X with one more element mostly have common noise, so that their difference varies less than either.
 """
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
-from exflow.core import bounds
+from exflow.core import bounds, diagonal_gaussian
 from exflow.models import set_vae_terms
-from exflow.models.set_vae import LatentFunctions, SetElement
+from exflow.models.set_vae import LatentFunctions, SetElement, SetState, distinct_seeds
 from exflow.models.set_vae_terms import Terms
-from exflow.nn.latent_trace import TopDown
+from exflow.nn.latent_trace import CONTEXT, Noise, TopDown, draw
 from exflow.typing import Params, PRNGKey
 
 SetMask = Bool[Array, "batch set"]
@@ -89,6 +90,51 @@ def nested_log_weights(
         return set_vae_terms.context_log_weight(trace, mask), inner_weights
 
     return bounds.nested_log_weights(*jax.vmap(outer)(keys), mask)
+
+
+def predictive_log_weights(
+    latents: LatentFunctions,
+    params: Params,
+    keys: Key[Array, " samples"],
+    element_set: SetElement,
+    mask: SetMask,
+    query: SetElement,
+) -> Float[Array, "samples batch"]:
+    """Log weights of one element each given a set, for a lower bound on the density that the model samples from.
+
+        log w = log q(c | X) - log q(c | X, x) + log p(x | z, c) + log p(z | c) - log q(z | c, x)
+
+    with c ~ q(c | X, x), z ~ q(z | c, x). It bounds log int q(c | X) p(x | c) dc, a density of x, from below, which
+    differences of bounds on sets do for no density. Of models with a single latent of the set.
+
+    Args:
+      latents: Of the model.
+      params: Its parameters.
+      keys: One per draw.
+      element_set: The sets X that are given.
+      mask: Which of their elements exist; for a set without any, q(c | X) is the prior.
+      query: The element x of every set, leading axis [batch].
+
+    Raises:
+      ValueError: The model has no latent of the set, or several, whose lower ones depend on those of the elements.
+    """
+    alone, there = jax.tree.map(lambda leaf: leaf[:, None], query), jnp.ones((len(mask), 1), bool)
+    together = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), element_set, alone)
+    states = SetState(element_set, mask), SetState(together, jnp.concatenate([mask, there], axis=1))
+    seeds = distinct_seeds(together.seed, states[1].mask)
+    posteriors = [latents.context_posteriors(params, state) for state in states]
+    if len(posteriors[0]) != 1:
+        raise ValueError(f"latents: expected a model with one latent of the set, got {len(posteriors[0])}.")
+    before, after = (found[0] for found in posteriors)
+
+    def one(key: PRNGKey) -> Array:
+        context_key, element_key = jax.random.split(key)
+        context = draw(Noise(context_key, seeds, states[1].mask), after, 0, CONTEXT)
+        ratio = diagonal_gaussian.log_prob(before, context) - diagonal_gaussian.log_prob(after, context)
+        drawn = _drawn(latents, params, element_key, alone, there, (context,))
+        return ratio.reshape(len(mask), -1).sum(axis=1) + set_vae_terms.element_log_weights(*drawn, there)[:, 0]
+
+    return jax.vmap(one)(keys)
 
 
 def _drawn(

@@ -82,6 +82,32 @@ def test_elements_of_a_vae_are_independent():
     np.testing.assert_allclose(weights.sum(axis=2), sets, rtol=1e-5)
 
 
+@pytest.mark.parametrize("given", [0, 2])
+def test_predictive_weights_estimate_the_density_of_a_sample_given_the_set(given):
+    """Against plain Monte Carlo over q(c | X) and p(z | c), whose draws see nothing of the query."""
+    model, params = statistician("ns")
+    sets = elements("ns")
+    query = jax.tree.map(lambda leaf: leaf[:, 2], sets)
+    mask = jnp.broadcast_to(jnp.arange(3) < given, (3, 3))
+    keys = jax.random.split(jax.random.key(0), 500_000)
+    weights = jax.jit(set_vae_bounds.predictive_log_weights, static_argnums=0)(
+        model.latents, params, keys, sets, mask, query
+    )
+    found = bounds.finalize(bounds.update(bounds.init((3,)), weights))
+
+    def blind(key):
+        context_key, element_key = jax.random.split(key)
+        trace, _ = model.latents.infer(params, sets, mask, context_key)
+        _, outputs = model.latents.generate(params, element_key, (3, 1), trace.context_values)
+        return model.latents.likelihood.log_prob(outputs[:, 0], query.values)
+
+    draws = jax.jit(jax.vmap(blind))(jax.random.split(jax.random.key(1), 200_000))
+    expected = bounds.finalize(bounds.update(bounds.init((3,)), draws))
+    error = np.hypot(found.standard_error, expected.standard_error)
+    assert (error < 0.02).all()
+    assert (np.abs(found.bound - expected.bound) < 4 * error).all()
+
+
 def test_nested_weights_have_the_same_mean_and_less_spread():
     outer, inner = 2_000, 8
     keys = jax.random.split(jax.random.key(2), outer)
