@@ -1,11 +1,15 @@
-"""CelebA as sets of pictures of one person each, from a folder of the user (its terms forbid passing it on)."""
+"""CelebA as sets of pictures of one person each: of the user's, because its terms forbid passing it on."""
 
+import itertools
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int32, UInt8
 from tqdm import tqdm
 
+from exflow.data import cache, tfds_sets
 from exflow.data.options import check_at_least, user_path
 from exflow.data.pictures import read_centre
 from exflow.data.registry import TEST, TRAIN, VALIDATION, LabelledImages, register
@@ -15,9 +19,14 @@ from exflow.errors import UserError
 
 VARIABLE = "EXFLOW_CELEBA"
 PICTURES, IDENTITIES = "img_align_celeba", "identity_CelebA.txt"
-ADVICE = f"a folder with {PICTURES}/*.jpg and {IDENTITIES}; configs/bruno_cifar10.py runs without it."
+TFDS = ("celeb_a", "2.1.0")  # name and version; earlier ones have no identities
+ADVICE = (
+    f"a folder with {PICTURES}/*.jpg and {IDENTITIES}, or TFDS_DATA_DIR to one with {TFDS[0]} {TFDS[1]} of TensorFlow "
+    "Datasets; configs/bruno_cifar10.py runs without it."
+)
 FEWEST, MOST = 20, 30  # pictures of a person that is used
 CHUNK = 500  # pictures resized at a time
+Source = tuple[np.ndarray, Callable[[np.ndarray], Iterator[np.ndarray]]]  # person on every picture; those that are used
 
 
 def read_identities(path: Path) -> dict[str, int]:
@@ -47,11 +56,13 @@ def split_of_identities(identities: Int32[np.ndarray, " num"]) -> UInt8[np.ndarr
 
 @register("celeba_identities")
 def celeba_identities(image_size: int = 64, crop: int = 148) -> LabelledImages:
-    """CelebA by person, from $EXFLOW_CELEBA: those with 20 to 30 pictures, 70 / 10 / 20 % of them in sorted order.
+    """CelebA by person: those with 20 to 30 pictures, 70 / 10 / 20 % of them in sorted order.
 
-    With the complete data set 4,444 / 635 / 1,270 persons. The label is the official number of the person. The centre
-    of the aligned pictures (178x218) is brought to `image_size` by averaging areas; how the published experiments
-    cropped is not known. The result (about 2 GB) is cached; after a change of the files delete it.
+    From the folder $EXFLOW_CELEBA, or where that is not set from a prepared `celeb_a` of TensorFlow Datasets, in whose
+    order the pictures of a person then stand. With the complete data set 4,444 / 635 / 1,270 persons. The label is the
+    official number of the person. The centre of the aligned pictures (178x218) is brought to `image_size` by averaging
+    areas; how the published experiments cropped is not known. The result (about 2 GB) is cached; after a change of the
+    files delete it.
 
     Args:
       image_size: Height and width.
@@ -65,20 +76,44 @@ def celeba_identities(image_size: int = 64, crop: int = 148) -> LabelledImages:
     """
     check_resize(image_size, "area")
     check_at_least("celeba_identities", 1, crop=crop)
-    folder = user_path("celeba_identities", VARIABLE, "folder", ADVICE)
-    person_of = read_identities(folder / IDENTITIES)
-    persons, counts = np.unique(np.array(list(person_of.values()), np.int32), return_counts=True)
+    prepared = cache.tfds_dir() / TFDS[0] / TFDS[1]
+    if VARIABLE not in os.environ and prepared.is_dir():
+        source, (person, pictures_of) = prepared, _from_tfds(crop)
+    else:
+        folder = user_path("celeba_identities", VARIABLE, "folder", ADVICE)
+        source, (person, pictures_of) = folder / IDENTITIES, _from_folder(folder, crop)
+    persons, counts = np.unique(person, return_counts=True)
     persons = persons[(counts >= FEWEST) & (counts <= MOST)]
     if len(persons) < 10:
         raise UserError(
-            f"{folder / IDENTITIES}: expected at least 10 persons with {FEWEST} to {MOST} pictures, "
-            f"got {len(persons)}. Complete the file."
+            f"{source}: expected at least 10 persons with {FEWEST} to {MOST} pictures, got {len(persons)}. Complete it."
         )
-    split = dict(zip(persons.tolist(), split_of_identities(persons), strict=True))
-    names = [name for name, person in person_of.items() if person in split]
-    images = np.empty((len(names), image_size, image_size, 3), np.uint8)
-    for start in tqdm(range(0, len(names), CHUNK), desc="reading CelebA", unit=f" x {CHUNK} images", disable=None):
-        pictures = [read_centre(folder / PICTURES / name, crop, VARIABLE) for name in names[start : start + CHUNK]]
-        images[start : start + CHUNK] = resize(np.stack(pictures), image_size, "area")
-    labels = np.array([person_of[name] for name in names], np.int32)
-    return LabelledImages(images, labels, np.array([split[person] for person in labels.tolist()], np.uint8))
+    used = np.isin(person, persons)
+    images, labels = _resized(pictures_of(used), int(used.sum()), image_size), person[used]
+    return LabelledImages(images, labels, split_of_identities(persons)[np.searchsorted(persons, labels)])
+
+
+def _from_folder(folder: Path, crop: int) -> Source:
+    person_of = read_identities(folder / IDENTITIES)
+
+    def pictures_of(used: np.ndarray) -> Iterator[np.ndarray]:
+        for name in itertools.compress(person_of, used):
+            yield read_centre(folder / PICTURES / name, crop, VARIABLE)
+
+    return np.array(list(person_of.values()), np.int32), pictures_of
+
+
+def _from_tfds(crop: int) -> Source:
+    builder = tfds_sets.open_builder(*TFDS, "http://mmlab.ie.cuhk.edu.hk", "celeba_identities")
+    splits = "train+validation+test"
+    person = tfds_sets.labels_of(builder, splits, lambda example: example["identity"]["Identity_No"])
+    return person.astype(np.int32), lambda used: tfds_sets.centres_of(builder, splits, used, crop)
+
+
+def _resized(pictures: Iterator[np.ndarray], number: int, image_size: int) -> UInt8[np.ndarray, "number h w 3"]:
+    """So many pictures of one size, brought to another one a chunk at a time."""
+    images = np.empty((number, image_size, image_size, 3), np.uint8)
+    for start in tqdm(range(0, number, CHUNK), desc="reading CelebA", unit=f" x {CHUNK} images", disable=None):
+        chunk = np.stack([next(pictures) for _ in range(min(CHUNK, number - start))])
+        images[start : start + len(chunk)] = resize(chunk, image_size, "area")
+    return images

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 from tqdm import tqdm
 
 from exflow.data import cache, vinyals
@@ -59,7 +59,7 @@ def _check_reachable(url: str) -> None:
         pass  # an answer, if not the page
 
 
-def _open(name: str, version: str, url: str, registered: str | None = None) -> Any:
+def open_builder(name: str, version: str, url: str, registered: str | None = None) -> Any:
     """The TFDS builder of a data set, downloaded if it has to be and can be.
 
     Args:
@@ -115,6 +115,38 @@ def _read(
     return np.concatenate(images), np.concatenate(labels)
 
 
+def labels_of(builder: Any, splits: str, label_of: Callable[[Any], Any]) -> Int[np.ndarray, " num_images"]:
+    """What `label_of` takes from the examples of TFDS splits, in the order of TFDS; no picture is decoded."""
+    undecoded = importlib.import_module("tensorflow_datasets").decode.SkipDecoding()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data = builder.as_dataset(split=splits, decoders={"image": undecoded}, shuffle_files=False)
+        return np.concatenate(list(data.map(label_of).batch(BATCH_SIZE).as_numpy_iterator()))
+
+
+def centres_of(
+    builder: Any, splits: str, used: Bool[np.ndarray, " num_images"], crop: int
+) -> Iterator[UInt8[np.ndarray, "crop crop 3"]]:
+    """Centres of those colour pictures of TFDS splits that are used, one after the other in the order of TFDS.
+
+    Raises:
+      UserError: A picture is smaller than the crop.
+    """
+    tf = import_tensorflow()
+    undecoded = importlib.import_module("tensorflow_datasets").decode.SkipDecoding()
+    data = builder.as_dataset(split=splits, decoders={"image": undecoded}, shuffle_files=False)
+    for chosen, example in zip(used, data, strict=True):
+        if chosen:
+            picture = tf.io.decode_jpeg(example["image"], 3).numpy()
+            top, left = ((size - crop) // 2 for size in picture.shape[:2])
+            if min(top, left) < 0:
+                height, width = picture.shape[:2]
+                raise UserError(
+                    f"{builder.name}: has {width}x{height} pixels, crop is {crop}. Set crop={min(width, height)}."
+                )
+            yield picture[top : top + crop, left : left + crop]
+
+
 @register("omniglot", split="vinyals")
 def omniglot(image_size: int = 28, resize: str = "bilinear") -> LabelledImages:
     """Omniglot: 1,623 characters of 20 drawings, ink bright (255 - image), one channel, split by Vinyals et al. 2016.
@@ -126,7 +158,7 @@ def omniglot(image_size: int = 28, resize: str = "bilinear") -> LabelledImages:
       resize: "bilinear" as in the preprocessing of BRUNO (arXiv:1802.07535), "area" or "nearest".
     """
     check_resize(image_size, resize)
-    builder = _open("omniglot", "3.0.0", "https://github.com/brendenlake/omniglot")
+    builder = open_builder("omniglot", "3.0.0", "https://github.com/brendenlake/omniglot")
     images, labels = _read(builder, "train+test", channels=1)
     order = np.argsort(labels, kind="stable")
     images, labels = resize_images(255 - images[order], image_size, resize), labels[order].astype(np.int32)
@@ -136,7 +168,7 @@ def omniglot(image_size: int = 28, resize: str = "bilinear") -> LabelledImages:
 def _with_validation(name: str, url: str, channels: int, image_size: int, resize: str) -> LabelledImages:
     """A data set with TFDS splits train and test; the last training images become the validation split."""
     check_resize(image_size, resize)
-    builder = _open(name, "3.*.*", url)
+    builder = open_builder(name, "3.*.*", url)
     parts = [_read(builder, part, channels) for part in ("train", "test")]
     images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     num_train, num_test = (len(part[1]) for part in parts)
@@ -186,7 +218,7 @@ def cifar100_classes(image_size: int = 32, resize: str = "bilinear") -> Labelled
     "TADAM", arXiv:1805.10123.
     """
     check_resize(image_size, resize)
-    builder = _open("cifar100", "3.*.*", "https://www.cs.toronto.edu/~kriz/cifar.html", "cifar100_classes")
+    builder = open_builder("cifar100", "3.*.*", "https://www.cs.toronto.edu/~kriz/cifar.html", "cifar100_classes")
     both = _read(builder, "train+test", 3, lambda example: 100 * example["coarse_label"] + example["label"])
     images, (superclass, labels) = both[0], np.divmod(both[1], 100)
     split = np.select(

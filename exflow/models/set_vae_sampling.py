@@ -7,7 +7,7 @@ are given; there posteriors of lower latents of the set see the latents of the d
 """
 
 import functools
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float
 from exflow.core.likelihoods import Likelihood
 from exflow.models.set_vae import LatentFunctions, SetElement
 from exflow.nn.latent_trace import CONTEXT, TopDown
+from exflow.nn.resnet import resolve_block_loop
 from exflow.typing import Params, PRNGKey
 
 Outputs = Float[Array, "batch num height width outputs"]  # parameters of the likelihood of every element
@@ -156,6 +157,7 @@ def refine(
     mode: Mode = "fixed",
     draws: bool = False,
     at_mean: bool = False,
+    loop: str = "auto",
 ) -> Refinement:
     """Feed samples back to the model, which makes them more typical of their set.
 
@@ -174,21 +176,31 @@ def refine(
       mode: See above.
       draws: Feed back draws from the likelihood; otherwise means, as published.
       at_mean: Latents of the set are the means of their posteriors.
+      loop: "scan" over steps in one program, "unroll" one program per step, "auto" by backend, because convolutions in
+        a scan are many times slower on CPUs.
 
     Returns:
       All frames, `steps + 1`.
 
     Raises:
-      ValueError: Unknown mode.
+      ValueError: Unknown mode or loop.
     """
     if mode not in (expected := Mode.__args__):
         raise ValueError(f"mode: expected one of {expected}, got {mode!r}.")
     context_key, key = jax.random.split(key)
     fixed = _infer_contexts(latents, params, context_key, element_set, mask, at_mean) if mode == "fixed" else None
+
+    def step(frame: Values, number: Any) -> tuple[Values, tuple[Values, tuple[Array, ...]]]:
+        step_key = jax.random.fold_in(key, number)
+        frame, seen = _refined(latents, mode, draws, at_mean, params, step_key, element_set, mask, frame, fixed)
+        return frame, (frame, seen)
+
+    if resolve_block_loop(loop) == "scan":
+        _, (frames, contexts) = jax.lax.scan(step, start, jnp.arange(steps))
+        return Refinement(jnp.concatenate([start[None], frames]), contexts if steps else ())
     frames, contexts = [start], []
-    for step in range(steps):  # of a compiled function: on CPUs a scan over convolutions is many times slower
-        step_key = jax.random.fold_in(key, step)
-        frame, seen = _refined(latents, mode, draws, at_mean, params, step_key, element_set, mask, frames[-1], fixed)
+    for number in range(steps):
+        frame, (_, seen) = step(frames[-1], number)
         frames.append(frame)
         contexts.append(seen)
     return Refinement(jnp.stack(frames), jax.tree.map(lambda *parts: jnp.stack(parts), *contexts) if steps else ())

@@ -51,6 +51,33 @@ def test_persons_with_enough_pictures_are_divided_in_order(complete, cache_dir, 
     assert len(datasets.load("celeba_identities", image_size=8, crop=16)) == 3  # from the cache
 
 
+def test_a_prepared_tensorflow_data_set_gives_the_same(complete, cache_dir, tmp_path, monkeypatch) -> None:
+    """The same pictures through an imitation of the builder; the real data set cannot be had here."""
+    monkeypatch.setenv(celeba.VARIABLE, str(complete))
+    expected = celeba.celeba_identities(image_size=8, crop=16)
+    tf = pytest.importorskip("tensorflow")
+    names = (complete / celeba.IDENTITIES).read_text().split()[::2]
+    persons = np.array((complete / celeba.IDENTITIES).read_text().split()[1::2], np.int64)
+    pictures = [(complete / celeba.PICTURES / name).read_bytes() for name in names]
+
+    class Builder:
+        name = "celeb_a"
+
+        def as_dataset(self, split, decoders, shuffle_files):
+            assert (split, shuffle_files, set(decoders)) == ("train+validation+test", False, {"image"})
+            examples = {"image": pictures, "identity": {"Identity_No": persons}, "attributes": {"Bald": persons > 50}}
+            return tf.data.Dataset.from_tensor_slices(examples)
+
+    (tmp_path / "celeb_a" / "2.1.0").mkdir(parents=True)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    monkeypatch.delenv(celeba.VARIABLE)
+    monkeypatch.setattr(celeba.tfds_sets, "open_builder", lambda *_: Builder())
+    for found, wanted in zip(celeba.celeba_identities(image_size=8, crop=16), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    with pytest.raises(UserError, match="celeb_a: has 24x30 pixels, crop is 25. Set crop=24"):
+        celeba.celeba_identities(image_size=8, crop=25)
+
+
 def test_published_counts() -> None:
     split = celeba.split_of_identities(np.arange(6349, dtype=np.int32))
     assert np.bincount(split).tolist() == [4444, 635, 1270]
@@ -81,6 +108,6 @@ def test_what_is_missing_or_wrong_is_named(complete, cache_dir, tmp_path, monkey
         identities.write_text(f"{line}\n{text}")
         fails(rf"{identities}, line 1: expected '<file name> <number>', got '{line}'")
     identities.write_text(text[: len(text) // 2])
-    fails(r"expected at least 10 persons with 20 to 30 pictures, got \d+. Complete")
+    fails(r"expected at least 10 persons with 20 to 30 pictures, got \d+. Complete it")
     identities.unlink()
     fails(rf"^{identities}: cannot be read")

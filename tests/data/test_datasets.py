@@ -202,7 +202,7 @@ def test_without_tensorflow_the_cache_is_enough(module, cache_dir, monkeypatch) 
 
 
 def test_a_wrong_resize_is_refused_before_anything_is_read(cache_dir, monkeypatch) -> None:
-    monkeypatch.setattr(tfds_sets, "_open", lambda *arguments: pytest.fail("opened"))
+    monkeypatch.setattr(tfds_sets, "open_builder", lambda *arguments: pytest.fail("opened"))
     for name in ("omniglot", "mnist", "cifar100_classes"):
         fails("resize: expected one of bilinear, area, nearest, box, got 'cubic'", datasets.load, name, resize="cubic")
         fails("image_size: expected at least 1", datasets.load, name, image_size=0)
@@ -226,7 +226,7 @@ def test_images_are_held_out_for_validation(cache_dir, monkeypatch) -> None:
         images[:, 0, 0, 0] = np.arange(sizes[part]) % 200
         return images, np.arange(sizes[part]) % 10
 
-    monkeypatch.setattr(tfds_sets, "_open", lambda *arguments: None)
+    monkeypatch.setattr(tfds_sets, "open_builder", lambda *arguments: None)
     monkeypatch.setattr(tfds_sets, "_read", read)
     sets = datasets.load("fashion_mnist", image_size=2)
     assert [len(sets[part].images) for part in sets] == [30, 5000, 20]
@@ -252,7 +252,7 @@ def test_cifar100_is_divided_by_superclass(cache_dir, monkeypatch) -> None:
         examples = [{"label": row % 100, "coarse_label": superclass[row % 100]} for row in range(600)]
         return np.zeros((600, 2, 2, 3), np.uint8), np.array([label_of(example) for example in examples])
 
-    monkeypatch.setattr(tfds_sets, "_open", lambda *arguments: None)
+    monkeypatch.setattr(tfds_sets, "open_builder", lambda *arguments: None)
     monkeypatch.setattr(tfds_sets, "_read", read)
     sets = datasets.load("cifar100_classes", image_size=2, split="fc100")
     for part, expected in zip(sets.values(), (others, validation, held_out), strict=True):

@@ -188,6 +188,18 @@ def test_refinement_starts_with_what_is_given_and_sees_what_it_says(name, mode):
     np.testing.assert_allclose(refine(hidden, mask, start, 2).frames, found.frames, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("steps", [0, 3])
+def test_refinement_is_the_same_in_one_program_and_in_several(steps):
+    latents, params = tiny("vectors_all")
+    elements, mask = some_sets("vectors_all")
+    refine = functools.partial(sampling.refine, latents, params, jax.random.key(1), elements, mask)
+    options = {"mode": "union_prior", "draws": True, "at_mean": True}  # noise that follows the bits of frames apart
+    one, other = (refine(elements.values[:, :2], steps, **options, loop=loop) for loop in ("scan", "unroll"))
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
 def test_refinement_feeds_back_means_or_draws():
     latents, params = tiny("scha_vae_lag")
     elements, mask = some_sets("scha_vae_lag")
