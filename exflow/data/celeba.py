@@ -1,5 +1,6 @@
 """CelebA as sets of pictures of one person each: of the user's, because its terms forbid passing it on."""
 
+import io
 import itertools
 import os
 from collections.abc import Callable, Iterator
@@ -105,9 +106,15 @@ def _from_folder(folder: Path, crop: int) -> Source:
 
 def _from_tfds(crop: int) -> Source:
     builder = tfds_sets.open_builder(*TFDS, "http://mmlab.ie.cuhk.edu.hk", "celeba_identities")
-    splits = "train+validation+test"
-    person = tfds_sets.labels_of(builder, splits, lambda example: example["identity"]["Identity_No"])
-    return person.astype(np.int32), lambda used: tfds_sets.centres_of(builder, splits, used, crop)
+    examples = tfds_sets.undecoded(builder, "train+validation+test")
+    person = np.fromiter(examples.map(lambda one: one["identity"]["Identity_No"]).as_numpy_iterator(), np.int32)
+
+    def pictures_of(used: np.ndarray) -> Iterator[np.ndarray]:
+        files = enumerate(examples.map(lambda one: one["image"]).as_numpy_iterator())
+        for number, file in itertools.compress(files, used):
+            yield read_centre(io.BytesIO(file), crop, "TFDS_DATA_DIR", f"{TFDS[0]}, picture {number}")
+
+    return person, pictures_of
 
 
 def _resized(pictures: Iterator[np.ndarray], number: int, image_size: int) -> UInt8[np.ndarray, "number h w 3"]:

@@ -1,5 +1,6 @@
 """Reading picture files of the user: their centre, and the order of their names."""
 
+import io
 import re
 from pathlib import Path
 
@@ -10,27 +11,29 @@ from PIL import Image
 from exflow.errors import UserError
 
 
-def read_centre(path: Path, crop: int, variable: str) -> UInt8[np.ndarray, "crop crop 3"]:
+def read_centre(file: Path | io.BytesIO, crop: int, variable: str, name: str = "") -> UInt8[np.ndarray, "crop crop 3"]:
     """The centre of a picture in colour.
 
     Args:
-      path: File of the picture.
+      file: Of the picture.
       crop: Height and width of the centre.
       variable: Environment variable that names its folder, for the message.
+      name: Of the picture, for the message; that of a path if empty.
 
     Raises:
       UserError: If the picture is missing, damaged or smaller than the crop.
     """
+    name = name or str(file)
     try:
-        with Image.open(path) as picture:
+        with Image.open(file) as picture:
             width, height = picture.size
             left, top = (width - crop) // 2, (height - crop) // 2
             if min(left, top) < 0:
-                raise UserError(f"{path}: has {width}x{height} pixels, crop is {crop}. Set crop={min(width, height)}.")
+                raise UserError(f"{name}: has {width}x{height} pixels, crop is {crop}. Set crop={min(width, height)}.")
             return np.asarray(picture.convert("RGB").crop((left, top, left + crop, top + crop)))
     except (OSError, SyntaxError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"{path}: cannot be read ({reason}). Complete the folder that {variable} names.") from error
+        raise UserError(f"{name}: cannot be read ({reason}). Complete the folder that {variable} names.") from error
 
 
 def numeric_order(path: Path) -> list[tuple[int, str]]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Int, UInt8
 from tqdm import tqdm
 
 from exflow.data import cache, vinyals
@@ -91,12 +91,19 @@ def open_builder(name: str, version: str, url: str, registered: str | None = Non
     return builder
 
 
+def undecoded(builder: Any, splits: str) -> Any:
+    """The `tf.data.Dataset` of TFDS splits in their order, pictures as the bytes of their files."""
+    skip = importlib.import_module("tensorflow_datasets").decode.SkipDecoding()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return builder.as_dataset(split=splits, decoders={"image": skip}, shuffle_files=False)
+
+
 def _read(
     builder: Any, splits: str, channels: int, label_of: Callable[[Any], Any] = lambda example: example["label"]
 ) -> tuple[UInt8[np.ndarray, "num_images height width channels"], Int[np.ndarray, " num_images"]]:
     """All images of TFDS splits and what `label_of` takes from their examples, in the order of TFDS."""
     tf = import_tensorflow()
-    undecoded = importlib.import_module("tensorflow_datasets").decode.SkipDecoding()
 
     def decode(example: Any) -> Any:
         return tf.io.decode_png(example["image"], channels), label_of(example)
@@ -105,7 +112,7 @@ def _read(
     images, labels = [], []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        data = builder.as_dataset(split=splits, decoders={"image": undecoded}, shuffle_files=False)
+        data = undecoded(builder, splits)
         data = data.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(BATCH_SIZE).prefetch(2)
         with tqdm(total=total, desc=f"reading {builder.name}", unit=" images", disable=None) as bar:
             for image, label in data.as_numpy_iterator():
@@ -113,38 +120,6 @@ def _read(
                 labels.append(label)
                 bar.update(len(label))
     return np.concatenate(images), np.concatenate(labels)
-
-
-def labels_of(builder: Any, splits: str, label_of: Callable[[Any], Any]) -> Int[np.ndarray, " num_images"]:
-    """What `label_of` takes from the examples of TFDS splits, in the order of TFDS; no picture is decoded."""
-    undecoded = importlib.import_module("tensorflow_datasets").decode.SkipDecoding()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        data = builder.as_dataset(split=splits, decoders={"image": undecoded}, shuffle_files=False)
-        return np.concatenate(list(data.map(label_of).batch(BATCH_SIZE).as_numpy_iterator()))
-
-
-def centres_of(
-    builder: Any, splits: str, used: Bool[np.ndarray, " num_images"], crop: int
-) -> Iterator[UInt8[np.ndarray, "crop crop 3"]]:
-    """Centres of those colour pictures of TFDS splits that are used, one after the other in the order of TFDS.
-
-    Raises:
-      UserError: A picture is smaller than the crop.
-    """
-    tf = import_tensorflow()
-    undecoded = importlib.import_module("tensorflow_datasets").decode.SkipDecoding()
-    data = builder.as_dataset(split=splits, decoders={"image": undecoded}, shuffle_files=False)
-    for chosen, example in zip(used, data, strict=True):
-        if chosen:
-            picture = tf.io.decode_jpeg(example["image"], 3).numpy()
-            top, left = ((size - crop) // 2 for size in picture.shape[:2])
-            if min(top, left) < 0:
-                height, width = picture.shape[:2]
-                raise UserError(
-                    f"{builder.name}: has {width}x{height} pixels, crop is {crop}. Set crop={min(width, height)}."
-                )
-            yield picture[top : top + crop, left : left + crop]
 
 
 @register("omniglot", split="vinyals")
