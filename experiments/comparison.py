@@ -23,7 +23,6 @@ from exflow.errors import UserError
 from exflow.evaluation import evaluator, results
 from exflow.models.registry import num_parameters
 from experiments import plots
-from experiments.latents import has_contexts
 from experiments.report import Report
 from experiments.subject import Subject, add_subject_arguments, open_subject, positive
 
@@ -114,7 +113,8 @@ def measured(subject: Subject, flags: argparse.Namespace) -> dict[str, dict[str,
     config, model = subject.config, subject.model
     config.evaluation.nll_set_size, config.evaluation.num_trials = flags.set_size, flags.trials
     config.data.rotate = False  # the same classes for all: upright ones
-    classifies = model.set_model.latents is None or has_contexts(subject)  # all but a VAE, to which classes are alike
+    latents = model.set_model.latents
+    classifies = latents is None or latents.num_contexts > 0  # all but a VAE, to which classes are alike
     config.evaluation.settings = SETTINGS if classifies else ()
     found = evaluator.evaluate_split(
         config, model.set_model, model.params, subject.image_sets["test"], "test", subject.transform, print

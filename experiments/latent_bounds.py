@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from exflow.core import bounds
 from exflow.evaluation import cache
 from exflow.models import set_vae_bounds
 from exflow.models.set_vae import LatentFunctions, SetElement
 from exflow.typing import Params, PRNGKey
-from experiments.latents import LATENTS, has_contexts, latents_of
+from experiments.latents import LATENTS, latents_of
 from experiments.subject import Subject
 
 CHUNK_BYTES = {"cpu": 2**26, "gpu": 2**31}  # of work per device and call
@@ -63,6 +63,7 @@ def importance(
     samples: int,
     inner: int = 0,
     mask: Bool[np.ndarray, "sets set"] | None = None,
+    given: int | None = None,
 ) -> SetBounds:
     """Importance-weighted bounds on log p(X) of sets, nats per set; memory does not grow with the number of samples.
 
@@ -75,8 +76,11 @@ def importance(
       inner: Draws of these for each of samples // inner draws of the latent of the set (nested bound); 0: every draw
         of one is a draw of the other.
       mask: Which elements exist; None: all.
+      given: A number t bounds the density of samples given the first t elements at the next one instead, see
+        `exflow.models.set_vae_bounds.predictive_log_weights`.
     """
-    latents, params, alone = latents_of(subject), subject.model.params, not has_contexts(subject)
+    latents, params = latents_of(subject), subject.model.params
+    alone = latents.num_contexts == 0
     keys = jax.random.split(subject.key(LATENTS), samples // inner if inner else samples)
     sets, draws = per_call(subject, values.shape, len(keys), max(inner, 1))
     parts = []
@@ -86,7 +90,7 @@ def importance(
         for start in range(0, len(keys), draws):
             chosen = np.arange(start, start + draws)
             weights = _log_weights(
-                latents, alone, inner, params, keys[np.minimum(chosen, len(keys) - 1)], elements, there
+                latents, alone, inner, params, keys[np.minimum(chosen, len(keys) - 1)], given, elements, there
             )
             weights = jnp.moveaxis(weights, 1, 0)[: (chosen < len(keys)).sum()]  # so many that are new
             state = _update(state, weights)
@@ -94,29 +98,6 @@ def importance(
         found = _first(real, (*bounds.finalize(state), np.sum(totals, axis=0, dtype=np.float64) / len(keys)))
         parts.append(_over_elements(found, np.asarray(there)[:real]) if alone else found)
     return SetBounds(*(np.concatenate(leaves) for leaves in zip(*parts, strict=True)))
-
-
-def predictive(
-    subject: Subject, values: Float[np.ndarray, "sets set h w c"], given: int, samples: int
-) -> Float[np.ndarray, " sets"]:
-    """Bounds on the log density of element number `given` of each set, given those before it, that of samples; nats.
-
-    See `exflow.models.set_vae_bounds.predictive_log_weights`.
-    """
-    keys = jax.random.split(subject.key(LATENTS), samples)
-    state = bounds.init((len(values),))
-    for start in range(0, samples, DRAWS_PER_CALL):
-        weights = in_chunks(_predictive_log_weights, subject, values, keys[start : start + DRAWS_PER_CALL], given)
-        state = _update(state, weights.T)
-    return np.asarray(bounds.finalize(state).bound, np.float64)
-
-
-def _predictive_log_weights(
-    latents: LatentFunctions, params: Params, elements: SetElement, mask: Array, keys: Array, given: Array
-) -> Float[Array, "sets samples"]:
-    query = jax.tree.map(lambda leaf: jnp.take(leaf, given, axis=1), elements)
-    before = mask & (jnp.arange(mask.shape[1])[None] < given)
-    return set_vae_bounds.predictive_log_weights(latents, params, keys, elements, before, query).T
 
 
 def in_chunks(
@@ -193,18 +174,25 @@ def _log_weights(
     inner: int,
     params: Params,
     keys: Array,
+    given: Int[Array, ""] | int | None,
     elements: SetElement,
     mask: Array,
 ) -> Float[Array, "sets samples ..."]:
-    def local(params: Params, keys: Array, elements: SetElement, mask: Array) -> Float[Array, "sets samples ..."]:
-        if inner:
+    def local(
+        params: Params, keys: Array, given: Array | None, elements: SetElement, mask: Array
+    ) -> Float[Array, "sets samples ..."]:
+        if given is not None:
+            query = jax.tree.map(lambda leaf: jnp.take(leaf, given, axis=1), elements)
+            before = mask & (jnp.arange(mask.shape[1])[None] < given)
+            weights = set_vae_bounds.predictive_log_weights(latents, params, keys, elements, before, query)
+        elif inner:
             weights = set_vae_bounds.nested_log_weights(latents, params, keys, inner, elements, mask)
         else:
             weigh = set_vae_bounds.element_log_weights if alone else set_vae_bounds.log_weights
             weights = weigh(latents, params, keys, elements, mask)
         return jnp.moveaxis(weights, 0, 1)
 
-    return _sharded(local, 2, 2)(params, keys, elements, mask)
+    return _sharded(local, 3, 2)(params, keys, given, elements, mask)
 
 
 _update = jax.jit(bounds.update)

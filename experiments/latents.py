@@ -35,7 +35,7 @@ def open_set_vae(flags: argparse.Namespace, contexts: bool = False, images: bool
         raise UserError(
             f"--model: {model.name} has no latent variables. Choose a set VAE (config.model.family=set_vae)."
         )
-    if contexts and not has_contexts(subject):
+    if contexts and not model.latents.num_contexts:
         raise UserError("--model: a VAE has no latent of the set. Choose one of context_levels=top or all.")
     if images and model.value_dtype != "uint8":
         raise UserError("--model: its elements are vectors, and this experiment draws pictures. Choose one of images.")
@@ -45,12 +45,6 @@ def open_set_vae(flags: argparse.Namespace, contexts: bool = False, images: bool
 def latents_of(subject: Subject) -> LatentFunctions:
     """The functions on latents."""
     return subject.model.set_model.latents
-
-
-def has_contexts(subject: Subject) -> bool:
-    """Whether the model has latents of the set."""
-    options = subject.config.model.set_vae
-    return options.hierarchy == "stream" or options.context_levels != "none"
 
 
 def unit(subject: Subject) -> str:

@@ -20,8 +20,8 @@ from exflow.errors import UserError
 from exflow.evaluation import detection
 from experiments import plots
 from experiments.cardinality import add_size_arguments, mean_per_image
-from experiments.latent_bounds import importance, predictive
-from experiments.latents import draw_sets, open_set_vae, regrouped, unit, values_of
+from experiments.latent_bounds import importance
+from experiments.latents import draw_sets, latents_of, open_set_vae, regrouped, unit, values_of
 from experiments.published_set_vae import published_bound, published_prediction
 from experiments.report import Report, entry
 from experiments.subject import Subject, add_subject_arguments, positive
@@ -61,8 +61,7 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
 
 def single_context(subject: Subject) -> bool:
     """Whether the model has one latent of the set."""
-    options = subject.config.model.set_vae
-    return options.hierarchy != "stream" and options.context_levels == "top"
+    return latents_of(subject).num_contexts == 1
 
 
 def set_entries(subject: Subject, flags: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -113,7 +112,7 @@ def prediction_entries(subject: Subject, flags: argparse.Namespace) -> dict[str,
         reference = published_prediction(subject, flags.split, given, flags.samples)
         entries[f"prediction/{given}"] = entry(estimate, unit(subject), protocol, published=reference)
         if single_context(subject):
-            estimate = detection.mean_estimate(-predictive(subject, values, given, flags.samples))
+            estimate = detection.mean_estimate(-importance(subject, values, flags.samples, given=given).bound)
             what = f"bound on -log of the density of samples given {given} at x_{given + 1}"
             protocol = f"{what}; {len(values)} {flags.split} sets, {flags.samples} draws"
             entries[f"predictive/{given}"] = entry(estimate, unit(subject), protocol)

@@ -28,7 +28,6 @@ from exflow.typing import Params, PRNGKey, SetModel
 from experiments import plots
 from experiments.latents import (
     PIXELS,
-    has_contexts,
     latents_of,
     one_set_per_class,
     open_set_vae,
@@ -90,7 +89,7 @@ def measures(subject: Subject, elements: SetElement, mask: Array, frames: np.nda
     model, params = subject.model.set_model, subject.model.params
     samples = [_encode(model, params, subject.key(PIXELS), frame) for frame in frames]
     found = {"bound": np.stack([_gain(model, params, elements, mask, sample) for sample in samples])}
-    if has_contexts(subject):  # all but a VAE
+    if latents_of(subject).num_contexts:  # all but a VAE
         scores = np.stack([_scores(model, params, elements, mask, sample) for sample in samples])
         found["recognised"] = count_correct(scores, np.arange(len(mask)))[1]
     return found

@@ -24,7 +24,8 @@ from exflow.core.likelihoods import Likelihood
 from exflow.core.likelihoods import likelihood as find_likelihood
 from exflow.core.quantization import bits_per_dim
 from exflow.models.set_vae_classes import kl_scores
-from exflow.models.set_vae_networks import set_autoencoder
+from exflow.models.set_vae_networks import num_contexts, set_autoencoder
+from exflow.models.set_vae_seeds import content_seeds, distinct_seeds
 from exflow.models.set_vae_terms import Terms, elbo, element_log_weights, log_weight, terms
 from exflow.nn.initial_values import at_once
 from exflow.nn.latent_trace import Noise, TopDown
@@ -65,6 +66,7 @@ class LatentFunctions(NamedTuple):
     # (params, state [...]) -> q(c_l | set) of every level, the latents above it at the means of their posteriors
     context_posteriors: Callable[..., list[diagonal_gaussian.DiagonalGaussian]]
     mean_evidence: bool  # whether they see no more of a set than the mean of `evidence.context` of its elements
+    num_contexts: int  # latents of the set; 0 for a VAE
 
 
 def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
@@ -85,7 +87,7 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
     networks = set_autoencoder(options, likelihood, image_shape, config.model.compute_dtype)
     dim, vectors = math.prod(image_shape), likelihood.name == "gaussian"
     draws = config.evaluation.importance_samples
-    has_contexts = options.hierarchy == "stream" or options.context_levels != "none"
+    contexts = num_contexts(options)
     mean_evidence = options.hierarchy != "stream" and options.context_levels == "top" and options.aggregation == "mean"
     width = max(options.hidden, options.encoder_filters * image_shape[0] * image_shape[1])
 
@@ -138,7 +140,7 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
             log_probs = likelihood.log_prob(outputs, element_set.values)
             if draws == 1:
                 return elbo(terms(trace, log_probs, mask))
-            if not has_contexts:  # elements are independent: a weight for each is tighter than one per set
+            if not contexts:  # elements are independent: a weight for each is tighter than one per set
                 return element_log_weights(trace, log_probs, mask)
             return log_weight(trace, log_probs, mask)
 
@@ -270,33 +272,13 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
         class_log_probs=class_log_probs,
         sample=sample,
         joint_log_prob=joint,
-        latents=LatentFunctions(likelihood, encode_values, infer, generate, decode, context_posteriors, mean_evidence),
+        latents=LatentFunctions(
+            likelihood, encode_values, infer, generate, decode, context_posteriors, mean_evidence, contexts
+        ),
         compact=compact,
         work_bytes=16 * width * draws,  # a few layers of float32
         value_dtype="float32" if vectors else "uint8",
     )
-
-
-def content_seeds(values: Float[Array, "num ..."]) -> UInt32[Array, " num"]:
-    """A number per element that depends on its values alone: a product of their mixed bits with fixed odd numbers."""
-    bits = jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.uint32).reshape(len(values), -1)
-    odd = np.random.default_rng(0).integers(0, 2**32, bits.shape[1], dtype=np.uint32) | np.uint32(1)
-    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):  # round numbers such as 1.0 have only high bits
-        bits = (bits ^ (bits >> shift)) * jnp.uint32(factor)
-    return ((bits ^ (bits >> 16)) * jnp.asarray(odd)[None]).sum(axis=1, dtype=jnp.uint32)
-
-
-def distinct_seeds(seeds: UInt32[Array, "batch set"], mask: Bool[Array, "batch set"]) -> UInt32[Array, "batch set"]:
-    """Seeds of which no two of a set are equal: the k-th of equal elements, k = 0, 1, ..., adds k times an odd number.
-
-    With one seed equal elements would share their latents, and importance weights would not be those of a bound.
-    """
-    order = jnp.lexsort((~mask, seeds))  # of equal seeds those of elements that exist come first
-    ordered = jnp.take_along_axis(seeds, order, axis=1)
-    place = jnp.broadcast_to(jnp.arange(seeds.shape[1], dtype=jnp.uint32), seeds.shape)
-    first = jnp.where(ordered != jnp.roll(ordered, 1, axis=1), place, 0)
-    rank = place - jax.lax.cummax(first, axis=1)
-    return seeds + jnp.take_along_axis(rank, jnp.argsort(order, axis=1), axis=1) * jnp.uint32(0x9E3779B1)
 
 
 def merge_sets(element_set: SetElement, mask: Array) -> tuple[SetElement, Array, tuple[int, ...]]:

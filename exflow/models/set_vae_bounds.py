@@ -11,7 +11,8 @@ from jaxtyping import Array, Bool, Float, Key
 
 from exflow.core import bounds, diagonal_gaussian
 from exflow.models import set_vae_terms
-from exflow.models.set_vae import LatentFunctions, SetElement, SetState, distinct_seeds
+from exflow.models.set_vae import LatentFunctions, SetElement, SetState
+from exflow.models.set_vae_seeds import distinct_seeds
 from exflow.models.set_vae_terms import Terms
 from exflow.nn.latent_trace import CONTEXT, Noise, TopDown, draw
 from exflow.typing import Params, PRNGKey
@@ -74,13 +75,12 @@ def nested_log_weights(
     Raises:
       ValueError: The model has no latent of the set, or several, whose lower ones depend on those of the elements.
     """
+    _check_single_context(latents)
 
     def outer(key: PRNGKey) -> tuple[Array, Array]:
         outer_key, inner_key = jax.random.split(key)
         trace, _ = latents.infer(params, element_set, mask, outer_key)
         contexts = trace.context_values
-        if len(contexts) != 1:
-            raise ValueError(f"latents: expected a model with one latent of the set, got {len(contexts)}.")
 
         def inner(key: PRNGKey) -> Array:
             drawn = _drawn(latents, params, key, element_set, mask, contexts)
@@ -118,14 +118,12 @@ def predictive_log_weights(
     Raises:
       ValueError: The model has no latent of the set, or several, whose lower ones depend on those of the elements.
     """
+    _check_single_context(latents)
     alone, there = jax.tree.map(lambda leaf: leaf[:, None], query), jnp.ones((len(mask), 1), bool)
     together = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), element_set, alone)
     states = SetState(element_set, mask), SetState(together, jnp.concatenate([mask, there], axis=1))
     seeds = distinct_seeds(together.seed, states[1].mask)
-    posteriors = [latents.context_posteriors(params, state) for state in states]
-    if len(posteriors[0]) != 1:
-        raise ValueError(f"latents: expected a model with one latent of the set, got {len(posteriors[0])}.")
-    before, after = (found[0] for found in posteriors)
+    before, after = (latents.context_posteriors(params, state)[0] for state in states)
 
     def one(key: PRNGKey) -> Array:
         context_key, element_key = jax.random.split(key)
@@ -135,6 +133,11 @@ def predictive_log_weights(
         return ratio.reshape(len(mask), -1).sum(axis=1) + set_vae_terms.element_log_weights(*drawn, there)[:, 0]
 
     return jax.vmap(one)(keys)
+
+
+def _check_single_context(latents: LatentFunctions) -> None:
+    if latents.num_contexts != 1:
+        raise ValueError(f"latents: expected a model with one latent of the set, got {latents.num_contexts}.")
 
 
 def _drawn(

@@ -99,12 +99,19 @@ def set_autoencoder(
         residual_posteriors=options.residual_posteriors,
         map_size=(BASE, BASE) if maps else (),
     )
-    contexts = options.num_levels if options.context_levels == "all" else 1
+    contexts = max(num_contexts(options), 1)  # that of the unused weights where there are none
     if vectors:
         decoder = VectorDecoder(style, channels, contexts * options.context_dim, options.shared_variance)
         return SetAutoencoder(VectorEncoder(style), hierarchy, decoder)
     decoder = ImageDecoder(style, height, num_outputs, contexts * options.context_dim, options.encoder_filters)
     return SetAutoencoder(ConvEncoder(style, options.encoder_filters, options.raw_elements), hierarchy, decoder)
+
+
+def num_contexts(options: ConfigDict) -> int:
+    """Latents of the set that a model of these options has; 0 for a VAE."""
+    if options.hierarchy == "stream":
+        return len(per_block(options.levels))
+    return {"none": 0, "top": 1, "all": options.num_levels}[options.context_levels]
 
 
 def _stream(options: ConfigDict, vectors: bool, image_size: int, num_outputs: int, dtype: Any) -> SetAutoencoder:
