@@ -17,7 +17,7 @@ from jaxtyping import Array
 from benchmarks.report import Result, Table, main
 from benchmarks.timing import interleaved, ratio
 from exflow.core import set_statistics
-from exflow.nn.set_aggregation import KINDS, SetAggregator
+from exflow.nn.aggregation import KINDS, SetAggregator
 
 CHANNELS, NUM_HEADS, NUM_ELEMENTS = 128, 4, 10_000
 SET_SIZES = (10, 100, 1_000, 10_000)

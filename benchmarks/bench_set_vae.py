@@ -16,8 +16,8 @@ from benchmarks.bench_train_step import ExflowStep
 from benchmarks.cases import build_model, configuration, random_batch, random_params
 from benchmarks.report import Result, Table, main
 from benchmarks.timing import Timing, interleaved, ratio
-from exflow.core import bounds
-from exflow.models.set_vae_bounds import log_weights
+from exflow.core.latents import bounds
+from exflow.models.set_vae.set_bounds import log_weights
 from exflow.training.devices import configure_devices
 from exflow.typing import Params, SetModel
 

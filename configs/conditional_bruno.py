@@ -5,8 +5,8 @@
 
 The default is the published model m1 on 32x32 ShapeNet renders of aeroplanes and chairs: 15,460,314 trained parameters
 and 13,312 constants, scored on 15 views given 1. The renders cannot be downloaded: $EXFLOW_SHAPENET_VIEWS names their
-folder (see `exflow/data/shapenet_views.py`). Its code multiplied the gradients of the process by 0 until iteration 499,
-0.5 until 999, then 1; under RMSProp only the 0 has an effect, which is `optimizer.process_freeze_steps`.
+folder (see `exflow/data/sources/shapenet_views.py`). Its code multiplied the gradients of the process by 0 until
+iteration 499, 0.5 until 999, then 1; under RMSProp only the 0 has an effect, `optimizer.process_freeze_steps`.
 
 - `m1_a`: m1 with Adam. `m1_b`: Adam, twelve categories, 500,000 updates.
 - `solids` (procedural chairs and aeroplanes), `rotated_glyphs`, `rotated_mnist`, `coil` (100 photographed objects in

@@ -26,7 +26,7 @@ from jaxtyping import Float, UInt8
 from ml_collections import ConfigDict
 
 from exflow import loading
-from exflow.evaluation import cache, compiled
+from exflow.evaluation import compiled, encoding
 from exflow.evaluation.compiled import power_of_two, scatter
 from exflow.input_checks import check_context, check_elements
 from exflow.models.registry import build, num_parameters
@@ -75,7 +75,7 @@ class Model:
         self, set_model: SetModel, params: Params, config: ConfigDict | None = None, info: dict[str, Any] | None = None
     ):
         """Wrap a set model; `load` is the usual way to get one."""
-        self.set_model, self.params = set_model, cache.replicate(params)
+        self.set_model, self.params = set_model, encoding.replicate(params)
         self.config, self.info = config, dict(info or {})
         self._with_draws: dict[int, Model] = {}
         self.name, self.image_shape, self.context_dim = set_model.name, set_model.image_shape, set_model.context_dim
@@ -319,7 +319,7 @@ class Model:
             known = () if context is None else (context,)
             like = jax.eval_shape(lambda x: self.set_model.encode(self.params, None, x, *known), x)
             return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
-        return cache.encode_images(self.set_model, self.params, key, x, size, context=context)
+        return encoding.encode_images(self.set_model, self.params, key, x, size, context=context)
 
     def _padded(
         self, x: np.ndarray, key: PRNGKey | None, context: Context, name: str = "context"

@@ -7,10 +7,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from exflow import loading
+from exflow import loading, modes
 from exflow.config.validation import flatten
 from exflow.errors import UserError
-from exflow.training import loop
 from exflow.typing import Params
 
 # Keys that only say how parameters are found or computed, not what they mean.
@@ -39,8 +38,8 @@ def finetune(config: ConfigDict, workdir: Path) -> None:
         )
     trained = loading.find(source)
     check_same_model(config, trained.config, source)
-    if loop.train(config, workdir, warm_start=start_from(trained.params, source)).finished:
-        loop.evaluate(config, workdir)
+    if modes.train(config, workdir, warm_start=start_from(trained.params, source)).finished:
+        modes.evaluate(config, workdir)
 
 
 def check_same_model(config: ConfigDict, source: ConfigDict, name: str) -> None:

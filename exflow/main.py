@@ -53,10 +53,9 @@ def run(argv: Sequence[str]) -> None:
     config = load_config(flags.config, overrides)
     workdir = flags.workdir or Path("runs") / "-".join(filter(None, (config.name, config.variant)))
 
-    from exflow import finetuning  # after the mistakes that need no JAX to be found
-    from exflow.training import loop
+    from exflow import finetuning, modes  # after the mistakes that need no JAX to be found
 
-    getattr(finetuning if flags.mode == "finetune" else loop, flags.mode)(config, workdir)
+    getattr(finetuning if flags.mode == "finetune" else modes, flags.mode)(config, workdir)
 
 
 def main() -> None:

@@ -59,7 +59,7 @@ class SetModel(NamedTuple):
     decode: Callable[..., Array] | None = None  # (params, z [..., dim], context=None [..., context_dim]) -> uint8 x
     # (params, element_set [..., set], mask) -> log p(X) [...]; None: the sum of the conditionals
     joint_log_prob: Callable[..., Array] | None = None
-    latents: Any = None  # of set VAEs: `exflow.models.set_vae.LatentFunctions`, for experiments on the latents
+    latents: Any = None  # of set VAEs: `exflow.models.set_vae.model.LatentFunctions`, for experiments on the latents
     compact: Callable[..., State] | None = None  # state without leading axes -> the same in little memory; not compiled
     work_bytes: int = 0  # what its functions need per element of a set, if more than the element itself
     value_dtype: str = "uint8"  # of the x that it takes and samples: uint8 (pixels 0..255) | float32 (vectors)

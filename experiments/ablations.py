@@ -22,13 +22,14 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from exflow import modes
 from exflow.config import base_config, load_config, validate
 from exflow.config.overrides import set_value
 from exflow.config.validation import flatten
 from exflow.errors import UserError
-from exflow.evaluation import cache, evaluator, likelihood, results
+from exflow.evaluation import encoding, evaluator, results
+from exflow.evaluation.evaluators import likelihood
 from exflow.models.registry import num_parameters
-from exflow.training import loop
 from exflow.training.state import evaluation_params
 from exflow.training.workdir import write_atomically
 
@@ -97,11 +98,11 @@ def workdir_of(root: Path, variant: str, switch: str, seed: int, steps: int) -> 
 
 def run(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     """Train, or take what was trained, and measure on the validation classes."""
-    result = loop.train(config, workdir)
+    result = modes.train(config, workdir)
     if not result.finished:
         raise UserError(f"{workdir}: training was stopped. The same command resumes it.")
-    validation = loop.load_data(config)["validation"]
-    model = loop.build_model(config, loop.load_data(config))
+    validation = modes.load_data(config)["validation"]
+    model = modes.build_model(config, modes.load_data(config))
     params = evaluation_params(result.state) if config.evaluation.use_ema else result.state.params
     metrics = evaluator.validate(config, model, params, validation)
     if config.evaluation.noise_draws > 1:
@@ -123,10 +124,10 @@ def nll_bound(config: ConfigDict, model: Any, params: Any, image_sets: Any) -> f
     options, count = config.evaluation, np.asarray(image_sets.count)
     key = jax.random.fold_in(jax.random.key(config.training.seed), evaluator.SEED)
     sets = likelihood.draw_sets(count, 1, image_sets.index.shape[1], options.nll_set_size, config.training.seed)
-    transform, params, draws = cache.downscaling(config.data.downscale), cache.replicate(params), []
+    transform, params, draws = encoding.downscaling(config.data.downscale), encoding.replicate(params), []
     for draw in range(options.noise_draws):
         draw_key = jax.random.fold_in(key, draw)
-        elements = cache.encode_split(model, params, draw_key, image_sets, (0,), options.batch_size, transform)
+        elements = encoding.encode_split(model, params, draw_key, image_sets, (0,), options.batch_size, transform)
         draws.append(likelihood.set_log_probs(model, params, elements, sets))
     joint, prior = (np.stack(parts) for parts in zip(*draws, strict=True))
     return likelihood.summarize(likelihood.SetLogProbs(joint, prior, sets.mask)).nll_bound.value

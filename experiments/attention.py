@@ -17,13 +17,13 @@ import numpy as np
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
+from exflow.core.latents.trace import TopDown
 from exflow.errors import UserError
-from exflow.evaluation import detection
-from exflow.evaluation.pictures import looks_inverted
+from exflow.evaluation.metrics import detection
+from exflow.evaluation.pictures.grids import looks_inverted
 from exflow.models.registry import build
-from exflow.models.set_vae import LatentFunctions, SetElement
-from exflow.models.set_vae_sampling import decode_upper_levels
-from exflow.nn.latent_trace import TopDown
+from exflow.models.set_vae.model import LatentFunctions, SetElement
+from exflow.models.set_vae.sampling import decode_upper_levels
 from exflow.typing import Params, PRNGKey
 from experiments import plots
 from experiments.latents import draw_sets, latents_of, one_set_per_class, open_set_vae, usual_size, values_of

@@ -21,14 +21,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from exflow.core.diagonal_gaussian import DiagonalGaussian
-from exflow.core.likelihoods import Likelihood
+from exflow.core.latents.diagonal_gaussian import DiagonalGaussian
+from exflow.core.likelihoods.likelihood import Likelihood
 from exflow.errors import UserError
-from exflow.evaluation import few_shot, results
+from exflow.evaluation import results
 from exflow.evaluation.episode_draws import Episodes, draw_episodes
-from exflow.models.set_vae import LatentFunctions, SetElement, SetState
-from exflow.models.set_vae_classes import best_reconstruction_scores, kl_scores
-from exflow.models.set_vae_sampling import reconstruct
+from exflow.evaluation.evaluators import few_shot
+from exflow.models.set_vae.classes import best_reconstruction_scores, kl_scores
+from exflow.models.set_vae.model import LatentFunctions, SetElement, SetState
+from exflow.models.set_vae.sampling import reconstruct
 from exflow.typing import Params
 from experiments import plots
 from experiments.latent_bounds import elbo_terms, in_chunks

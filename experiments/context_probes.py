@@ -14,10 +14,12 @@ import numpy as np
 from jaxtyping import Float
 
 from exflow.data import datasets
-from exflow.data.distributions import FAMILIES
 from exflow.data.registry import ImageSets
+from exflow.data.sources.distributions import FAMILIES
 from exflow.errors import UserError
-from exflow.evaluation import context_probes, detection, results
+from exflow.evaluation import results
+from exflow.evaluation.analysis import context_probes
+from exflow.evaluation.metrics import detection
 from experiments import plots
 from experiments.latents import open_set_vae
 from experiments.report import Report, entry

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from exflow.evaluation import correlations, results
+from exflow.evaluation import results
+from exflow.evaluation.analysis import correlations
 from experiments import plots
 from experiments.report import Report
 from experiments.subject import add_subject_arguments, open_subject

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from exflow.evaluation import detection
+from exflow.evaluation.metrics import detection
 from experiments import plots
 from experiments.latent_bounds import elbo_terms
 from experiments.latents import draw_sets, open_set_vae, unit, usual_size, values_of

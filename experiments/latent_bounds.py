@@ -10,10 +10,10 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Bool, Float, Int
 
-from exflow.core import bounds
-from exflow.evaluation import cache
-from exflow.models import set_vae_bounds
-from exflow.models.set_vae import LatentFunctions, SetElement
+from exflow.core.latents import bounds
+from exflow.evaluation import encoding
+from exflow.models.set_vae import set_bounds
+from exflow.models.set_vae.model import LatentFunctions, SetElement
 from exflow.typing import Params, PRNGKey
 from experiments.latents import LATENTS, latents_of
 from experiments.subject import Subject
@@ -53,7 +53,7 @@ def elbo_terms(subject: Subject, values: Float[np.ndarray, "sets set h w c"], dr
 def _terms(
     latents: LatentFunctions, params: Params, element_set: SetElement, mask: Array, key: PRNGKey
 ) -> tuple[Array, Array, Array]:
-    found = set_vae_bounds.elbo_terms(latents, params, key, element_set, mask)
+    found = set_bounds.elbo_terms(latents, params, key, element_set, mask)
     return found.log_prob, found.kl_elements.T, found.kl_contexts.T
 
 
@@ -77,7 +77,7 @@ def importance(
         of one is a draw of the other.
       mask: Which elements exist; None: all.
       given: A number t bounds the density of samples given the first t elements at the next one instead, see
-        `exflow.models.set_vae_bounds.predictive_log_weights`.
+        `exflow.models.set_bounds.predictive_log_weights`.
     """
     latents, params = latents_of(subject), subject.model.params
     alone = latents.num_contexts == 0
@@ -128,17 +128,17 @@ def _mapped(
 def per_call(subject: Subject, shape: tuple[int, ...], draws: int, inner: int = 1) -> tuple[int, int]:
     """How many sets of the values `shape`, and draws of their latents, a call takes in the memory meant for it."""
     sets, size = shape[:2]
-    model, devices = subject.model.set_model, cache.local_mesh().size
+    model, devices = subject.model.set_model, encoding.local_mesh().size
     set_bytes = max(model.work_bytes // subject.config.evaluation.importance_samples, 1) * inner * size
     passes = max(1, devices * CHUNK_BYTES.get(jax.default_backend(), 2**31) // set_bytes)
-    together = cache.round_up(min(sets, max(1, passes // min(draws, DRAWS_PER_CALL))), devices)
+    together = encoding.round_up(min(sets, max(1, passes // min(draws, DRAWS_PER_CALL))), devices)
     return together, min(draws, max(1, passes // together))
 
 
 def _chunks(values: np.ndarray, mask: np.ndarray | None, size: int) -> Iterator[tuple[Array, Array, int]]:
     """Sets and their masks in equal chunks over the devices, the last one filled up; and how many of them are real."""
     mask = np.ones(values.shape[:2], bool) if mask is None else mask
-    sharding = NamedSharding(cache.local_mesh(), cache.DATA)
+    sharding = NamedSharding(encoding.local_mesh(), encoding.DATA)
     for start in range(0, len(values), size):
         chosen = np.minimum(np.arange(start, start + size), len(values) - 1)
         chunk, there = jax.device_put((values[chosen], mask[chosen]), sharding)
@@ -159,7 +159,7 @@ def _over_elements(found: list[np.ndarray], mask: np.ndarray) -> list[np.ndarray
 
 def _sharded(function: Callable[..., Any], copied: int, split: int) -> Callable[..., Any]:
     """The function on all devices; its first arguments are copied, the others split along their sets."""
-    return cache.data_parallel(function, (cache.REPLICATED,) * copied + (cache.DATA,) * split, cache.DATA)
+    return encoding.data_parallel(function, (encoding.REPLICATED,) * copied + (encoding.DATA,) * split, encoding.DATA)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -184,11 +184,11 @@ def _log_weights(
         if given is not None:
             query = jax.tree.map(lambda leaf: jnp.take(leaf, given, axis=1), elements)
             before = mask & (jnp.arange(mask.shape[1])[None] < given)
-            weights = set_vae_bounds.predictive_log_weights(latents, params, keys, elements, before, query)
+            weights = set_bounds.predictive_log_weights(latents, params, keys, elements, before, query)
         elif inner:
-            weights = set_vae_bounds.nested_log_weights(latents, params, keys, inner, elements, mask)
+            weights = set_bounds.nested_log_weights(latents, params, keys, inner, elements, mask)
         else:
-            weigh = set_vae_bounds.element_log_weights if alone else set_vae_bounds.log_weights
+            weigh = set_bounds.element_log_weights if alone else set_bounds.log_weights
             weights = weigh(latents, params, keys, elements, mask)
         return jnp.moveaxis(weights, 0, 1)
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from exflow.errors import UserError
-from exflow.evaluation import correlations, latent_distribution, results
+from exflow.evaluation import results
+from exflow.evaluation.analysis import correlations, latent_distribution
 from experiments import plots
 from experiments.report import Report
 from experiments.subject import add_subject_arguments, open_subject, positive

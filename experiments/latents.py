@@ -7,10 +7,10 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt32
 
-from exflow.core.likelihoods import Likelihood
+from exflow.core.likelihoods.likelihood import Likelihood
 from exflow.errors import UserError
-from exflow.evaluation import likelihood
-from exflow.models.set_vae import LatentFunctions
+from exflow.evaluation.evaluators import likelihood
+from exflow.models.set_vae.model import LatentFunctions
 from exflow.typing import PRNGKey
 from experiments.subject import Subject, open_subject
 

@@ -12,7 +12,7 @@ import numpy as np
 from exflow import loading
 from exflow.errors import UserError
 from exflow.evaluation import results
-from exflow.evaluation.learning_curves import Curves, read_metrics, running_mean
+from exflow.evaluation.analysis.learning_curves import Curves, read_metrics, running_mean
 from experiments import plots
 from experiments.report import Report
 from experiments.subject import positive

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from exflow.errors import UserError
-from exflow.evaluation import detection
+from exflow.evaluation.metrics import detection
 from experiments import plots
 from experiments.cardinality import add_size_arguments, mean_per_image
 from experiments.latent_bounds import importance

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from exflow.errors import UserError
-from exflow.evaluation import cache, evaluator, likelihood
-from exflow.evaluation.likelihood import Estimate
+from exflow.evaluation import encoding, evaluator
+from exflow.evaluation.evaluators import likelihood
+from exflow.evaluation.evaluators.likelihood import Estimate
 from experiments import plots
 from experiments.report import Report, entry
 from experiments.subject import BATCH_SIZE, SPLITS, Subject, add_subject_arguments, open_subject, positive
@@ -72,7 +73,7 @@ def by_position(subject: Subject, split: str, set_size: int) -> tuple[np.ndarray
     chosen = slice(max(1, MAX_IMAGES // limit))
     few = sets._replace(index=sets.index[chosen, :limit], count=np.minimum(sets.count[chosen], limit))
     model = subject.model
-    elements = cache.encode_split(
+    elements = encoding.encode_split(
         model.set_model, model.params, subject.key(0), few, (0,), BATCH_SIZE, subject.transform
     )
     rows = likelihood.draw_sets(np.asarray(few.count), 1, few.index.shape[1], set_size, subject.seed)

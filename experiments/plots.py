@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from exflow.evaluation.pictures import grid_picture, looks_inverted
+from exflow.evaluation.pictures.grids import grid_picture, looks_inverted
 
 RED, BLUE, GREY = (200, 30, 30), (30, 90, 200), "0.55"
 

@@ -11,8 +11,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from exflow.evaluation import cache, compiled, detection, sampling
-from exflow.evaluation.pictures import grid_picture, looks_inverted, save, tile
+from exflow.evaluation import compiled, encoding
+from exflow.evaluation.metrics import detection
+from exflow.evaluation.pictures import sampling
+from exflow.evaluation.pictures.grids import grid_picture, looks_inverted, save, tile
 from experiments.report import Report, entry
 from experiments.subject import add_subject_arguments, open_subject, positive
 
@@ -29,7 +31,7 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     """Two pictures, and how much the images of a row have in common."""
     positive(flags, "rows", "columns", "grids")
     subject = open_subject(flags, contexts=False)
-    model, params = subject.model.set_model, cache.on_one_device(subject.model.params)
+    model, params = subject.model.set_model, encoding.on_one_device(subject.model.params)
     invert, entries, figures = looks_inverted(np.asarray(subject.image_sets["test"].images)), {}, []
     for use, law in enumerate(("independent", "coherent")):
         keys = jax.random.split(subject.key(use), flags.grids)

@@ -1,7 +1,7 @@
 """Samples of a set VAE that it reconstructs again and again: every frame, and whether they come closer to their set.
 
 `refinement_<mode>.png`: one row per set, the sample and its refinements from left to right, then the given images.
-Modes, see `exflow.models.set_vae_sampling.refine`: `fixed` keeps the latents of the set, `union_posterior` and
+Modes, see `exflow.models.set_vae.sampling.refine`: `fixed` keeps the latents of the set, `union_posterior` and
 `union_prior` infer them in each step from the set and the sample together. `refinement.png`, over the steps: the share
 of samples that the model gives to their set among all sets (least divergence between posteriors), and the bound for
 the set with the sample less that for the set. Where means are fed back, as in the originals, both are of pixels drawn
@@ -18,12 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from exflow.evaluation import detection
-from exflow.evaluation.few_shot import count_correct
-from exflow.evaluation.pictures import looks_inverted, save
-from exflow.models import set_vae_sampling
-from exflow.models.set_vae import SetElement, SetState
-from exflow.models.set_vae_classes import kl_scores
+from exflow.evaluation.evaluators.few_shot import count_correct
+from exflow.evaluation.metrics import detection
+from exflow.evaluation.pictures.grids import looks_inverted, save
+from exflow.models.set_vae import sampling
+from exflow.models.set_vae.classes import kl_scores
+from exflow.models.set_vae.model import SetElement, SetState
 from exflow.typing import Params, PRNGKey, SetModel
 from experiments import plots
 from experiments.latents import (
@@ -58,11 +58,11 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     latents, params = latents_of(subject), subject.model.params
     elements, mask = encode(subject, given), jnp.ones(given.shape[:2], bool)
     outputs = conditional(subject, flags, subject.key(0), elements, mask, 1)
-    start = set_vae_sampling.values(latents.likelihood, outputs, subject.key(1) if flags.draw_pixels else None)
+    start = sampling.values(latents.likelihood, outputs, subject.key(1) if flags.draw_pixels else None)
     entries, series, figures = {}, {"classes": class_ids(subject, flags.split, rows)}, []
     for mode in dict.fromkeys(flags.modes):
         print(f"mode {mode}")
-        refined = set_vae_sampling.refine(
+        refined = sampling.refine(
             latents, params, subject.key(2), elements, mask, start, flags.steps, mode, flags.draw_pixels, flags.means
         )
         frames = to_pixels(subject, refined.frames)[:, :, 0]

@@ -20,8 +20,9 @@ from ml_collections import ConfigDict
 
 from exflow import loading
 from exflow.errors import UserError
-from exflow.evaluation import detection, results
-from exflow.evaluation.learning_curves import read_metrics, running_mean
+from exflow.evaluation import results
+from exflow.evaluation.analysis.learning_curves import read_metrics, running_mean
+from exflow.evaluation.metrics import detection
 from experiments import plots
 from experiments.report import Report, entry
 

@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from exflow.evaluation.pictures import looks_inverted, save
-from exflow.models import set_vae_sampling
-from exflow.models.set_vae import LatentFunctions, SetElement
-from exflow.models.set_vae_sampling import Mode, Outputs, Values
-from exflow.nn.latent_trace import CONTEXT
+from exflow.core.latents.trace import CONTEXT
+from exflow.evaluation.pictures.grids import looks_inverted, save
+from exflow.models.set_vae import sampling
+from exflow.models.set_vae.model import LatentFunctions, SetElement
+from exflow.models.set_vae.sampling import Mode, Outputs, Values
 from exflow.typing import Params, PRNGKey
 from experiments import plots
 from experiments.latents import latents_of, one_set_per_class, open_set_vae, usual_size, values_of
@@ -59,17 +59,17 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     means = (CONTEXT,) if flags.means else ()
     rebuilt = _reconstruct(latents, params, keys[0], elements, mask, means)
     drawn = conditional(subject, flags, keys[1], elements, mask, flags.columns)
-    start = set_vae_sampling.values(latents.likelihood, drawn, pixel_keys[0])
-    refined = set_vae_sampling.refine(
+    start = sampling.values(latents.likelihood, drawn, pixel_keys[0])
+    refined = sampling.refine(
         latents, params, keys[2], elements, mask, start, flags.steps, flags.mode, flags.draw_pixels, flags.means
     )
     free = _sample_prior(latents, params, keys[3], (len(rows), flags.columns), flags.means)
     blocks = {
-        "reconstruction": set_vae_sampling.values(latents.likelihood, rebuilt, pixel_keys[0]),
+        "reconstruction": sampling.values(latents.likelihood, rebuilt, pixel_keys[0]),
         "sets": given,
         "conditional": start,
         "refined": refined.frames[-1],
-        "unconditional": set_vae_sampling.values(latents.likelihood, free, pixel_keys[1]),
+        "unconditional": sampling.values(latents.likelihood, free, pixel_keys[1]),
     }
     pixels = {name: to_pixels(subject, block) for name, block in blocks.items()}
     path = save(out / "set_samples.png", plots.beside(pixels, looks_inverted(pixels["sets"])))
@@ -105,6 +105,6 @@ def _encode(latents: LatentFunctions, params: Params, values: Array) -> SetEleme
     return latents.encode_values(params, values)
 
 
-_reconstruct = jax.jit(set_vae_sampling.reconstruct, static_argnums=(0, 5))
-_sample_conditional = jax.jit(set_vae_sampling.sample_conditional, static_argnums=(0, 5, 6, 7, 8))
-_sample_prior = jax.jit(set_vae_sampling.sample_prior, static_argnums=(0, 3, 4))
+_reconstruct = jax.jit(sampling.reconstruct, static_argnums=(0, 5))
+_sample_conditional = jax.jit(sampling.sample_conditional, static_argnums=(0, 5, 6, 7, 8))
+_sample_prior = jax.jit(sampling.sample_prior, static_argnums=(0, 3, 4))

@@ -14,7 +14,7 @@ from exflow.api import Model
 from exflow.data import datasets
 from exflow.data.registry import ImageSets
 from exflow.errors import UserError
-from exflow.evaluation import cache
+from exflow.evaluation import encoding
 from exflow.loading import CHECKPOINTS
 from exflow.models.registry import num_parameters
 from exflow.typing import Element, PRNGKey
@@ -41,7 +41,7 @@ class Subject(NamedTuple):
     @property
     def transform(self) -> Callable[[np.ndarray], Any] | None:
         """From the images of the data set to those that the model sees."""
-        return cache.downscaling(self.config.data.downscale)
+        return encoding.downscaling(self.config.data.downscale)
 
     def key(self, use: int) -> PRNGKey:
         """Random key of one of several uses."""
@@ -66,7 +66,7 @@ class Subject(NamedTuple):
     def encode_split(self, split: str, use: int = 0) -> Element:
         """Elements [class, 1, image] of all images of a split, upright."""
         model, sets, title = self.model, self.image_sets[split], f"encoding {split} images"
-        return cache.encode_split(
+        return encoding.encode_split(
             model.set_model, model.params, self.key(use), sets, (0,), BATCH_SIZE, self.transform, title
         )
 

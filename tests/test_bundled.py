@@ -9,7 +9,8 @@ import pytest
 import exflow
 from exflow import loading
 from exflow.data import datasets
-from exflow.evaluation import cache, few_shot
+from exflow.evaluation import encoding
+from exflow.evaluation.evaluators import few_shot
 
 MAX_BYTES = 8 * 2**20
 
@@ -45,8 +46,8 @@ def test_results_are_those_of_the_files(omniglot_available):
     results = json.loads((loading.BUNDLED / "bruno_omniglot.results.json").read_text())["results"]
     data = model.config.data
     test = datasets.load(data.dataset, image_size=data.image_size, resize=data.resize, split=data.split)["test"]
-    elements = cache.encode_split(
-        model.set_model, model.params, jax.random.key(5), test, transform=cache.downscaling(data.downscale)
+    elements = encoding.encode_split(
+        model.set_model, model.params, jax.random.key(5), test, transform=encoding.downscaling(data.downscale)
     )
     accuracy = few_shot.few_shot_accuracy(model.set_model, model.params, elements, 20, 1, 2, seed=5).corrected.mean
     expected = results["few_shot/20way_1shot"]["value"] / 100

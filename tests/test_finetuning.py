@@ -4,12 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from exflow import finetuning, main
+from exflow import finetuning, main, modes
 from exflow.config import load_config
 from exflow.data import datasets
 from exflow.errors import UserError
 from exflow.loading import find
-from exflow.training import loop
 
 pytestmark = pytest.mark.slow  # many compilations
 
@@ -36,7 +35,7 @@ def overrides(**more):
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("source")
-    loop.train(load_config("bruno_glyphs:smoke", overrides()), workdir)
+    modes.train(load_config("bruno_glyphs:smoke", overrides()), workdir)
     return workdir
 
 
@@ -60,7 +59,7 @@ def test_starts_with_the_parameters_of_the_source(source):
 def test_learning_goes_on_from_the_source(source, tmp_path):
     config = finetuning_config(source, **{"optimizer.learning_rate": 1e-30, "training.num_steps": 1})
     trained = find(source)
-    done = loop.train(config, tmp_path, warm_start=finetuning.start_from(trained.params, "source"))
+    done = modes.train(config, tmp_path, warm_start=finetuning.start_from(trained.params, "source"))
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(done.state.params), jax.device_get(trained.params))
 
 
@@ -73,20 +72,20 @@ def test_refusals(source, tmp_path):
     with pytest.raises(UserError, match=r"config.model.dense_units: 9 here, 8 there; config.data.resize: 'area' here"):
         finetuning.finetune(config, tmp_path)
     with pytest.raises(UserError, match="is for --mode=finetune"):
-        loop.train(finetuning_config(source), tmp_path)
+        modes.train(finetuning_config(source), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_only_training_classes_reach_the_pipeline(omniglot_available):
     """The sets of the fine-tuning config come from the train split, which shares no class with validation and test."""
     config = load_config("bruno_omniglot_finetune:smoke")
-    sets = loop.load_data(config)
+    sets = modes.load_data(config)
     train, validation, test = (set(sets[part].class_ids.tolist()) for part in datasets.SPLITS)
     assert (len(train), len(validation), len(test)) == (1028, 172, 423)
     assert not train & validation
     assert not train & test
     assert not validation & test
-    pipeline = loop.build_pipeline(config, sets["train"])
+    pipeline = modes.build_pipeline(config, sets["train"])
     images, index, _ = pipeline.resident[:3]
     assert len(index) == 1028
     for image in sets["test"].images[::500]:

@@ -40,8 +40,9 @@ LAYERS = {
     "raw_images": BASE | {"data"},
     "api": BASE
     | {"config", "core", "data", "models", "evaluation", "training", "loading", "raw_images", "input_checks"},
-    "finetuning": BASE | {"config", "loading", "training"},
-    "main": {"errors", "config", "finetuning", "training"},
+    "finetuning": BASE | {"config", "loading", "modes"},
+    "modes": BASE | {"config", "data", "models", "evaluation", "training"},
+    "main": {"errors", "config", "finetuning", "modes"},
 }
 # Packages from outside that a part may use; parts that are not listed may use any that is declared.
 OUTSIDE = {
@@ -53,7 +54,7 @@ OUTSIDE = {
 }
 FLAX = {"flax", "optax", "orbax"}
 TENSORFLOW = {"tensorflow", "tensorflow_datasets"}
-TENSORFLOW_FILES = {"exflow/data/tfdata.py", "exflow/data/tfds_sets.py"}
+TENSORFLOW_FILES = {"exflow/data/pipelines/tfdata.py", "exflow/data/sources/tfds_sets.py"}
 DISTRIBUTIONS = {"PIL": "pillow", "orbax": "orbax_checkpoint"}  # where the name to install is another
 BANNED_PACKAGES = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "distrax", "tensorflow_probability", "haiku"}
 BANNED_NAMES = {"pmap", "nnx"}

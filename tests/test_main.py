@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from exflow import main as command
+from exflow import modes
 from exflow.config import available_configs
 from exflow.errors import UserError
-from exflow.training import loop
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def calls(monkeypatch):
     made = []
     for mode in command.MODES:
         monkeypatch.setattr(
-            loop, mode, lambda config, workdir, mode=mode: made.append((mode, config, workdir)), raising=False
+            modes, mode, lambda config, workdir, mode=mode: made.append((mode, config, workdir)), raising=False
         )
     return made
 
@@ -97,7 +97,7 @@ def test_other_errors_keep_their_traceback(monkeypatch, calls):
     def broken(config, workdir):
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr(loop, "train_and_evaluate", broken)
+    monkeypatch.setattr(modes, "train_and_evaluate", broken)
     with pytest.raises(ZeroDivisionError, match="a defect"):
         _main(monkeypatch, "--config=bruno_glyphs:smoke")
 

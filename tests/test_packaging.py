@@ -26,7 +26,7 @@ def test_import_exflow_loads_nothing_slow_and_takes_less_than_a_second_more_than
 
 
 def test_command_line_and_api_leave_tensorflow_and_matplotlib_unloaded(repository):
-    modules = "sys, exflow.api, exflow.main, exflow.training.loop"
+    modules = "sys, exflow.api, exflow.main, exflow.modes"
     code = f"import {modules}; print({{'tensorflow', 'matplotlib'}} & set(sys.modules))"
     assert python(code, cwd=repository) == "set()"
 

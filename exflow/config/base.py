@@ -107,7 +107,7 @@ def _set_vae() -> dict:
     """Hierarchical set VAEs; the defaults are the Neural Statistician as in Giannone & Winther 2022."""
     return {
         "hierarchy": "vector",  # vector | map (latents are 4x4 maps) | stream (residual streams: SCHA-VAE)
-        "likelihood": "bernoulli",  # a name of exflow.core.likelihoods
+        "likelihood": "bernoulli",  # a name of exflow.core.likelihoods.likelihood
         "hidden": 512,  # width; a multiple of 4
         "latent_dim": 32,  # channels of every latent of an element
         "context_dim": 32,  # channels of every latent of a set

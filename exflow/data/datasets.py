@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from exflow.data import (
-    cache,
+from exflow.data import prepared
+from exflow.data.registry import REGISTRY, SPLITS, ImageSets, LabelledImages, group_by_class, register
+from exflow.data.sources import (
     celeba,
     coil,
     distributions,
@@ -26,7 +27,6 @@ from exflow.data import (
     tfds_sets,
     youtube_faces,
 )
-from exflow.data.registry import REGISTRY, SPLITS, ImageSets, LabelledImages, group_by_class, register
 from exflow.errors import UserError
 
 __all__ = [
@@ -107,11 +107,11 @@ def load_labelled(name: str, **options: Any) -> LabelledImages:
     data_set = REGISTRY[name]
     if not data_set.cache:
         return data_set.build(**options)
-    path = cache.find(name, options)
+    path = prepared.find(name, options)
     if path is not None:
-        return cache.read(path)
+        return prepared.read(path)
     data = data_set.build(**options)
-    cache.write(name, options, data)
+    prepared.write(name, options, data)
     return data
 
 

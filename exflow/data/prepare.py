@@ -10,7 +10,7 @@ import inspect
 import sys
 from typing import Any
 
-from exflow.data import cache, datasets
+from exflow.data import datasets, prepared
 from exflow.data.registry import REGISTRY, SPLITS
 from exflow.errors import UserError
 
@@ -43,7 +43,7 @@ def prepare(name: str, **options: Any) -> str:
     sets = datasets.load(name, **options)
     if not REGISTRY[name].cache:
         return describe(name, "memory: it is generated in seconds and needs no preparation", sets)
-    path = cache.find(name, datasets.resolve_options(name, **options))
+    path = prepared.find(name, datasets.resolve_options(name, **options))
     return describe(name, f"{path} ({path.stat().st_size / 2**20:.1f} MiB)" if path else "memory", sets)
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from exflow.evaluation import cache
+from exflow.evaluation import encoding
 from exflow.typing import Element, Params, PRNGKey, SetModel, State
 
 _compiled = functools.partial(jax.jit, static_argnums=0)
@@ -32,7 +32,7 @@ def scatter(elements: Element, mask: Bool[np.ndarray, "..."]) -> Element:
 @functools.partial(jax.jit, static_argnums=(0, 2))
 def empty_states(model: SetModel, params: Params, leading: tuple[int, ...]) -> State:
     """States of empty sets with leading axes."""
-    return cache.empty_states(model, params, leading)
+    return encoding.empty_states(model, params, leading)
 
 
 @_compiled
@@ -69,7 +69,7 @@ def class_log_probs(
     model: SetModel, params: Params, support: Element, mask: Bool[Array, "class set"], queries: Element
 ) -> Float[Array, "query class"]:
     """Log p(query | support of the class) for all pairs."""
-    states = model.update(params, cache.empty_states(model, params, mask.shape[:1]), support, mask)
+    states = model.update(params, encoding.empty_states(model, params, mask.shape[:1]), support, mask)
     return model.class_log_probs(params, states, queries)
 
 
@@ -110,4 +110,4 @@ def leave_one_out_gain(
 
 
 def _prior(model: SetModel, params: Params, elements: Element, mask: Array) -> Array:
-    return model.log_prob(params, cache.empty_states(model, params, mask.shape), elements)
+    return model.log_prob(params, encoding.empty_states(model, params, mask.shape), elements)

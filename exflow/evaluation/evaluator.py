@@ -10,9 +10,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from exflow.evaluation import cache, conditional, few_shot, likelihood, results
+from exflow.evaluation import encoding, results
+from exflow.evaluation.evaluators import conditional, few_shot, likelihood
+from exflow.evaluation.pictures.sample_files import write_samples
 from exflow.evaluation.published import published_accuracy, published_nll
-from exflow.evaluation.sample_files import write_samples
 from exflow.typing import Params, SetModel
 
 SEED = 0x6576616C  # separates the noise and the episodes of evaluation from those of training
@@ -54,10 +55,10 @@ def evaluate(
       Content of `results.json`.
     """
     start = time.perf_counter()
-    transform = transform or cache.downscaling(config.data.downscale)
+    transform = transform or encoding.downscaling(config.data.downscale)
     first = jax.process_index() == 0
     say = notify if first else lambda line: None
-    params = cache.replicate(params)
+    params = encoding.replicate(params)
     entries: dict[str, dict[str, Any]] = {}
     for split in config.evaluation.splits:
         entries |= evaluate_split(config, model, params, image_sets[split], split, transform, say)
@@ -113,7 +114,7 @@ def evaluate_split(
         title = f"encoding {split} {likelihood.noun(model)}s, {name}"
         if not sys.stderr.isatty():
             say(title)  # where there is no progress bar
-        return cache.encode_split(model, params, key, image_sets, rotations, options.batch_size, transform, title)
+        return encoding.encode_split(model, params, key, image_sets, rotations, options.batch_size, transform, title)
 
     def accuracy(elements: Any, setting: tuple[int, int], numbers: range) -> few_shot.FewShotAccuracy:
         title = f"{setting[0]}-way {setting[1]}-shot"
@@ -124,7 +125,7 @@ def evaluate_split(
         elements = encode(jax.random.fold_in(key, draw), rotations if settings else (0,), f"noise draw {draw + 1}")
         upright = jax.tree.map(lambda leaf: leaf[:, :1], elements)
         log_probs.append(likelihood.set_log_probs(model, params, upright, sets))
-        elements = cache.replicate(elements)
+        elements = encoding.replicate(elements)
         numbers = range(draw, options.num_trials, max(options.noise_draws, 1))
         for setting in settings if len(numbers) else ():
             trials[setting].append(accuracy(elements, setting, numbers))
@@ -132,7 +133,7 @@ def evaluate_split(
     summary = likelihood.summarize(likelihood.SetLogProbs(joint, prior, sets.mask))
     entries = _likelihood_entries(config, model, summary, split)
     if settings:
-        elements = cache.replicate(encode(None, rotations, "no noise"))
+        elements = encoding.replicate(encode(None, rotations, "no noise"))
     for counting, name in (("corrected", "few_shot"), ("original", "few_shot_original")):
         for setting in settings:
             parts = trials[setting]
@@ -170,14 +171,14 @@ def validate(
       `few_shot/<way>way_<shot>shot` in [0, 1] from standard episodes (settings that the split cannot give are left
       out). Of a conditional model what `conditional.validate` gives.
     """
-    params, transform = cache.replicate(params), transform or cache.downscaling(config.data.downscale)
+    params, transform = encoding.replicate(params), transform or encoding.downscaling(config.data.downscale)
     options, seed, count = config.evaluation, config.training.seed, np.asarray(image_sets.count)
     key = jax.random.fold_in(jax.random.key(seed), SEED)
     title = "validation" if show_progress else None
     if model.context_dim:
         return conditional.validate(config, model, params, image_sets, transform, key, title)
-    elements = cache.replicate(
-        cache.encode_split(model, params, key, image_sets, (0,), options.batch_size, transform, title)
+    elements = encoding.replicate(
+        encoding.encode_split(model, params, key, image_sets, (0,), options.batch_size, transform, title)
     )
     sets = likelihood.draw_sets(count, 1, image_sets.index.shape[1], options.nll_set_size, seed)
     joint, prior = likelihood.set_log_probs(model, params, elements, sets)

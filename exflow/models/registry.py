@@ -22,8 +22,8 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from exflow.errors import UserError
-from exflow.models.bruno import bruno
-from exflow.models.set_vae import set_vae
+from exflow.models.bruno.model import bruno
+from exflow.models.set_vae.model import set_vae
 from exflow.typing import Batch, Params, SetModel
 
 FAMILIES: dict[str, Callable[[ConfigDict, tuple[int, int, int]], SetModel]] = {

@@ -32,7 +32,7 @@ from exflow.training.checkpoint_format import (
     read_checkpoint,
     set_aside,
 )
-from exflow.training.processes import broadcast_json, broadcast_tree
+from exflow.training.hosts import broadcast_json, broadcast_tree
 
 
 class Checkpoints:

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from exflow.errors import UserError
-from exflow.training.processes import initialize_distributed
+from exflow.training.hosts import initialize_distributed
 from exflow.training.sharding import check_divides, make_mesh
 
 LATE_DEVICE = "--xla_cpu_collective_call_terminate_timeout_seconds"

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from exflow.training.processes import broadcast_tree
+from exflow.training.hosts import broadcast_tree
 from exflow.training.sharding import place_inputs, replicated
 from exflow.training.step import named_keys
 from exflow.typing import Batch, Params, PRNGKey, SetModel

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from exflow.training.processes import any_process
+from exflow.training.hosts import any_process
 
 
 class StopRequest:

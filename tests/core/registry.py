@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from exflow.core import gaussian_process, low_rank_process, mixture_process, student_t_process
-from exflow.core.affine import scale
-from exflow.core.bijector import Bijector, chain, rematerialized
-from exflow.core.coupling import (
+from exflow.core.bijectors.affine import scale
+from exflow.core.bijectors.bijector import Bijector, chain, rematerialized
+from exflow.core.bijectors.coupling import (
     affine_coupling,
     alternate,
     alternate_mask,
@@ -20,10 +20,10 @@ from exflow.core.coupling import (
     checkerboard,
     flat_checkerboard,
 )
-from exflow.core.logit import logit
-from exflow.core.rotation import turn_back
-from exflow.core.spline import num_outputs, spline_coupling
-from exflow.core.squeeze import factor_out, flatten, squeeze, squeezed_shape
+from exflow.core.bijectors.logit import logit
+from exflow.core.bijectors.rotation import turn_back
+from exflow.core.bijectors.spline import num_outputs, spline_coupling
+from exflow.core.bijectors.squeeze import factor_out, flatten, squeeze, squeezed_shape
 from exflow.typing import Network
 from tests.core.process_cases import LowRankCase, ProcessCase
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from exflow.core import gaussian_process, student_t_process
-from exflow.core.affine import scale
-from exflow.core.bijector import chain
-from exflow.core.logit import logit
+from exflow.core.bijectors.affine import scale
+from exflow.core.bijectors.bijector import chain
+from exflow.core.bijectors.logit import logit
 from exflow.core.quantization import dequantize
 from tests.core.registry import COMPILED
 

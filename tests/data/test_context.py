@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from exflow.data import cache, datasets
-from exflow.data.episodes import PIPELINES, EpisodeSpec, make_pipeline
+from exflow.data import datasets, prepared
+from exflow.data.pipelines.episodes import PIPELINES, EpisodeSpec, make_pipeline
 from exflow.data.registry import LabelledImages, group_by_class, register
 from exflow.errors import UserError
 
@@ -41,9 +41,9 @@ def test_the_cache_keeps_contexts(cache_dir, clean_registry) -> None:
     for _ in range(2):
         sets = datasets.load("toy_views")
     assert len(calls) == 1
-    path = cache.find("toy_views", datasets.resolve_options("toy_views"))
+    path = prepared.find("toy_views", datasets.resolve_options("toy_views"))
     assert path is not None
-    np.testing.assert_array_equal(cache.read(path).context, views().context)
+    np.testing.assert_array_equal(prepared.read(path).context, views().context)
     assert [sets[part].context.shape for part in ("train", "validation", "test")] == [(30, 2), (12, 2), (12, 2)]
     for part in sets.values():
         assert_matching(part.images, np.ones(len(part.images), bool), part.context)
@@ -60,8 +60,8 @@ def test_the_cache_keeps_contexts(cache_dir, clean_registry) -> None:
 
 
 def test_a_file_without_contexts_has_none(cache_dir) -> None:
-    path = cache.write("plain", {}, views()._replace(context=None))
-    assert cache.read(path).context is None
+    path = prepared.write("plain", {}, views()._replace(context=None))
+    assert prepared.read(path).context is None
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_file_without_contexts_has_none(cache_dir) -> None:
 )
 def test_damaged_contexts_are_refused(context) -> None:
     with pytest.raises(ValueError, match=r"context: expected finite float32 \[54, dim\]"):
-        cache.check(views()._replace(context=context))
+        prepared.check(views()._replace(context=context))
 
 
 @pytest.mark.parametrize("name", PIPELINES)

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from exflow.data import cache, datasets, prepare, registry, tfds_sets
+from exflow.data import datasets, prepare, prepared, registry
 from exflow.data.registry import TEST, TRAIN, VALIDATION, LabelledImages, group_by_class
+from exflow.data.sources import tfds_sets
 from exflow.errors import UserError
 from tests.conftest import need_tfds
 
@@ -93,11 +94,11 @@ def test_unknown_names_options_and_splits(toy) -> None:
 
 
 def test_cache_round_trip_leaves_one_file(cache_dir) -> None:
-    path = cache.write("toy", OPTIONS, DATA)
+    path = prepared.write("toy", OPTIONS, DATA)
     assert [child.name for child in cache_dir.iterdir()] == ["toy-6-area.npz"]
-    assert cache.find("toy", OPTIONS) == path
-    assert cache.find("toy", {**OPTIONS, "image_size": 7}) is None
-    read = cache.read(path)
+    assert prepared.find("toy", OPTIONS) == path
+    assert prepared.find("toy", {**OPTIONS, "image_size": 7}) is None
+    read = prepared.read(path)
     assert read.context is None
     for array, expected in zip(read[:3], DATA[:3], strict=True):
         np.testing.assert_array_equal(array, expected)
@@ -111,7 +112,7 @@ def _flip(path: Path) -> None:
 
 
 def _rewrite(path: Path, **changes) -> None:
-    np.savez(path, **{"format": cache.FORMAT, **DATA._asdict(), **changes})
+    np.savez(path, **{"format": prepared.FORMAT, **DATA._asdict(), **changes})
 
 
 DAMAGE = {
@@ -120,7 +121,7 @@ DAMAGE = {
     "truncated": lambda path: path.write_bytes(path.read_bytes()[:-200]),
     "flipped byte": _flip,
     "other format": lambda path: _rewrite(path, format=2),
-    "missing array": lambda path: np.savez(path, format=cache.FORMAT, images=DATA.images),
+    "missing array": lambda path: np.savez(path, format=prepared.FORMAT, images=DATA.images),
     "objects": lambda path: _rewrite(path, labels=np.array([{}] * 30, dtype=object)),
     "one plain array": lambda path: np.save(path.open("wb"), DATA.images),
     "float images": lambda path: _rewrite(path, images=DATA.images.astype(np.float32)),
@@ -134,7 +135,7 @@ DAMAGE = {
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_damaged_files_are_named_and_kept(toy, damage) -> None:
     datasets.load("toy")
-    path = cache.find("toy", OPTIONS)
+    path = prepared.find("toy", OPTIONS)
     damage(path)
     content = path.read_bytes()
     message = fails("cannot be read as a prepared data set .*Delete this file and run again", datasets.load, "toy")
@@ -152,7 +153,7 @@ def test_an_interrupted_write_leaves_nothing(cache_dir, monkeypatch) -> None:
 
     monkeypatch.setattr(np, "savez_compressed", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        cache.write("toy", OPTIONS, DATA)
+        prepared.write("toy", OPTIONS, DATA)
     assert list(cache_dir.iterdir()) == []
 
 
@@ -160,15 +161,15 @@ def test_cache_is_beside_tfds_and_falls_back_to_home(tmp_path, monkeypatch) -> N
     monkeypatch.delenv("EXFLOW_CACHE_DIR", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    assert cache.write("toy", OPTIONS, DATA) == tmp_path / "exflow" / "toy-6-area.npz"
+    assert prepared.write("toy", OPTIONS, DATA) == tmp_path / "exflow" / "toy-6-area.npz"
     (tmp_path / "exflow" / "toy-6-area.npz").unlink()
     (tmp_path / "exflow").rmdir()
     (tmp_path / "exflow").write_text("a file where the folder should be")
-    fallback = cache.write("toy", OPTIONS, DATA)
+    fallback = prepared.write("toy", OPTIONS, DATA)
     assert fallback == tmp_path / "home" / ".cache" / "exflow" / "toy-6-area.npz"
-    assert cache.find("toy", OPTIONS) == fallback
+    assert prepared.find("toy", OPTIONS) == fallback
     monkeypatch.setenv("EXFLOW_CACHE_DIR", str(tmp_path / "exflow"))
-    fails("toy: prepared data cannot be written to .* Set EXFLOW_CACHE_DIR", cache.write, "toy", OPTIONS, DATA)
+    fails("toy: prepared data cannot be written to .* Set EXFLOW_CACHE_DIR", prepared.write, "toy", OPTIONS, DATA)
 
 
 @pytest.mark.parametrize("name", ["omniglot", "mnist", "fashion_mnist", "cifar10", "cifar100_classes"])
@@ -197,7 +198,7 @@ def test_missing_data_say_how_to_get_them(name, cache_dir, tmp_path, monkeypatch
 def test_without_tensorflow_the_cache_is_enough(module, cache_dir, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     fails("omniglot: .*tensorflow-datasets is not installed here.*TFDS_DATA_DIR", datasets.load, "omniglot")
-    cache.write("omniglot", {"image_size": 28, "resize": "bilinear"}, DATA)
+    prepared.write("omniglot", {"image_size": 28, "resize": "bilinear"}, DATA)
     assert len(datasets.load("omniglot")["train"].count) == 6
 
 

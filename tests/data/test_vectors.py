@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from exflow.config import base_config
-from exflow.data import augment, cache, datasets
-from exflow.data.episodes import PIPELINES, EpisodeSpec, make_pipeline
+from exflow.data import datasets, prepared
+from exflow.data.pipelines import augment
+from exflow.data.pipelines.episodes import PIPELINES, EpisodeSpec, make_pipeline
 from exflow.data.registry import LabelledImages, register
 from exflow.data.vectors import label_vectors
 from exflow.errors import UserError
-from exflow.training.loop import build_model
+from exflow.modes import build_model
 
 
 def numbered_sets() -> LabelledImages:
@@ -39,7 +40,7 @@ def test_sets_become_classes_and_travel_through_the_cache(points, cache_dir) -> 
         np.testing.assert_array_equal(first, np.array(numbers)[:, None] + np.ones((1, 6)))
         np.testing.assert_array_equal(second, np.tile(np.arange(6) + 0.5, (len(numbers), 1)))
         np.testing.assert_array_equal(sets.context[sets.index][:, :, 0], first)
-    np.testing.assert_array_equal(cache.read(cache_dir / "points.npz").images, numbered_sets().images)
+    np.testing.assert_array_equal(prepared.read(cache_dir / "points.npz").images, numbered_sets().images)
 
 
 @pytest.mark.parametrize("name", PIPELINES)
@@ -68,12 +69,12 @@ def test_batches_hold_different_vectors_of_one_set_and_zeros(name, points) -> No
 
 def test_only_finite_vectors_of_one_pixel_are_kept() -> None:
     data = numbered_sets()
-    cache.check(data)
+    prepared.check(data)
     wrong = data.images.copy()
     wrong[3, 0, 0, 1] = np.nan
     for images in (wrong, data.images.reshape(-1, 1, 2, 1), data.images[:, 0, 0], data.images.astype(np.float64)):
         with pytest.raises(ValueError, match="images: expected "):
-            cache.check(data._replace(images=images))
+            prepared.check(data._replace(images=images))
 
 
 def test_what_only_pictures_can_have_is_refused_at_start(points) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from exflow.data import cache, coil, datasets, prepare, registry, shapenet_views, views
+from exflow.data import datasets, prepare, prepared, registry, views
 from exflow.data.registry import SPLITS, TEST, TRAIN, VALIDATION, LabelledImages
+from exflow.data.sources import coil, shapenet_views
 from exflow.errors import UserError
 
 SMALL = {"num_train": 4, "num_validation": 2, "num_test": 3}
@@ -73,7 +74,7 @@ def test_objects_are_held_out_and_views_are_in_order(name, sources) -> None:
     for part in SPLITS:
         np.testing.assert_array_equal(again[part].images, sets[part].images)
         np.testing.assert_array_equal(again[part].context, sets[part].context)
-    stored = cache.find(name, datasets.resolve_options(name, image_size=16, **options))
+    stored = prepared.find(name, datasets.resolve_options(name, image_size=16, **options))
     assert (stored is not None) == registry.REGISTRY[name].cache
 
 

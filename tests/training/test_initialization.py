@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from exflow.training.initialization import batches_at, refit
+from exflow.training.loop import fit
 from exflow.training.sharding import make_mesh
 from exflow.training.step import named_keys
-from exflow.training.trainer import fit
 from tests.training.toy import DIM, NUM_SETS, SET_SIZE, device_pipeline, host_pipeline, toy_config, toy_model
 
 

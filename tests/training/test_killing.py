@@ -13,8 +13,8 @@ import jax
 import numpy as np
 import pytest
 
+from exflow.training.loop import fit
 from exflow.training.sharding import make_mesh
-from exflow.training.trainer import fit
 from tests.training.toy import arrays_by_name, device_pipeline, host_pipeline, toy_config, toy_model
 
 TOY = Path(__file__).with_name("toy.py")

@@ -16,7 +16,7 @@ import numpy as np
 
 from exflow.config import base_config
 from exflow.config.overrides import set_from_text
-from exflow.data.episodes import Pipeline
+from exflow.data.pipelines.episodes import Pipeline
 from exflow.typing import Batch, SetModel
 
 NUM_SETS, SET_SIZE, IMAGE_SHAPE = 8, 5, (4, 4, 1)
@@ -128,7 +128,7 @@ def main(arguments: list[str]) -> None:
         else:
             set_from_text(config, key, value)
     from exflow.training import configure_devices
-    from exflow.training.trainer import fit
+    from exflow.training.loop import fit
 
     mesh = configure_devices(config)
     pipeline = (

@@ -1,0 +1,1 @@
+"""Invertible maps x -> z with log-determinants, and how to chain them."""

@@ -1,0 +1,1 @@
+"""Latent variables of hierarchies: traces, terms of bounds, importance weights."""

@@ -1,0 +1,85 @@
+"""The terms of the evidence lower bound of a set, from a pass down the hierarchy; all in nats.
+
+    log p(X) >= E_q [ sum_s log p(x_s | z_s, c) - sum_l sum_s KL(q(z_l^s) || p(z_l^s)) - sum_l KL(q(c_l) || p(c_l)) ]
+
+with the divergences of each level in closed form given the latents above it. Sources: Edwards & Storkey 2017,
+arXiv:1606.02185, equation 5; Giannone & Winther 2022, arXiv:2110.12279, equation 5.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from exflow.core.latents import diagonal_gaussian
+from exflow.core.latents.trace import Latent, TopDown
+
+
+class Terms(NamedTuple):
+    """Sums over the elements of a set that exist; divergences per level, top first."""
+
+    log_prob: Float[Array, " batch"]  # log p(X | latents)
+    kl_elements: Float[Array, "level batch"]
+    kl_contexts: Float[Array, "context_level batch"]
+
+
+def terms(trace: TopDown, log_probs: Float[Array, "batch set"], mask: Bool[Array, "batch set"]) -> Terms:
+    """Reconstruction and divergences of sets.
+
+    Args:
+      trace: Latents drawn from the posteriors.
+      log_probs: log p(x_s | latents) of every element.
+      mask: Which elements exist.
+    """
+    contexts = [_divergence(level.context, 1) for level in trace.levels if level.context is not None]
+    elements = [jnp.where(mask, _divergence(level.element, 2), 0.0).sum(axis=1) for level in trace.levels]
+    return Terms(
+        jnp.where(mask, log_probs, 0.0).sum(axis=1),
+        jnp.stack(elements),
+        jnp.stack(contexts) if contexts else jnp.zeros((0, len(mask))),
+    )
+
+
+def elbo(parts: Terms) -> Float[Array, " batch"]:
+    """Lower bound on log p(X) from one draw of the latents."""
+    return parts.log_prob - parts.kl_elements.sum(axis=0) - parts.kl_contexts.sum(axis=0)
+
+
+def log_weight(
+    trace: TopDown, log_probs: Float[Array, "batch set"], mask: Bool[Array, "batch set"]
+) -> Float[Array, " batch"]:
+    """Log importance weight log p(X, latents) - log q(latents | X) of the drawn latents, one per set.
+
+    Burda et al. 2016, arXiv:1509.00519. The latents of the set are shared, so weights exist per set only.
+    """
+    return context_log_weight(trace, mask) + element_log_weights(trace, log_probs, mask).sum(axis=1)
+
+
+def context_log_weight(trace: TopDown, mask: Bool[Array, "batch set"]) -> Float[Array, " batch"]:
+    """The part of the latents of the set, log p(c) - log q(c | X); 0 where there are none or they were given."""
+    inferred = [level.context for level in trace.levels if level.context is not None and level.context.q is not None]
+    return sum((_log_ratio(context, 1) for context in inferred), jnp.zeros(len(mask)))
+
+
+def element_log_weights(
+    trace: TopDown, log_probs: Float[Array, "batch set"], mask: Bool[Array, "batch set"]
+) -> Float[Array, "batch set"]:
+    """The part of every element, log p(x | z, c) + log p(z | c) - log q(z | c, x); 0 where `mask` is False."""
+    return jnp.where(mask, sum((_log_ratio(level.element, 2) for level in trace.levels), log_probs), 0.0)
+
+
+def _divergence(latent: Latent, leading: int) -> Array:
+    assert latent.q is not None
+    assert latent.p is not None
+    return _sum_event(diagonal_gaussian.kl_divergence(latent.q, latent.p), leading)
+
+
+def _log_ratio(latent: Latent, leading: int) -> Array:
+    assert latent.q is not None
+    assert latent.p is not None
+    p, q = (diagonal_gaussian.log_prob(dist, latent.value) for dist in (latent.p, latent.q))
+    return _sum_event(p - q, leading)
+
+
+def _sum_event(values: Array, leading: int) -> Array:
+    return values.sum(axis=tuple(range(leading, values.ndim)))

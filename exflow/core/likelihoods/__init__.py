@@ -1,0 +1,1 @@
+"""What the decoder of a latent variable model says of an element: a law per name."""

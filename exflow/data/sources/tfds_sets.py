@@ -1,0 +1,202 @@
+"""Omniglot, MNIST, Fashion-MNIST and CIFAR from `tensorflow_datasets` (TFDS), imported only when needed."""
+
+import contextlib
+import importlib
+import logging
+import urllib.error
+import urllib.request
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, UInt8
+from tqdm import tqdm
+
+from exflow.data import prepared, vinyals
+from exflow.data.pipelines.tfdata import import_tensorflow
+from exflow.data.registry import TEST, TRAIN, VALIDATION, LabelledImages, register
+from exflow.data.resize import check as check_resize
+from exflow.data.resize import resize as resize_images
+from exflow.errors import UserError
+
+NUM_VALIDATION = 5000  # images held out of the training images where TFDS has no validation split
+TIMEOUT_SECONDS = 5.0
+BATCH_SIZE = 500
+# Superclasses of CIFAR-100, by number: validation and test of the few-shot split FC100; the others are for training.
+FC100_VALIDATION = (8, 11, 13, 16)  # large carnivores, large omnivores, invertebrates, small mammals
+FC100_TEST = (0, 7, 12, 14)  # aquatic mammals, insects, medium mammals, people
+
+
+def _unavailable(name: str, reason: str) -> UserError:
+    searched = " or ".join(str(path) for path in prepared.cache_dirs())
+    reason = " ".join(reason.split())[:200]
+    return UserError(
+        f"{name}: no prepared file in {searched}, no TFDS data set in {prepared.tfds_dir()}, no download ({reason}). "
+        f"Run `python -m exflow.data.prepare {name}` where there is internet and copy the file, or "
+        "set TFDS_DATA_DIR to a folder that holds the data; configs/bruno_glyphs.py runs without it."
+    )
+
+
+@contextlib.contextmanager
+def _quiet_absl() -> Iterator[None]:
+    """Only errors from the logger of TFDS, which warns about folders that our own message explains."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _check_reachable(url: str) -> None:
+    """Raise OSError quickly where there is no connection: TFDS itself would try again and again."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT_SECONDS):
+            pass
+    except urllib.error.HTTPError:
+        pass  # an answer, if not the page
+
+
+def open_builder(name: str, version: str, url: str, registered: str | None = None) -> Any:
+    """The TFDS builder of a data set, downloaded if it has to be and can be.
+
+    Args:
+      name: As TFDS calls it.
+      version: Of the data set.
+      url: On the site from which TFDS downloads.
+      registered: Our name of the data set, where it is another.
+
+    Raises:
+      UserError: If the data set is neither on this machine nor can be downloaded.
+    """
+    folder = prepared.tfds_dir()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            import_tensorflow()
+            tfds = importlib.import_module("tensorflow_datasets")
+        except (ImportError, UserError) as error:
+            raise _unavailable(registered or name, "tensorflow-datasets is not installed here") from error
+        try:
+            with _quiet_absl():
+                builder = tfds.builder(f"{name}:{version}", data_dir=str(folder))
+                ready = builder.is_prepared()
+            if not ready:
+                _check_reachable(url)
+                builder.download_and_prepare()
+        except Exception as error:  # TFDS raises many kinds; each means that the data cannot be had
+            raise _unavailable(registered or name, str(error) or type(error).__name__) from error
+    return builder
+
+
+def undecoded(builder: Any, splits: str) -> Any:
+    """The `tf.data.Dataset` of TFDS splits in their order, pictures as the bytes of their files."""
+    skip = importlib.import_module("tensorflow_datasets").decode.SkipDecoding()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return builder.as_dataset(split=splits, decoders={"image": skip}, shuffle_files=False)
+
+
+def _read(
+    builder: Any, splits: str, channels: int, label_of: Callable[[Any], Any] = lambda example: example["label"]
+) -> tuple[UInt8[np.ndarray, "num_images height width channels"], Int[np.ndarray, " num_images"]]:
+    """All images of TFDS splits and what `label_of` takes from their examples, in the order of TFDS."""
+    tf = import_tensorflow()
+
+    def decode(example: Any) -> Any:
+        return tf.io.decode_png(example["image"], channels), label_of(example)
+
+    total = sum(builder.info.splits[part].num_examples for part in splits.split("+"))
+    images, labels = [], []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data = undecoded(builder, splits)
+        data = data.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(BATCH_SIZE).prefetch(2)
+        with tqdm(total=total, desc=f"reading {builder.name}", unit=" images", disable=None) as bar:
+            for image, label in data.as_numpy_iterator():
+                images.append(image)
+                labels.append(label)
+                bar.update(len(label))
+    return np.concatenate(images), np.concatenate(labels)
+
+
+@register("omniglot", split="vinyals")
+def omniglot(image_size: int = 28, resize: str = "bilinear") -> LabelledImages:
+    """Omniglot: 1,623 characters of 20 drawings, ink bright (255 - image), one channel, split by Vinyals et al. 2016.
+
+    Lake's two parts are pooled; the label is that of TFDS (0..1622). Images are ordered by label.
+
+    Args:
+      image_size: Height and width after the resize from 105x105.
+      resize: "bilinear" as in the preprocessing of BRUNO (arXiv:1802.07535), "area" or "nearest".
+    """
+    check_resize(image_size, resize)
+    builder = open_builder("omniglot", "3.0.0", "https://github.com/brendenlake/omniglot")
+    images, labels = _read(builder, "train+test", channels=1)
+    order = np.argsort(labels, kind="stable")
+    images, labels = resize_images(255 - images[order], image_size, resize), labels[order].astype(np.int32)
+    return LabelledImages(images, labels, vinyals.split_of_label()[labels])
+
+
+def _with_validation(name: str, url: str, channels: int, image_size: int, resize: str) -> LabelledImages:
+    """A data set with TFDS splits train and test; the last training images become the validation split."""
+    check_resize(image_size, resize)
+    builder = open_builder(name, "3.*.*", url)
+    parts = [_read(builder, part, channels) for part in ("train", "test")]
+    images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    num_train, num_test = (len(part[1]) for part in parts)
+    split = np.repeat(
+        np.array([TRAIN, VALIDATION, TEST], np.uint8), [num_train - NUM_VALIDATION, NUM_VALIDATION, num_test]
+    )
+    return LabelledImages(resize_images(images, image_size, resize), labels.astype(np.int32), split)
+
+
+@register("mnist")
+def mnist(image_size: int = 28, resize: str = "bilinear") -> LabelledImages:
+    """MNIST: 55,000 / 5,000 / 10,000 digits; validation is the end of the training images in TFDS order."""
+    return _with_validation("mnist", "https://storage.googleapis.com/cvdf-datasets/mnist/", 1, image_size, resize)
+
+
+@register("fashion_mnist")
+def fashion_mnist(image_size: int = 28, resize: str = "bilinear") -> LabelledImages:
+    """Fashion-MNIST: 55,000 / 5,000 / 10,000 garments; validation is the end of the training images in TFDS order."""
+    url = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+    return _with_validation("fashion_mnist", url, 1, image_size, resize)
+
+
+@register("cifar10")
+def cifar10(image_size: int = 32, resize: str = "bilinear") -> LabelledImages:
+    """CIFAR-10: 45,000 / 5,000 / 10,000 colour images; validation is the end of the training images in TFDS order.
+
+    A TFDS folder that holds only part of the training images gives a smaller train split; `exflow.data.prepare` prints
+    the counts.
+    """
+    return _with_validation("cifar10", "https://www.cs.toronto.edu/~kriz/cifar.html", 3, image_size, resize)
+
+
+@register("cifar100_classes", split="fc100")
+def cifar100_classes(image_size: int = 32, resize: str = "bilinear") -> LabelledImages:
+    """CIFAR-100 by class: 60 / 20 / 20 classes of 600 colour images; the splits share no class and no superclass.
+
+    The few-shot split FC100, by superclass. Both parts of TFDS are pooled.
+
+    Args:
+      image_size: Height and width.
+      resize: "bilinear", "area", "nearest" or "box".
+
+    Raises:
+      UserError: If an option is not valid or the data cannot be had.
+
+    Source: Krizhevsky 2009, "Learning multiple layers of features from tiny images"; split of Oreshkin et al. 2018,
+    "TADAM", arXiv:1805.10123.
+    """
+    check_resize(image_size, resize)
+    builder = open_builder("cifar100", "3.*.*", "https://www.cs.toronto.edu/~kriz/cifar.html", "cifar100_classes")
+    both = _read(builder, "train+test", 3, lambda example: 100 * example["coarse_label"] + example["label"])
+    images, (superclass, labels) = both[0], np.divmod(both[1], 100)
+    split = np.select(
+        [np.isin(superclass, FC100_VALIDATION), np.isin(superclass, FC100_TEST)], [VALIDATION, TEST], TRAIN
+    )
+    return LabelledImages(resize_images(images, image_size, resize), labels.astype(np.int32), split.astype(np.uint8))

@@ -1,0 +1,1 @@
+"""What papers look at besides their tables."""

@@ -1,0 +1,1 @@
+"""Measures of arrays, whatever model they come from."""

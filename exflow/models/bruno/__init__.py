@@ -1,0 +1,1 @@
+"""BRUNO and Conditional BRUNO: a normalizing flow and an exchangeable process."""

@@ -1,0 +1,1 @@
+"""Hierarchical set VAEs: from the VAE and the Neural Statistician to SCHA-VAE."""

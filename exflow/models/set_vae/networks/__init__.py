@@ -1,0 +1,1 @@
+"""The networks of set VAEs: one encoder, one hierarchy, one decoder."""

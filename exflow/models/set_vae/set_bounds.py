@@ -1,0 +1,152 @@
+"""Bounds on the log evidence of sets from the latents of a set VAE: one draw, importance-weighted, nested, predictive.
+
+Functions take `SetModel.latents` and are pure. The noise of an element is a function of the key and of its values, that
+of a set of its elements: the same key gives the same bounds whatever order, padding and batch, and neighbours such as
+X and X with one more element mostly have common noise, so that their difference varies less than either.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Key
+
+from exflow.core.latents import bounds, diagonal_gaussian, terms
+from exflow.core.latents.seeds import distinct_seeds
+from exflow.core.latents.terms import Terms
+from exflow.core.latents.trace import CONTEXT, Noise, TopDown, draw
+from exflow.models.set_vae.model import LatentFunctions, SetElement, SetState
+from exflow.typing import Params, PRNGKey
+
+SetMask = Bool[Array, "batch set"]
+
+
+def elbo_terms(latents: LatentFunctions, params: Params, key: PRNGKey, element_set: SetElement, mask: SetMask) -> Terms:
+    """Terms of the evidence lower bound from one draw of the latents, divergences in closed form; nats per set."""
+    return terms.terms(*_drawn(latents, params, key, element_set, mask), mask)
+
+
+def log_weights(
+    latents: LatentFunctions, params: Params, keys: Key[Array, " samples"], element_set: SetElement, mask: SetMask
+) -> Float[Array, "samples batch"]:
+    """Log importance weights of whole sets, one per key, for `exflow.core.latents.bounds`."""
+
+    def one(key: PRNGKey) -> Array:
+        return terms.log_weight(*_drawn(latents, params, key, element_set, mask), mask)
+
+    return jax.vmap(one)(keys)
+
+
+def element_log_weights(
+    latents: LatentFunctions, params: Params, keys: Key[Array, " samples"], element_set: SetElement, mask: SetMask
+) -> Float[Array, "samples batch set"]:
+    """Log importance weights of single elements; 0 for those that do not exist.
+
+    Weights of their own bound anything only if elements share no latent: of a VAE, whose log evidence of a set is the
+    sum over its elements.
+    """
+
+    def one(key: PRNGKey) -> Array:
+        return terms.element_log_weights(*_drawn(latents, params, key, element_set, mask), mask)
+
+    return jax.vmap(one)(keys)
+
+
+def nested_log_weights(
+    latents: LatentFunctions,
+    params: Params,
+    keys: Key[Array, " outer"],
+    num_inner: int,
+    element_set: SetElement,
+    mask: SetMask,
+) -> Float[Array, "outer batch"]:
+    """Log weights of sets, one per draw of the latent of the set, with those of every element averaged over draws.
+
+    Of models with a single latent of the set, given which the elements are independent. With the same number of draws
+    of the elements' latents it gives tighter bounds than `log_weights`, see `core.latents.bounds.nested_log_weights`.
+
+    Args:
+      latents: Of the model.
+      params: Its parameters.
+      keys: One per outer draw.
+      num_inner: Draws of the elements' latents for each of them.
+      element_set: Sets.
+      mask: Which elements exist.
+
+    Raises:
+      ValueError: The model has no latent of the set, or several, whose lower ones depend on those of the elements.
+    """
+    _check_single_context(latents)
+
+    def outer(key: PRNGKey) -> tuple[Array, Array]:
+        outer_key, inner_key = jax.random.split(key)
+        trace, _ = latents.infer(params, element_set, mask, outer_key)
+        contexts = trace.context_values
+
+        def inner(key: PRNGKey) -> Array:
+            drawn = _drawn(latents, params, key, element_set, mask, contexts)
+            return terms.element_log_weights(*drawn, mask)
+
+        inner_weights = jax.vmap(inner)(jax.random.split(inner_key, num_inner))
+        return terms.context_log_weight(trace, mask), inner_weights
+
+    return bounds.nested_log_weights(*jax.vmap(outer)(keys), mask)
+
+
+def predictive_log_weights(
+    latents: LatentFunctions,
+    params: Params,
+    keys: Key[Array, " samples"],
+    element_set: SetElement,
+    mask: SetMask,
+    query: SetElement,
+) -> Float[Array, "samples batch"]:
+    """Log weights of one element each given a set, for a lower bound on the density that the model samples from.
+
+        log w = log q(c | X) - log q(c | X, x) + log p(x | z, c) + log p(z | c) - log q(z | c, x)
+
+    with c ~ q(c | X, x), z ~ q(z | c, x). It bounds log int q(c | X) p(x | c) dc, a density of x, from below, which
+    differences of bounds on sets do for no density. Of models with a single latent of the set.
+
+    Args:
+      latents: Of the model.
+      params: Its parameters.
+      keys: One per draw.
+      element_set: The sets X that are given.
+      mask: Which of their elements exist; for a set without any, q(c | X) is the prior.
+      query: The element x of every set, leading axis [batch].
+
+    Raises:
+      ValueError: The model has no latent of the set, or several, whose lower ones depend on those of the elements.
+    """
+    _check_single_context(latents)
+    alone, there = jax.tree.map(lambda leaf: leaf[:, None], query), jnp.ones((len(mask), 1), bool)
+    together = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), element_set, alone)
+    states = SetState(element_set, mask), SetState(together, jnp.concatenate([mask, there], axis=1))
+    seeds = distinct_seeds(together.seed, states[1].mask)
+    before, after = (latents.context_posteriors(params, state)[0] for state in states)
+
+    def one(key: PRNGKey) -> Array:
+        context_key, element_key = jax.random.split(key)
+        context = draw(Noise(context_key, seeds, states[1].mask), after, 0, CONTEXT)
+        ratio = diagonal_gaussian.log_prob(before, context) - diagonal_gaussian.log_prob(after, context)
+        drawn = _drawn(latents, params, element_key, alone, there, (context,))
+        return ratio.reshape(len(mask), -1).sum(axis=1) + terms.element_log_weights(*drawn, there)[:, 0]
+
+    return jax.vmap(one)(keys)
+
+
+def _check_single_context(latents: LatentFunctions) -> None:
+    if latents.num_contexts != 1:
+        raise ValueError(f"latents: expected a model with one latent of the set, got {latents.num_contexts}.")
+
+
+def _drawn(
+    latents: LatentFunctions,
+    params: Params,
+    key: PRNGKey,
+    element_set: SetElement,
+    mask: SetMask,
+    contexts: tuple[Array, ...] | None = None,
+) -> tuple[TopDown, Float[Array, "batch set"]]:
+    """Latents from the posteriors, and log p(x | latents) of every element."""
+    trace, outputs = latents.infer(params, element_set, mask, key, contexts)
+    return trace, latents.likelihood.log_prob(outputs, element_set.values)
