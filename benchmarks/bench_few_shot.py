@@ -19,9 +19,10 @@ from benchmarks.report import Result, Table, main
 from benchmarks.timing import Timing, interleaved
 from exflow.evaluation import encoding
 from exflow.evaluation.evaluators.few_shot import few_shot_accuracy
+from exflow.model import Model, sets_of
 from exflow.models.bruno.model import Latent
 from exflow.training.devices import configure_devices
-from exflow.typing import Params, PRNGKey, SetModel
+from exflow.typing import Params, PRNGKey
 
 ROTATIONS, PER_CLASS = 4, 20
 NO_FLOW = {"model.scales": 0, "model.dense_couplings": 0, "data.downscale": 1}
@@ -50,25 +51,25 @@ class Protocol(NamedTuple):
         return self.num_classes * ROTATIONS * PER_CLASS
 
 
-def score_by_forward_pass(model: SetModel) -> Callable[[Params, PRNGKey, UInt8[Array, "way images h w c"]], Array]:
+def score_by_forward_pass(model: Model) -> Callable[[Params, PRNGKey, UInt8[Array, "way images h w c"]], Array]:
     """Compiled function that scores one episode from its images, the last of every row being the query."""
 
     def score(params: Params, key: PRNGKey, images: Array) -> Array:
         latent = model.encode(params, key, images)
         support, query = (jax.tree.map(lambda leaf, part=part: leaf[:, part], latent) for part in (slice(-1), -1))
-        states = model.update(params, model.init_state(params, images.shape[:1]), support)
-        return model.log_prob(params, states, query)
+        states = sets_of(model).update(params, sets_of(model).init_state(params, images.shape[:1]), support)
+        return sets_of(model).log_prob(params, states, query)
 
     return jax.jit(score)
 
 
-def with_params(config: ConfigDict) -> tuple[SetModel, Params]:
+def with_params(config: ConfigDict) -> tuple[Model, Params]:
     """The model of the configuration with random parameters on all devices."""
     model = build_model(config)
     return model, encoding.replicate(random_params(model, random_batch(2, 4, model.image_shape)))
 
 
-def time_scores(model: SetModel, params: Params, protocol: Protocol, quick: bool) -> dict[tuple[int, int], Timing]:
+def time_scores(model: Model, params: Params, protocol: Protocol, quick: bool) -> dict[tuple[int, int], Timing]:
     """Timings of all trials of each setting from cached latents, which are random here."""
     rng, lead = np.random.default_rng(0), (protocol.num_classes, ROTATIONS, PER_CLASS)
     z = rng.normal(size=(*lead, int(np.prod(model.image_shape)))).astype(np.float32)
@@ -81,7 +82,7 @@ def time_scores(model: SetModel, params: Params, protocol: Protocol, quick: bool
 
 
 def time_passes(
-    model: SetModel, params: Params, batch_size: int, protocol: Protocol, quick: bool
+    model: Model, params: Params, batch_size: int, protocol: Protocol, quick: bool
 ) -> tuple[float, dict[tuple[int, int], float]]:
     """Seconds to encode all images (from the rate on some classes), and of one episode of each setting."""
     key, sample = jax.random.key(1), random_image_sets(2 if quick else 20, PER_CLASS, model.image_shape[0])

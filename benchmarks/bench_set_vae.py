@@ -17,9 +17,10 @@ from benchmarks.cases import build_model, configuration, random_batch, random_pa
 from benchmarks.report import Result, Table, main
 from benchmarks.timing import Timing, interleaved, ratio
 from exflow.core.latents import bounds
+from exflow.model import Model
 from exflow.models.set_vae.set_bounds import log_weights
 from exflow.training.devices import configure_devices
-from exflow.typing import Params, SetModel
+from exflow.typing import Params
 
 CONFIG = "set_vae_omniglot"
 VARIANTS = (
@@ -40,7 +41,7 @@ QUICK_COMPILED = {
 }
 
 
-def importance_bound(model: SetModel, params: Params, set_size: int, num_samples: int, chunk: int) -> Callable:
+def importance_bound(model: Model, params: Params, set_size: int, num_samples: int, chunk: int) -> Callable:
     """Function that gives the bound of one set, with the memory of `chunk` samples."""
     images = random_batch(1, set_size, model.image_shape).x_set
     key, mask = jax.random.key(0), jnp.ones((1, set_size), bool)

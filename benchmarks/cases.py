@@ -8,8 +8,9 @@ from ml_collections import ConfigDict
 
 from exflow.config import load_config
 from exflow.data.registry import ImageSets, group_by_class
+from exflow.model import Model
 from exflow.models import registry
-from exflow.typing import Batch, Params, SetModel
+from exflow.typing import Batch, Params
 
 TINY = {  # changes that make any model quick to compile; "full" or "small" no longer mean anything
     "model.scales": 1,
@@ -29,7 +30,7 @@ def configuration(spec: str, overrides: dict[str, Any] | None = None) -> ConfigD
     return load_config(spec, [(key, str(value)) for key, value in changes.items()])
 
 
-def build_model(config: ConfigDict) -> SetModel:
+def build_model(config: ConfigDict) -> Model:
     """The model of the configuration, for images of one channel."""
     size = config.data.image_size // config.data.downscale
     return registry.build(config, (size, size, 1))
@@ -41,7 +42,7 @@ def random_batch(num_sets: int, set_size: int, image_shape: tuple[int, int, int]
     return Batch(x_set, np.ones((num_sets, set_size), bool), np.arange(num_sets, dtype=np.int32))
 
 
-def random_params(model: SetModel, batch: Batch) -> Params:
+def random_params(model: Model, batch: Batch) -> Params:
     """Small random numbers in the shapes of the model's parameters, without the time its initialisation takes."""
     rng, shapes = np.random.default_rng(0), jax.eval_shape(model.init, jax.random.key(0), batch)
     return jax.tree.map(lambda leaf: rng.normal(0, 0.05, leaf.shape).astype(leaf.dtype), shapes)

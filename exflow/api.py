@@ -29,16 +29,17 @@ from exflow import loading
 from exflow.evaluation import compiled, encoding
 from exflow.evaluation.compiled import power_of_two, scatter
 from exflow.input_checks import check_context, check_elements
-from exflow.models.registry import build, num_parameters
+from exflow.model import Model, sets_of
+from exflow.models.registry import num_parameters
 from exflow.raw_images import preprocess
-from exflow.typing import Element, Params, PRNGKey, SetModel, State
+from exflow.typing import Element, Params, PRNGKey, State
 
 Images = Any  # array-like of uint8 [..., height, width, channels]; checked at run time
 Context = Any  # array-like of floats [..., context_dim] with the leading axes of the images, or None
 MAX_ENCODED = 256  # images per encoding call
 
 
-def load(path_or_name: str | os.PathLike, checkpoint: str = "best") -> "Model":
+def load(path_or_name: str | os.PathLike, checkpoint: str = "best") -> "TrainedModel":
     """Open a trained model.
 
     Args:
@@ -51,10 +52,10 @@ def load(path_or_name: str | os.PathLike, checkpoint: str = "best") -> "Model":
     Raises:
       UserError: It does not exist or cannot be read; one line that says what to do.
     """
-    return Model(*loading.find(path_or_name, checkpoint))
+    return TrainedModel(*loading.find(path_or_name, checkpoint))
 
 
-class Model:
+class TrainedModel:
     """A set model with its parameters.
 
     Images are uint8 `[..., height, width, channels]` in the convention of the model's data set; `preprocess` brings raw
@@ -65,24 +66,24 @@ class Model:
       image_shape: Height, width and channels.
       context_dim: Length of the context of an image; 0 for a model that takes none.
       name: Model family.
-      set_model: The pure functions behind the methods.
+      core: The pure functions behind the methods.
       params: Their parameters.
       config: Configuration of the training run.
       info: Where the parameters come from.
     """
 
     def __init__(
-        self, set_model: SetModel, params: Params, config: ConfigDict | None = None, info: dict[str, Any] | None = None
+        self, core: Model, params: Params, config: ConfigDict | None = None, info: dict[str, Any] | None = None
     ):
         """Wrap a set model; `load` is the usual way to get one."""
-        self.set_model, self.params = set_model, encoding.replicate(params)
+        self.core, self.params = core, encoding.replicate(params)
         self.config, self.info = config, dict(info or {})
-        self._with_draws: dict[int, Model] = {}
-        self.name, self.image_shape, self.context_dim = set_model.name, set_model.image_shape, set_model.context_dim
+        self._draws = 1 if config is None else int(config.evaluation.importance_samples)
+        self.name, self.image_shape, self.context_dim = core.name, core.image_shape, core.context_dim
 
     def __repr__(self) -> str:
         number = f"{num_parameters(self.params):,} parameters"
-        return f"Model({self.name}, image_shape={self.image_shape}, {number}, {self.info})"
+        return f"TrainedModel({self.name}, image_shape={self.image_shape}, {number}, {self.info})"
 
     def preprocess(self, raw: Any, invert: bool | None = None) -> UInt8[np.ndarray, "..."]:
         """Bring raw pictures into the convention of the model's data set.
@@ -106,21 +107,22 @@ class Model:
 
     def encode(self, x: Images, key: PRNGKey | None = None, context: Context = None) -> Element:
         """What the model keeps of every image; leading axes are those of `x`."""
-        x = check_elements(self.set_model, x, "x", None)
+        x = check_elements(self.core, x, "x", None)
         known = check_context(self.context_dim, context, x.shape[:-3])
         flat = self._encode(x.reshape(-1, *self.image_shape), key, known)
         return jax.tree.map(lambda leaf: leaf.reshape(*x.shape[:-3], *leaf.shape[1:]), flat)
 
     def init_state(self) -> State:
         """State of the empty set."""
-        return self.set_model.init_state(self.params)
+        return sets_of(self.core).init_state(self.params)
 
     def update(self, state: State, x: Images, key: PRNGKey | None = None, context: Context = None) -> State:
         """Absorb one image [h, w, c] or many [num, h, w, c]; the order does not matter."""
-        images = check_elements(self.set_model, x, "x", 3 if np.ndim(x) == 3 else 4)
+        images = check_elements(self.core, x, "x", 3 if np.ndim(x) == 3 else 4)
         elements, mask = self._padded(images, key, context)
-        state = compiled.update(self.set_model, self.params, state, elements, mask)
-        return state if self.set_model.compact is None else self.set_model.compact(state)
+        state = compiled.update(self.core, self.params, state, elements, mask)
+        compact = sets_of(self.core).compact
+        return state if compact is None else compact(state)
 
     def log_prob(
         self,
@@ -147,36 +149,20 @@ class Model:
         Raises:
           ValueError: More than one importance sample without a key.
         """
-        if num_importance_samples > 1 and self.set_model.joint_log_prob is not None:
-            return self.with_importance_samples(num_importance_samples).log_prob(state, x_new, key)
-        if num_importance_samples < 1 or (num_importance_samples > 1 and key is None):
+        exact = sets_of(self.core).exact
+        if num_importance_samples < 1 or (num_importance_samples > 1 and key is None and exact):
             raise ValueError(f"num_importance_samples: expected 1, or more with a key, got {num_importance_samples}.")
-        x = check_elements(self.set_model, x_new, "x_new", 3 if np.ndim(x_new) == 3 else 4)
+        x = check_elements(self.core, x_new, "x_new", 3 if np.ndim(x_new) == 3 else 4)
         number = 1 if x.ndim == 3 else len(x)
-        keys = [key]
-        if key is not None and num_importance_samples > 1:
+        keys, draws = [key], self._draws if num_importance_samples == 1 else num_importance_samples
+        if exact and key is not None and num_importance_samples > 1:
             keys = [jax.random.fold_in(key, draw) for draw in range(num_importance_samples)]
-        draws = []
+        found = []
         for draw_key in keys:
             elements, _ = self._padded(x, draw_key, context)
-            draws.append(np.asarray(compiled.log_prob(self.set_model, self.params, state, elements))[:number])
-        log_probs = np.logaddexp.reduce(np.stack(draws), axis=0) - np.float32(math.log(len(draws)))
+            found.append(np.asarray(compiled.log_prob(self.core, self.params, state, elements, draws))[:number])
+        log_probs = np.logaddexp.reduce(np.stack(found), axis=0) - np.float32(math.log(len(found)))
         return np.asarray(log_probs[0]) if x.ndim == 3 else log_probs
-
-    def with_importance_samples(self, number: int) -> "Model":
-        """The same set VAE with bounds of so many draws of the latents; exact models have no use for it.
-
-        Raises:
-          ValueError: The model is exact, or the number is below 1.
-        """
-        if self.set_model.joint_log_prob is None or self.config is None or number < 1:
-            raise ValueError(f"number: expected at least 1 draw of the latents of a set VAE, got {number}.")
-        if number not in self._with_draws:
-            config = self.config.copy_and_resolve_references()
-            with config.unlocked():
-                config.evaluation.importance_samples = number
-            self._with_draws[number] = Model(build(config, self.image_shape), self.params, config, self.info)
-        return self._with_draws[number]
 
     def sample(
         self, state: State, key: PRNGKey, num_samples: int, coherent: bool = False, context: Context = None
@@ -199,7 +185,7 @@ class Model:
         known = check_context(self.context_dim, context, (num_samples,))
         if known is not None:
             known = known[np.minimum(np.arange(size), num_samples - 1)]
-        samples = compiled.sample(self.set_model, self.params, state, key, size, coherent, known)
+        samples = compiled.sample(self.core, self.params, state, key, size, coherent, known)
         return np.asarray(samples)[:num_samples]
 
     def classify(
@@ -224,10 +210,10 @@ class Model:
         Returns:
           Log probabilities; every row sums to one after exponentiation.
         """
-        classes = [check_elements(self.set_model, x, "support", 4) for x in support]
+        classes = [check_elements(self.core, x, "support", 4) for x in support]
         if not classes:
             raise ValueError("support: expected at least one class, got none.")
-        query = check_elements(self.set_model, query, "query", 4)
+        query = check_elements(self.core, query, "query", 4)
         shots = [len(x) for x in classes]
         mask = np.zeros((power_of_two(len(classes)), power_of_two(max(max(shots), 1))), bool)
         for label, shot in enumerate(shots):
@@ -237,7 +223,7 @@ class Model:
         elements = scatter(self._encode(np.concatenate(classes), key, known), mask)
         query_key = None if key is None else jax.random.fold_in(key, 1)
         queries, _ = self._padded(query, query_key, query_context, "query_context")
-        scores = np.asarray(compiled.class_log_probs(self.set_model, self.params, elements, mask, queries))
+        scores = np.asarray(compiled.class_log_probs(self.core, self.params, elements, mask, queries, self._draws))
         scores = scores[: len(query), : len(classes)].astype(np.float64)
         if log_prior is not None:
             prior = np.asarray(log_prior, np.float64)
@@ -266,7 +252,7 @@ class Model:
         Returns:
           One number per set, [...].
         """
-        function = compiled.conditional if self.set_model.joint_log_prob is None else compiled.joint_shares
+        function = compiled.conditional if sets_of(self.core).exact else compiled.joint_shares
         return np.asarray(self._over_sets(function, x_set, mask, key, context).sum(axis=-1))
 
     def anomaly_scores(
@@ -295,7 +281,7 @@ class Model:
     def _over_sets(
         self, function: Callable[..., Any], x_set: Any, mask: Any, key: PRNGKey | None, context: Context
     ) -> np.ndarray:
-        x = check_elements(self.set_model, x_set, "x_set", None)
+        x = check_elements(self.core, x_set, "x_set", None)
         if x.ndim < 4:
             shape = ", ".join(map(str, self.image_shape))
             raise ValueError(f"x_set: expected [..., set, {shape}], got {x.shape}. Add a set axis.")
@@ -309,17 +295,17 @@ class Model:
         known = check_context(self.context_dim, context, leading)
         known = None if known is None else known[flat.reshape(-1)]
         elements = scatter(self._encode(x.reshape(*flat.shape, *self.image_shape)[flat], key, known), padded)
-        out = np.asarray(function(self.set_model, self.params, elements, padded))
+        out = np.asarray(function(self.core, self.params, elements, padded, self._draws))
         return out[: flat.shape[0], : flat.shape[1]].reshape(leading)
 
     def _encode(self, x: np.ndarray, key: PRNGKey | None, context: np.ndarray | None) -> Element:
         """Elements of images [num, ...] as NumPy arrays."""
         size = min(MAX_ENCODED, power_of_two(len(x)))
         if len(x) == 0:
-            known = () if context is None else (context,)
-            like = jax.eval_shape(lambda x: self.set_model.encode(self.params, None, x, *known), x)
+            encode = self.core.encode
+            like = jax.eval_shape(lambda x, known: encode(self.params, None, x, known), x, context)
             return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
-        return encoding.encode_images(self.set_model, self.params, key, x, size, context=context)
+        return encoding.encode_images(self.core, self.params, key, x, size, context=context)
 
     def _padded(
         self, x: np.ndarray, key: PRNGKey | None, context: Context, name: str = "context"

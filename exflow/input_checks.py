@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from exflow.typing import SetModel
+from exflow.model import Model
 
 
-def check_elements(model: SetModel, x: Any, name: str, ndim: int | None) -> Shaped[np.ndarray, "..."]:
+def check_elements(model: Model, x: Any, name: str, ndim: int | None) -> Shaped[np.ndarray, "..."]:
     """Images, or vectors of models of vectors, as an array of the model's type; `ndim` None allows any leading axes.
 
     Raises:

@@ -21,11 +21,12 @@ from ml_collections import ConfigDict
 
 from exflow.config import from_json
 from exflow.errors import UserError
+from exflow.model import Model
 from exflow.models import registry
 from exflow.models.registry import params_like
 from exflow.training.checkpoint import Checkpoints
 from exflow.training.checkpoint_format import all_leaves, check_fits, named_leaves
-from exflow.typing import Params, SetModel
+from exflow.typing import Params
 
 BUNDLED = Path(__file__).resolve().parent / "bundled"
 CHANNELS = (1, 3)  # of images, tried in this order: the configuration does not say
@@ -37,7 +38,7 @@ HALF_MAX = 6e4  # larger values stay in float32
 class Trained(NamedTuple):
     """A model with its parameters."""
 
-    model: SetModel
+    model: Model
     params: Params
     config: ConfigDict
     info: dict[str, Any]  # step, source, ...
@@ -93,7 +94,7 @@ def from_workdir(workdir: Path, checkpoint: str = "best") -> Trained:
         directory, best_metric=training.best_metric, best_mode=training.best_mode, notify=_warn, read_only=True
     )
 
-    def read(model: SetModel) -> tuple[Params, dict[str, Any]]:
+    def read(model: Model) -> tuple[Params, dict[str, Any]]:
         found = checkpoints.restore({group: params_like(model, config)}, checkpoint)
         if found is None:
             raise UserError(f"load: no good checkpoint in {directory}. Train first, with --workdir={workdir}.")
@@ -119,7 +120,7 @@ def from_bundle(path: Path) -> Trained:
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"load: {path}.npz or .json cannot be read ({error}). Install exflow again.") from error
 
-    def read(model: SetModel) -> Params:
+    def read(model: Model) -> Params:
         like = {"params": params_like(model, config)}
         check_fits(arrays, like, path)
         leaves = [
@@ -178,8 +179,8 @@ def _possible_shapes(config: ConfigDict) -> list[tuple[int, int, int]]:
 
 
 def _first_that_fits(
-    config: ConfigDict, shapes: list[tuple[int, int, int]], read: Callable[[SetModel], Any]
-) -> tuple[SetModel, Any]:
+    config: ConfigDict, shapes: list[tuple[int, int, int]], read: Callable[[Model], Any]
+) -> tuple[Model, Any]:
     """Model of the first image shape for which the stored parameters fit, and what `read` made of it."""
     errors = []
     for shape in shapes:

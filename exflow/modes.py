@@ -16,12 +16,13 @@ from exflow.errors import UserError
 from exflow.evaluation import evaluator
 from exflow.evaluation.encoding import known_context
 from exflow.evaluation.pictures.sample_files import write_samples
+from exflow.model import Model
 from exflow.models import registry
 from exflow.training.checkpoint import Checkpoints
 from exflow.training.devices import configure_devices
 from exflow.training.loop import FitResult, fit
 from exflow.training.state import TrainState, evaluation_params
-from exflow.typing import Batch, Params, PRNGKey, SetModel
+from exflow.typing import Batch, Params, PRNGKey
 
 
 def train_and_evaluate(config: ConfigDict, workdir: Path) -> None:
@@ -46,8 +47,7 @@ def train(config: ConfigDict, workdir: Path, warm_start: Callable[[Params], Para
     mesh = configure_devices(config)
     image_sets = load_data(config)
     model = build_model(config, image_sets)
-    empirical = config.model.process_init == "empirical" and warm_start is None
-    refreshed = config.model.process_refresh_every
+    refit = None if model.process is None else model.process.refit
 
     def validate(state: TrainState, step: int) -> dict[str, float]:
         del step
@@ -63,8 +63,7 @@ def train(config: ConfigDict, workdir: Path, warm_start: Callable[[Params], Para
         transform=build_transform(config),
         mesh=mesh,
         warm_start=warm_start,
-        refit_batches=config.model.process_init_batches if empirical or refreshed else 0,
-        refit_every=refreshed,
+        refit=refit,
     )
 
 
@@ -94,7 +93,7 @@ def load_data(config: ConfigDict) -> dict[str, ImageSets]:
     return datasets.load(data.dataset, image_size=data.image_size, resize=data.resize, split=data.split, **options)
 
 
-def build_model(config: ConfigDict, image_sets: dict[str, ImageSets]) -> SetModel:
+def build_model(config: ConfigDict, image_sets: dict[str, ImageSets]) -> Model:
     """The configured model for the images of a data set, as it sees them.
 
     Raises:
@@ -150,7 +149,7 @@ def build_transform(config: ConfigDict) -> Callable[[PRNGKey, Batch, Any], Batch
     return transform
 
 
-def load_params(config: ConfigDict, workdir: Path, model: SetModel) -> tuple[Params, dict[str, Any]]:
+def load_params(config: ConfigDict, workdir: Path, model: Model) -> tuple[Params, dict[str, Any]]:
     """Parameters of the best checkpoint, else the latest, to evaluate with; nothing is changed on disk.
 
     Args:

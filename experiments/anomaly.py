@@ -51,7 +51,7 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     if flags.set_size < 0:
         raise UserError(f"--set_size: expected at least 0, got {flags.set_size}.")
     subject = open_subject(flags)
-    model, params, sets = subject.model.set_model, subject.model.params, subject.image_sets[flags.split]
+    model, params, sets = subject.model.core, subject.model.params, subject.image_sets[flags.split]
     count = np.asarray(sets.count)
     size = flags.set_size or int(min(MAX_SET_SIZE, np.sort(count)[-2:].min()))
     sequences = anomaly.draw_sequences(

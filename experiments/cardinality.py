@@ -93,7 +93,7 @@ def bound_entries(
     subject: Subject, split: str, found: dict[int, SetTerms], draws: int, prefix: str = ""
 ) -> dict[str, dict[str, Any]]:
     """Entries of the bound and its parts for every set size; of pixels with 256 values also bits per dimension."""
-    model, entries = subject.model.set_model, {}
+    model, entries = subject.model.core, {}
     name = subject.config.data.dataset
     for size, terms in found.items():
         number = "1 draw" if draws == 1 else f"mean over {draws} draws"
@@ -117,7 +117,7 @@ def bound_entries(
 
 def many_valued(subject: Subject) -> bool:
     """Whether the likelihood is that of pixels with 256 values."""
-    law = subject.model.set_model.latents.likelihood
+    law = subject.model.core.latents.likelihood
     return law.discrete and law.name != "bernoulli"
 
 

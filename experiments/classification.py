@@ -156,7 +156,7 @@ SCORERS: dict[str, Callable[[Subject, str, Episodes], list[Scores]]] = {
 def _posteriors(
     latents: LatentFunctions, params: Params, element_set: SetElement, mask: Array
 ) -> list[DiagonalGaussian]:
-    return latents.context_posteriors(params, SetState(element_set, mask))
+    return latents.set_posteriors(params, SetState(element_set, mask))
 
 
 def _reconstructed(latents: LatentFunctions, params: Params, element_set: SetElement, mask: Array) -> Array:

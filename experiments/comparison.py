@@ -21,6 +21,7 @@ import numpy as np
 
 from exflow.errors import UserError
 from exflow.evaluation import evaluator, results
+from exflow.model import sets_of
 from exflow.models.registry import num_parameters
 from experiments import plots
 from experiments.report import Report
@@ -86,16 +87,14 @@ def check_same_data(names: list[str], subjects: list[Subject]) -> None:
 
 def with_draws(subject: Subject, number: int) -> Subject:
     """The subject with bounds of so many draws of the latents; exact models stay as they are."""
-    options = subject.config.evaluation
-    if subject.model.set_model.joint_log_prob is None or options.importance_samples == number:
-        return subject
-    options.importance_samples = number
-    return subject._replace(model=subject.model.with_importance_samples(number))
+    if not sets_of(subject.model.core).exact:
+        subject.config.evaluation.importance_samples = number
+    return subject
 
 
 def scored(subject: Subject) -> str:
     """What a likelihood is of; only equal ones can be compared."""
-    model = subject.model.set_model
+    model = subject.model.core
     height, width, channels = model.image_shape
     if model.value_dtype == "float32":
         return f"vectors of {channels}"
@@ -113,11 +112,11 @@ def measured(subject: Subject, flags: argparse.Namespace) -> dict[str, dict[str,
     config, model = subject.config, subject.model
     config.evaluation.nll_set_size, config.evaluation.num_trials = flags.set_size, flags.trials
     config.data.rotate = False  # the same classes for all: upright ones
-    latents = model.set_model.latents
-    classifies = latents is None or latents.num_contexts > 0  # all but a VAE, to which classes are alike
+    latents = model.core.latents
+    classifies = latents is None or latents.num_set_latents > 0  # all but a VAE, to which classes are alike
     config.evaluation.settings = SETTINGS if classifies else ()
     found = evaluator.evaluate_split(
-        config, model.set_model, model.params, subject.image_sets["test"], "test", subject.transform, print
+        config, model.core, model.params, subject.image_sets["test"], "test", subject.transform, print
     )
     entries = {}
     for measure in [name for name in ("test_nll", "test_bits_per_dim") if name in found]:  # vectors have no bits/dim

@@ -42,7 +42,7 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
         raise UserError(f"--dataset: {data.dataset} does not say what distribution a set is from. Use {DATA}.")
     families = FAMILIES[datasets.resolve_options(DATA, **datasets.parse_options(DATA, data.options))["kind"]]
     model = subject.model
-    latents = {part: context_probes.context_means(model.set_model, model.params, sets[part]) for part in sets}
+    latents = {part: context_probes.context_means(model.core, model.params, sets[part]) for part in sets}
     number = f"{len(latents['test']):,} test sets, probe fitted on {len(latents['train']):,} training sets"
     r2 = context_probes.regression_r2(
         latents["train"], moments(sets["train"]), latents["test"], moments(sets["test"]), subject.rng(0)

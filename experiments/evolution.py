@@ -91,7 +91,7 @@ def score_cases(
     test = episodes.query[:, 0, 0]
 
     def given(context: np.ndarray, rows: np.ndarray, table: Element) -> evolution.Evolution:
-        return evolution.score_evolution(model.set_model, model.params, table, context, rows)
+        return evolution.score_evolution(model.core, model.params, table, context, rows)
 
     def repeated(images: np.ndarray) -> evolution.Evolution:
         """Every image after itself, with noise of its own each time."""
@@ -143,7 +143,7 @@ def class_probabilities(
         subject.rng(1), count, 1, sets.index.shape[1], way, flags.shots, 1, num_episodes=flags.episodes
     )
     log_posterior = evolution.posterior_evolution(
-        model.set_model, model.params, elements, episodes.support, episodes.query[..., 0]
+        model.core, model.params, elements, episodes.support, episodes.query[..., 0]
     )
     probability = np.exp(np.diagonal(log_posterior, axis1=2, axis2=3))  # [episode, step, query of class k]
     mean, error = plots.mean_and_error(probability.mean(axis=-1))

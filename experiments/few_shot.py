@@ -37,7 +37,7 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     for split in flags.splits:
         found = evaluator.evaluate_split(
             subject.config,
-            subject.model.set_model,
+            subject.model.core,
             subject.model.params,
             subject.image_sets[split],
             split,

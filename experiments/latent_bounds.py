@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from exflow.core.latents import bounds
 from exflow.evaluation import encoding
+from exflow.model import sets_of
 from exflow.models.set_vae import set_bounds
 from exflow.models.set_vae.model import LatentFunctions, SetElement
 from exflow.typing import Params, PRNGKey
@@ -80,7 +81,7 @@ def importance(
         `exflow.models.set_bounds.predictive_log_weights`.
     """
     latents, params = latents_of(subject), subject.model.params
-    alone = latents.num_contexts == 0
+    alone = latents.num_set_latents == 0
     keys = jax.random.split(subject.key(LATENTS), samples // inner if inner else samples)
     sets, draws = per_call(subject, values.shape, len(keys), max(inner, 1))
     parts = []
@@ -128,8 +129,8 @@ def _mapped(
 def per_call(subject: Subject, shape: tuple[int, ...], draws: int, inner: int = 1) -> tuple[int, int]:
     """How many sets of the values `shape`, and draws of their latents, a call takes in the memory meant for it."""
     sets, size = shape[:2]
-    model, devices = subject.model.set_model, encoding.local_mesh().size
-    set_bytes = max(model.work_bytes // subject.config.evaluation.importance_samples, 1) * inner * size
+    model, devices = subject.model.core, encoding.local_mesh().size
+    set_bytes = max(sets_of(model).work_bytes, 1) * inner * size
     passes = max(1, devices * CHUNK_BYTES.get(jax.default_backend(), 2**31) // set_bytes)
     together = encoding.round_up(min(sets, max(1, passes // min(draws, DRAWS_PER_CALL))), devices)
     return together, min(draws, max(1, passes // together))

@@ -30,12 +30,12 @@ def open_set_vae(flags: argparse.Namespace, contexts: bool = False, images: bool
       UserError: Another model, or what `open_subject` raises.
     """
     subject = open_subject(flags)
-    model = subject.model.set_model
+    model = subject.model.core
     if model.latents is None:
         raise UserError(
             f"--model: {model.name} has no latent variables. Choose a set VAE (config.model.family=set_vae)."
         )
-    if contexts and not model.latents.num_contexts:
+    if contexts and not model.latents.num_set_latents:
         raise UserError("--model: a VAE has no latent of the set. Choose one of context_levels=top or all.")
     if images and model.value_dtype != "uint8":
         raise UserError("--model: its elements are vectors, and this experiment draws pictures. Choose one of images.")
@@ -44,12 +44,12 @@ def open_set_vae(flags: argparse.Namespace, contexts: bool = False, images: bool
 
 def latents_of(subject: Subject) -> LatentFunctions:
     """The functions on latents."""
-    return subject.model.set_model.latents
+    return subject.model.core.latents
 
 
 def unit(subject: Subject) -> str:
     """Of densities per element."""
-    return f"nats/{likelihood.noun(subject.model.set_model)}"
+    return f"nats/{likelihood.noun(subject.model.core)}"
 
 
 def usual_size(subject: Subject, given: int) -> int:

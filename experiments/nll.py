@@ -33,7 +33,7 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     """Likelihoods as entries, and by position in the set as a figure."""
     positive(flags, "noise_draws", "set_size")
     subject = open_subject(flags)
-    latents = subject.model.set_model.latents
+    latents = subject.model.core.latents
     if flags.noise_draws > 1 and latents is not None and latents.likelihood.name == "bernoulli":
         raise UserError(
             f"--noise_draws: expected 1 for binarised images, got {flags.noise_draws}: every draw is another image, "
@@ -42,13 +42,13 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     options = subject.config.evaluation
     options.settings, options.noise_draws, options.nll_set_size = (), flags.noise_draws, flags.set_size
     model, entries, series = subject.model, {}, {}
-    noun = likelihood.noun(model.set_model)
+    noun = likelihood.noun(model.core)
     path = out / "nll.png"
     with plots.figure(path) as (axes,):
         for split in flags.splits:
             entries |= evaluator.evaluate_split(
                 subject.config,
-                model.set_model,
+                model.core,
                 model.params,
                 subject.image_sets[split],
                 split,
@@ -73,10 +73,8 @@ def by_position(subject: Subject, split: str, set_size: int) -> tuple[np.ndarray
     chosen = slice(max(1, MAX_IMAGES // limit))
     few = sets._replace(index=sets.index[chosen, :limit], count=np.minimum(sets.count[chosen], limit))
     model = subject.model
-    elements = encoding.encode_split(
-        model.set_model, model.params, subject.key(0), few, (0,), BATCH_SIZE, subject.transform
-    )
+    elements = encoding.encode_split(model.core, model.params, subject.key(0), few, (0,), BATCH_SIZE, subject.transform)
     rows = likelihood.draw_sets(np.asarray(few.count), 1, few.index.shape[1], set_size, subject.seed)
-    conditional, _ = likelihood.set_log_probs(model.set_model, model.params, elements, rows)
+    conditional, _ = likelihood.set_log_probs(model.core, model.params, elements, rows)
     whole = np.asarray(conditional, np.float64)[rows.mask.all(axis=1)]
     return plots.mean_and_error(-(whole if len(whole) else np.asarray(conditional, np.float64)))

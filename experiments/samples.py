@@ -35,7 +35,7 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     """Two pictures, and how consistent the samples are with their classes."""
     positive(flags, "rows")
     subject = open_subject(flags, contexts=False)
-    model, sets = subject.model.set_model, subject.image_sets[flags.split]
+    model, sets = subject.model.core, subject.image_sets[flags.split]
     params = encoding.on_one_device(subject.model.params)
     size = flags.set_size or int(min(sets.count.max(), 20))
     usable = np.flatnonzero(sets.count >= size)

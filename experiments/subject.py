@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
 import exflow
-from exflow.api import Model
+from exflow.api import TrainedModel
 from exflow.data import datasets
 from exflow.data.registry import ImageSets
 from exflow.errors import UserError
@@ -27,7 +27,7 @@ STREAM = 0x65787065  # separates the noise and draws of experiments from those o
 class Subject(NamedTuple):
     """A model, its configuration with the data set in use, and that data set."""
 
-    model: Model
+    model: TrainedModel
     config: ConfigDict
     image_sets: dict[str, ImageSets]
     seed: int
@@ -67,7 +67,7 @@ class Subject(NamedTuple):
         """Elements [class, 1, image] of all images of a split, upright."""
         model, sets, title = self.model, self.image_sets[split], f"encoding {split} images"
         return encoding.encode_split(
-            model.set_model, model.params, self.key(use), sets, (0,), BATCH_SIZE, self.transform, title
+            model.core, model.params, self.key(use), sets, (0,), BATCH_SIZE, self.transform, title
         )
 
 
@@ -95,7 +95,7 @@ def open_subject(flags: argparse.Namespace, contexts: bool = True) -> Subject:
         raise UserError(f"--model: expected one, got {len(flags.model)}. Run the command once for each.")
     model = exflow.load(flags.model[0], flags.checkpoint)
     assert model.config is not None
-    if model.set_model.context_dim and not contexts:
+    if model.core.context_dim and not contexts:
         raise UserError("--model: is conditional, and this experiment has no contexts to give. Use --mode=sample.")
     config = ConfigDict(model.config.to_dict())
     if flags.dataset is not None:

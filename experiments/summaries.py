@@ -37,7 +37,7 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     """Divergences as entries, the way to every summary as series, one picture."""
     positive(flags, "sets", "kept")
     subject = open_set_vae(flags, contexts=True)
-    model = subject.model.set_model
+    model = subject.model.core
     if model.image_shape != (1, 1, 2):
         shape = "x".join(map(str, model.image_shape))
         raise UserError(f"--model: expected one of points in the plane, got elements of {shape}. See spatial_mnist.")

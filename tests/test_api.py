@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from exflow.api import Model
+from exflow.model import sets_of
 from tests.evaluation.toy import toy_model, toy_params
 from tests.evaluation.toy_data import image_sets, joint_log_prob, predictive_log_prob
 
@@ -47,7 +47,7 @@ def test_sets_of_any_shape_and_ragged_sets(model):
     joint = model.set_log_prob(IMAGES, mask)
     expected = [joint_log_prob(latents(IMAGES[c][mask[c]]), PARAMS) + mask[c].sum() * LOG_DET for c in range(3)]
     np.testing.assert_allclose(joint, expected, rtol=2e-5)
-    conditional = model.conditional_log_probs(IMAGES, mask)
+    conditional = sets_of(model).conditional(IMAGES, mask)
     assert conditional.shape == (3, 6)
     assert not conditional[~mask].any()
     np.testing.assert_allclose(conditional.sum(-1), joint, rtol=1e-5)

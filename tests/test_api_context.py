@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import exflow
-from exflow.api import Model
+from exflow.model import sets_of
 from tests.evaluation.toy import toy_model, toy_params
 from tests.evaluation.toy_data import joint_log_prob, predictive_log_prob
 from tests.evaluation.toy_views import DIM, PARAMS, SHAPE, SHIFT, conditional_toy, view_sets
@@ -114,8 +114,8 @@ def test_a_trained_conditional_model_is_opened_from_its_folder(tmp_path):
     assert model.context_dim == set_model.context_dim == 2
     x, context = rng.integers(0, 256, (4, 8, 8, 1), dtype=np.uint8), rng.normal(size=(4, 2)).astype(np.float32)
     elements = jax.jit(set_model.encode)(states[1].params, None, jnp.asarray(x), jnp.asarray(context))
-    direct = jax.jit(set_model.conditional_log_probs)(states[1].params, elements)
-    np.testing.assert_allclose(model.conditional_log_probs(x, context=context), direct, rtol=1e-5)
+    direct = jax.jit(sets_of(set_model).conditional)(states[1].params, elements)
+    np.testing.assert_allclose(sets_of(model).conditional(x, context=context), direct, rtol=1e-5)
     state = model.update(model.init_state(), x[:3], context=context[:3])
     np.testing.assert_allclose(model.log_prob(state, x[3], context=context[3]), direct[3], rtol=1e-5)
     assert model.sample(state, jax.random.key(0), 3, coherent=True, context=context[:3]).shape == (3, 8, 8, 1)

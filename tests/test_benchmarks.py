@@ -14,6 +14,7 @@ from benchmarks import bench_few_shot, bench_process, bench_train_step, timing
 from benchmarks.__main__ import NAMES
 from benchmarks.cases import TINY, configuration, random_batch, random_image_sets
 from benchmarks.report import Result, format_table
+from exflow.model import sets_of
 from exflow.training.sharding import make_mesh
 
 FEW_SHOT_MODEL = {"model.scales": 0, "model.dense_units": 4, "model.dense_couplings": 1}
@@ -39,8 +40,10 @@ def test_forward_pass_scores_like_cached_latents():
     def from_latents(params):
         latents = model.encode(params, key, images)
         support, queries = (jax.tree.map(lambda leaf, part=part: leaf[:, part], latents) for part in (slice(-1), -1))
-        states = model.update(params, model.init_state(params, (3,)), support)
-        return jnp.diagonal(model.class_log_probs(params, states, queries))  # every row has its own copy of the query
+        states = sets_of(model).update(params, sets_of(model).init_state(params, (3,)), support)
+        return jnp.diagonal(
+            sets_of(model).class_log_probs(params, states, queries)
+        )  # every row has its own copy of the query
 
     np.testing.assert_allclose(found, from_latents(params), rtol=1e-5)
 

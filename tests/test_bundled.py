@@ -47,9 +47,9 @@ def test_results_are_those_of_the_files(omniglot_available):
     data = model.config.data
     test = datasets.load(data.dataset, image_size=data.image_size, resize=data.resize, split=data.split)["test"]
     elements = encoding.encode_split(
-        model.set_model, model.params, jax.random.key(5), test, transform=encoding.downscaling(data.downscale)
+        model.core, model.params, jax.random.key(5), test, transform=encoding.downscaling(data.downscale)
     )
-    accuracy = few_shot.few_shot_accuracy(model.set_model, model.params, elements, 20, 1, 2, seed=5).corrected.mean
+    accuracy = few_shot.few_shot_accuracy(model.core, model.params, elements, 20, 1, 2, seed=5).corrected.mean
     expected = results["few_shot/20way_1shot"]["value"] / 100
     deviation = np.sqrt(expected * (1 - expected) / (2 * 1692))
     assert abs(accuracy - expected) < 5 * deviation

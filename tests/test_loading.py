@@ -11,6 +11,7 @@ import exflow
 from exflow import loading
 from exflow.config import to_json
 from exflow.errors import UserError
+from exflow.model import sets_of
 from exflow.models.registry import build
 from exflow.training.checkpoint import Checkpoints
 from exflow.training.state import TrainState
@@ -67,8 +68,8 @@ def test_calls_equal_those_of_the_set_model(workdir):
     x = rng.integers(0, 256, (5, 8, 8, 1), dtype=np.uint8)
     params = states[1].ema_params
     elements = jax.jit(set_model.encode)(params, None, jnp.asarray(x))
-    direct = jax.jit(set_model.conditional_log_probs)(params, elements)
-    np.testing.assert_allclose(model.conditional_log_probs(x), direct, rtol=1e-5)
+    direct = jax.jit(sets_of(set_model).conditional)(params, elements)
+    np.testing.assert_allclose(sets_of(model).conditional(x), direct, rtol=1e-5)
     state = model.update(model.init_state(), x[:3])
     np.testing.assert_allclose(model.log_prob(state, x[3]), direct[3], rtol=1e-5)
     assert model.sample(state, jax.random.key(0), 3).shape == (3, 8, 8, 1)

@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from exflow.evaluation import encoding
-from exflow.typing import Element, Params, PRNGKey, SetModel, State
+from exflow.model import Model, sets_of
+from exflow.typing import Element, Params, PRNGKey, State
 
-_compiled = functools.partial(jax.jit, static_argnums=0)
+_compiled = functools.partial(jax.jit, static_argnames=("model", "draws"))
 
 
 def power_of_two(number: int) -> int:
@@ -30,28 +31,28 @@ def scatter(elements: Element, mask: Bool[np.ndarray, "..."]) -> Element:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))
-def empty_states(model: SetModel, params: Params, leading: tuple[int, ...]) -> State:
+def empty_states(model: Model, params: Params, leading: tuple[int, ...]) -> State:
     """States of empty sets with leading axes."""
     return encoding.empty_states(model, params, leading)
 
 
-@_compiled
-def update(model: SetModel, params: Params, state: State, elements: Element, mask: Array) -> State:
+@functools.partial(jax.jit, static_argnames="model")
+def update(model: Model, params: Params, state: State, elements: Element, mask: Array) -> State:
     """State after the elements [set] where the mask is True."""
-    return model.update(params, state, elements, mask)
+    return sets_of(model).update(params, state, elements, mask)
 
 
 @_compiled
-def log_prob(model: SetModel, params: Params, state: State, elements: Element) -> Float[Array, " num"]:
+def log_prob(model: Model, params: Params, state: State, elements: Element, draws: int = 1) -> Float[Array, " num"]:
     """Log p(element | state) of each element [num] on its own."""
     number = jax.tree.leaves(elements)[0].shape[0]
     states = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (number, *leaf.shape)), state)
-    return model.log_prob(params, states, elements)
+    return sets_of(model).log_prob(params, states, elements, draws)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4, 5))
 def sample(
-    model: SetModel,
+    model: Model,
     params: Params,
     states: State,
     key: PRNGKey,
@@ -61,53 +62,52 @@ def sample(
 ) -> Array:
     """Images [num_samples, ...] of states [...]; contexts, if taken, are [num_samples, ..., context_dim]."""
     known = () if context is None else (context,)
-    return model.sample(params, states, key, num_samples, coherent, *known)
+    return sets_of(model).sample(params, states, key, num_samples, coherent, *known)
 
 
 @_compiled
 def class_log_probs(
-    model: SetModel, params: Params, support: Element, mask: Bool[Array, "class set"], queries: Element
+    model: Model, params: Params, support: Element, mask: Bool[Array, "class set"], queries: Element, draws: int = 1
 ) -> Float[Array, "query class"]:
     """Log p(query | support of the class) for all pairs."""
-    states = model.update(params, encoding.empty_states(model, params, mask.shape[:1]), support, mask)
-    return model.class_log_probs(params, states, queries)
+    states = sets_of(model).update(params, encoding.empty_states(model, params, mask.shape[:1]), support, mask)
+    return sets_of(model).class_log_probs(params, states, queries, draws)
 
 
 @_compiled
 def conditional(
-    model: SetModel, params: Params, elements: Element, mask: Bool[Array, "sets set"]
+    model: Model, params: Params, elements: Element, mask: Bool[Array, "sets set"], draws: int = 1
 ) -> Float[Array, "sets set"]:
     """Log p(x_n | x_<n), 0 where masked."""
-    return jnp.where(mask, model.conditional_log_probs(params, elements, mask), 0.0)
+    return jnp.where(mask, sets_of(model).conditional(params, elements, mask, draws), 0.0)
 
 
 @_compiled
 def joint_shares(
-    model: SetModel, params: Params, elements: Element, mask: Bool[Array, "sets set"]
+    model: Model, params: Params, elements: Element, mask: Bool[Array, "sets set"], draws: int = 1
 ) -> Float[Array, "sets set"]:
     """Log p(X) of a model that has it as one number, all in the first place of the set."""
-    assert model.joint_log_prob is not None
-    joint = model.joint_log_prob(params, elements, mask)
+    joint = sets_of(model).joint(params, elements, mask, draws)
     return jnp.where(jnp.arange(mask.shape[1])[None] == 0, joint[:, None], 0.0)
 
 
 @_compiled
 def conditional_gain(
-    model: SetModel, params: Params, elements: Element, mask: Bool[Array, "sets set"]
+    model: Model, params: Params, elements: Element, mask: Bool[Array, "sets set"], draws: int = 1
 ) -> Float[Array, "sets set"]:
     """Log p(x_n | x_<n) - log p(x_n), 0 where masked."""
-    log_probs = model.conditional_log_probs(params, elements, mask)
-    return jnp.where(mask, log_probs - _prior(model, params, elements, mask), 0.0)
+    log_probs = sets_of(model).conditional(params, elements, mask, draws)
+    return jnp.where(mask, log_probs - _prior(model, params, elements, mask, draws), 0.0)
 
 
 @_compiled
 def leave_one_out_gain(
-    model: SetModel, params: Params, elements: Element, mask: Bool[Array, "sets set"]
+    model: Model, params: Params, elements: Element, mask: Bool[Array, "sets set"], draws: int = 1
 ) -> Float[Array, "sets set"]:
     """Log p(x_n | all others) - log p(x_n), 0 where masked."""
-    log_probs = model.leave_one_out_log_probs(params, elements, mask)
-    return jnp.where(mask, log_probs - _prior(model, params, elements, mask), 0.0)
+    log_probs = sets_of(model).leave_one_out(params, elements, mask, draws)
+    return jnp.where(mask, log_probs - _prior(model, params, elements, mask, draws), 0.0)
 
 
-def _prior(model: SetModel, params: Params, elements: Element, mask: Array) -> Array:
-    return model.log_prob(params, encoding.empty_states(model, params, mask.shape), elements)
+def _prior(model: Model, params: Params, elements: Element, mask: Array, draws: int) -> Array:
+    return sets_of(model).log_prob(params, encoding.empty_states(model, params, mask.shape), elements, draws)

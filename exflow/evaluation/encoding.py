@@ -15,9 +15,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Float32, UInt8
 from tqdm import tqdm
 
+from exflow.core.latents.bounds import DRAWS_AT_ONCE
 from exflow.data.resize import resize
 from exflow.errors import UserError
-from exflow.typing import Element, Params, PRNGKey, SetModel
+from exflow.model import Model, sets_of
+from exflow.typing import Element, Params, PRNGKey
 
 DATA = PartitionSpec("data")
 REPLICATED = PartitionSpec()
@@ -64,7 +66,7 @@ def round_up(number: int, divisor: int) -> int:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _encode(
-    model: SetModel, params: Params, key: PRNGKey | None, seeds: Array, x: Array, context: Array | None
+    model: Model, params: Params, key: PRNGKey | None, seeds: Array, x: Array, context: Array | None
 ) -> Element:
     def one(params: Params, key: PRNGKey | None, seed: Array, x: Array, context: Array | None) -> Element:
         known = () if context is None else (context,)
@@ -76,7 +78,7 @@ def _encode(
 
 
 def encode_images(
-    model: SetModel,
+    model: Model,
     params: Params,
     key: PRNGKey | None,
     x: UInt8[np.ndarray, "images height width channels"] | Float32[np.ndarray, "images 1 1 dim"],
@@ -119,7 +121,7 @@ def encode_images(
 
 
 def encode_split(
-    model: SetModel,
+    model: Model,
     params: Params,
     key: PRNGKey | None,
     image_sets: Any,
@@ -174,7 +176,7 @@ def encode_split(
     return jax.tree.map(scatter, elements)
 
 
-def known_context(model: SetModel, image_sets: Any) -> Float[np.ndarray, "images context"] | None:
+def known_context(model: Model, image_sets: Any) -> Float[np.ndarray, "images context"] | None:
     """Context of every image of a split, None for a model that takes none.
 
     Raises:
@@ -200,7 +202,7 @@ def downscaling(factor: int) -> Callable[[np.ndarray], np.ndarray] | None:
     return lambda images: resize(images, images.shape[1] // factor, "area")
 
 
-def check_images(model: SetModel, x: Any) -> None:
+def check_images(model: Model, x: Any) -> None:
     """Raise `TypeError` or `ValueError` unless x has the type and, as its last axes, the image shape of the model."""
     if x.dtype != model.value_dtype:
         expected, fix = VALUES[model.value_dtype]
@@ -215,12 +217,13 @@ def gather(elements: Element, rows: Array) -> Element:
     return jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=0, mode="clip"), elements)
 
 
-def empty_states(model: SetModel, params: Params, leading: tuple[int, ...]) -> Any:
+def empty_states(model: Model, params: Params, leading: tuple[int, ...]) -> Any:
     """State of the empty set with leading axes."""
-    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*leading, *leaf.shape)), model.init_state(params))
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*leading, *leaf.shape)), sets_of(model).init_state(params))
 
 
-def element_bytes(model: SetModel, elements: Element) -> int:
+def element_bytes(model: Model, elements: Element, draws: int = 1) -> int:
     """Bytes that a cached element, or the work on it, needs: to choose how many are gathered at once."""
     leaves = jax.tree.leaves(elements)
-    return max(model.work_bytes, sum(leaf.nbytes // int(np.prod(leaf.shape[:3])) for leaf in leaves))
+    work = 0 if model.sets is None else model.sets.work_bytes * min(draws, DRAWS_AT_ONCE)
+    return max(work, sum(leaf.nbytes // int(np.prod(leaf.shape[:3])) for leaf in leaves))

@@ -1,4 +1,4 @@
-"""Run everything that section `evaluation` of a configuration asks for, through the functions of a `SetModel` alone."""
+"""Run everything that section `evaluation` of a configuration asks for, through the functions of a `Model` alone."""
 
 import sys
 import time
@@ -14,7 +14,8 @@ from exflow.evaluation import encoding, results
 from exflow.evaluation.evaluators import conditional, few_shot, likelihood
 from exflow.evaluation.pictures.sample_files import write_samples
 from exflow.evaluation.published import published_accuracy, published_nll
-from exflow.typing import Params, SetModel
+from exflow.model import Model, sets_of
+from exflow.typing import Params
 
 SEED = 0x6576616C  # separates the noise and the episodes of evaluation from those of training
 VALIDATION_DECISIONS = 10_000  # few-shot decisions per setting during training and per validation trial
@@ -27,7 +28,7 @@ Transform = Callable[[np.ndarray], Any]
 def evaluate(
     config: ConfigDict,
     workdir: Path,
-    model: SetModel,
+    model: Model,
     params: Params,
     step: int,
     image_sets: Mapping[str, Any],
@@ -75,7 +76,7 @@ def evaluate(
 
 def evaluate_split(
     config: ConfigDict,
-    model: SetModel,
+    model: Model,
     params: Params,
     image_sets: Any,
     split: str,
@@ -119,12 +120,14 @@ def evaluate_split(
     def accuracy(elements: Any, setting: tuple[int, int], numbers: range) -> few_shot.FewShotAccuracy:
         title = f"{setting[0]}-way {setting[1]}-shot"
         seed = config.training.seed
-        return few_shot.few_shot_accuracy(model, params, elements, *setting, numbers, seed, count, title)
+        return few_shot.few_shot_accuracy(
+            model, params, elements, *setting, numbers, seed, count, title, draws=options.importance_samples
+        )
 
     for draw in range(max(options.noise_draws, 1)):
         elements = encode(jax.random.fold_in(key, draw), rotations if settings else (0,), f"noise draw {draw + 1}")
         upright = jax.tree.map(lambda leaf: leaf[:, :1], elements)
-        log_probs.append(likelihood.set_log_probs(model, params, upright, sets))
+        log_probs.append(likelihood.set_log_probs(model, params, upright, sets, draws=options.importance_samples))
         elements = encoding.replicate(elements)
         numbers = range(draw, options.num_trials, max(options.noise_draws, 1))
         for setting in settings if len(numbers) else ():
@@ -150,7 +153,7 @@ def evaluate_split(
 
 def validate(
     config: ConfigDict,
-    model: SetModel,
+    model: Model,
     params: Params,
     image_sets: Any,
     transform: Transform | None = None,
@@ -181,7 +184,7 @@ def validate(
         encoding.encode_split(model, params, key, image_sets, (0,), options.batch_size, transform, title)
     )
     sets = likelihood.draw_sets(count, 1, image_sets.index.shape[1], options.nll_set_size, seed)
-    joint, prior = likelihood.set_log_probs(model, params, elements, sets)
+    joint, prior = likelihood.set_log_probs(model, params, elements, sets, draws=options.importance_samples)
     summary = likelihood.summarize(likelihood.SetLogProbs(joint[None], prior[None], sets.mask))
     values = {"nll": summary.nll.value, "nll_prior": summary.nll_prior.value}
     if model.value_dtype == "uint8":
@@ -191,7 +194,7 @@ def validate(
         queries = min(VALIDATION_QUERIES, int(enough) - shot)
         episodes = max(1, options.validation_trials * VALIDATION_DECISIONS // (way * queries))
         values[f"few_shot/{way}way_{shot}shot"] = few_shot.validation_accuracy(
-            model, params, elements, way, shot, episodes, queries, seed, count
+            model, params, elements, way, shot, episodes, queries, seed, count, options.importance_samples
         )
     return values
 
@@ -210,7 +213,7 @@ def _possible_settings(
 
 
 def _likelihood_entries(
-    config: ConfigDict, model: SetModel, summary: likelihood.Likelihood, split: str
+    config: ConfigDict, model: Model, summary: likelihood.Likelihood, split: str
 ) -> dict[str, dict[str, Any]]:
     height, width, channels = model.image_shape
     noun, vectors = likelihood.noun(model), model.value_dtype == "float32"
@@ -232,7 +235,7 @@ def _likelihood_entries(
         )
 
     joint, single = "-log p(x_n | x_<n), mean over n", f"-log p(x), every {noun} on its own"
-    if model.joint_log_prob is not None:
+    if not sets_of(model).exact:
         drawn.append(f"{_plural(config.evaluation.importance_samples, 'draw')} of the latents")
         joint, single = "bound on -log p(X) / set size", f"bound on -log p(x), every {noun} on its own"
     draws = ", ".join(drawn)

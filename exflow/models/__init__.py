@@ -1,1 +1,1 @@
-"""Set models: each module builds a `SetModel` from a configuration; `registry` finds them by family name."""
+"""Set models: each module builds a `Model` from a configuration; `registry` finds them by family name."""

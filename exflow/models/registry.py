@@ -1,16 +1,16 @@
 """Model families by name. A fork adds one by writing a builder and one line here.
 
-A builder takes the whole configuration and the image shape and returns a `SetModel` (see `exflow.typing`):
+A builder takes the whole configuration and the image shape and returns a `Model` (see `exflow.typing`):
 
-    def my_model(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
+    def my_model(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
         def init(key, batch): ...
         def loss(params, key, batch): ...      # -> scalar, {"name": scalar}
         ...
-        return SetModel("my_model", image_shape, init, loss, ...)
+        return Model("my_model", image_shape, init, loss, ...)
 
     FAMILIES["my_model"] = my_model            # then: --config.model.family=my_model
 
-Training, evaluation, sampling and the Python API work through `SetModel` alone, so nothing else changes. Add the model
+Training, evaluation, sampling and the Python API work through `Model` alone, so nothing else changes. Add the model
 to `tests/models/registry.py` as well: it is then tested for permutation invariance, masks and streaming updates.
 """
 
@@ -22,17 +22,18 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from exflow.errors import UserError
+from exflow.model import Model
 from exflow.models.bruno.model import bruno
 from exflow.models.set_vae.model import set_vae
-from exflow.typing import Batch, Params, SetModel
+from exflow.typing import Batch, Params
 
-FAMILIES: dict[str, Callable[[ConfigDict, tuple[int, int, int]], SetModel]] = {
+FAMILIES: dict[str, Callable[[ConfigDict, tuple[int, int, int]], Model]] = {
     "bruno": bruno,
     "set_vae": set_vae,
 }
 
 
-def build(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
+def build(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
     """Build the model that `config.model.family` names.
 
     Args:
@@ -51,7 +52,7 @@ def build(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
     return FAMILIES[family](config, image_shape)
 
 
-def params_like(model: SetModel, config: ConfigDict) -> Params:
+def params_like(model: Model, config: ConfigDict) -> Params:
     """Shapes and types of the parameters, without computing anything."""
     shape = (config.data.sets_per_batch, config.data.set_size)
 

@@ -8,10 +8,11 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from exflow.model import Model, Refit
 from exflow.training.hosts import broadcast_tree
 from exflow.training.sharding import place_inputs, replicated
 from exflow.training.step import named_keys
-from exflow.typing import Batch, Params, PRNGKey, SetModel
+from exflow.typing import Batch, Params, PRNGKey
 
 STREAM = 0x72656669  # separates the noise of a refit from all other draws made with the same key
 
@@ -39,19 +40,20 @@ def batches_at(
     ]
 
 
-def initial_params(model: SetModel, key: PRNGKey, batch: Batch) -> Params:
+def initial_params(model: Model, key: PRNGKey, batch: Batch) -> Params:
     """`model.init` as numpy arrays, equal in all processes."""
     return broadcast_tree(jax.device_get(jax.jit(model.init)(key, batch)))
 
 
-def refit(model: SetModel, params: Params, key: PRNGKey, batches: list[Batch]) -> Params:
+def fit_in_closed_form(model: Model, refit: Refit, params: Params, key: PRNGKey, batches: list[Batch]) -> Params:
     """Set the parameters that have a closed form, such as those of BRUNO's process, to their optimum on some batches.
 
     Batches are encoded one after the other by one compiled call each, because convolutions inside a loop are slow on
     CPU.
 
     Args:
-      model: With a `refit` function.
+      model: Encodes the batches.
+      refit: What is fitted.
       params: Parameters as numpy arrays, or on one device.
       key: Of the dequantization noise.
       batches: From `batches_at`.
@@ -59,7 +61,6 @@ def refit(model: SetModel, params: Params, key: PRNGKey, batches: list[Batch]) -
     Returns:
       New parameters as numpy arrays, equal in all processes.
     """
-    assert model.refit is not None
     encode = jax.jit(model.encode)
     keys = jax.random.split(jax.random.fold_in(key, STREAM), len(batches))
     elements = [
@@ -68,4 +69,4 @@ def refit(model: SetModel, params: Params, key: PRNGKey, batches: list[Batch]) -
     ]
     element_set = jax.tree.map(lambda *leaves: np.concatenate(leaves), *elements)
     mask = np.concatenate([batch.mask for batch in batches])
-    return broadcast_tree(jax.device_get(jax.jit(model.refit)(params, element_set, mask)))
+    return broadcast_tree(jax.device_get(jax.jit(refit.fit)(params, element_set, mask)))

@@ -16,11 +16,12 @@ from ml_collections import ConfigDict
 
 from exflow.config import to_json
 from exflow.errors import UserError
+from exflow.model import Model, Refit
 from exflow.models.registry import num_parameters
 from exflow.training.checkpoint import Checkpoints
 from exflow.training.devices import configure_devices
 from exflow.training.hosts import on_first_process
-from exflow.training.initialization import batches_at, initial_params, refit
+from exflow.training.initialization import batches_at, fit_in_closed_form, initial_params
 from exflow.training.metrics import MetricsWriter, Stopwatch
 from exflow.training.optimizer import make_optimizer
 from exflow.training.sharding import replicate
@@ -28,7 +29,7 @@ from exflow.training.state import TrainState
 from exflow.training.step import init_train_state, make_train_step
 from exflow.training.stopping import StopRequest, caught_signals
 from exflow.training.workdir import locked_workdir, store_config
-from exflow.typing import Batch, Params, PRNGKey, SetModel
+from exflow.typing import Batch, Params, PRNGKey
 
 Evaluate = Callable[[TrainState, int], dict[str, float]]  # (state, step) -> validation metrics
 
@@ -51,15 +52,14 @@ class TrainingDiverged(UserError):
 def fit(
     config: ConfigDict,
     workdir: Path | str,
-    model: SetModel,
+    model: Model,
     pipeline: Any,
     *,
     evaluate: Evaluate | None = None,
     transform: Callable[[PRNGKey, Batch, Any], Batch] | None = None,
     mesh: Mesh | None = None,
     warm_start: Callable[[Params], Params] | None = None,
-    refit_batches: int = 0,
-    refit_every: int = 0,
+    refit: Refit | None = None,
 ) -> FitResult:
     """Train, resuming from the newest good checkpoint in `workdir` if there is one.
 
@@ -75,8 +75,7 @@ def fit(
       transform: Augmentation inside the compiled step.
       mesh: As returned by `configure_devices`, which is called if it is not given.
       warm_start: Takes the initial parameters and returns those to start from, of the same structure and shapes.
-      refit_batches: Number of batches on which `model.refit` is fitted before the first step; 0: not at all.
-      refit_every: Steps after which it is fitted again, on batches of its own; 0: never.
+      refit: What has a closed form, and when it is fitted; a warm start is not fitted again before the first step.
 
     Returns:
       Final state and how training ended.
@@ -114,8 +113,7 @@ def fit(
             evaluate,
             transform,
             warm_start,
-            refit_batches,
-            refit_every,
+            refit,
             stack,
         ).run()
 
@@ -127,7 +125,7 @@ class _Run:
         self,
         config: ConfigDict,
         workdir: Path,
-        model: SetModel,
+        model: Model,
         pipeline: Any,
         mesh: Mesh,
         checkpoints: Checkpoints,
@@ -135,13 +133,12 @@ class _Run:
         evaluate: Evaluate | None,
         transform: Callable[[PRNGKey, Batch, Any], Batch] | None,
         warm_start: Callable[[Params], Params] | None,
-        refit_batches: int,
-        refit_every: int,
+        refit: Refit | None,
         stack: ExitStack,
     ):
         self.config, self.training, self.model = config, config.training, model
         self.pipeline, self.mesh, self.checkpoints, self.stop = pipeline, mesh, checkpoints, stop
-        self.transform, self.refit_batches, self.refit_every = transform, refit_batches, refit_every
+        self.transform, self.refit = transform, refit
         self.evaluate = evaluate if config.training.evaluate_every else None
         optimizer, schedule = make_optimizer(config.optimizer, config.training.num_steps)
         init_key, self.train_key = jax.random.split(jax.random.key(config.training.seed))
@@ -171,8 +168,8 @@ class _Run:
             params = initial_params(model, init_key, batch)
             if warm_start is not None:
                 params = warm_start(params)
-            elif refit_batches:
-                params = refit(model, params, self.train_key, self.batches(0, refit_batches))
+            elif refit is not None and refit.at_start:
+                params = fit_in_closed_form(model, refit, params, self.train_key, self.batches(0, refit.num_batches))
             self.state = new_state(replicate(mesh, params))
         else:
             host_state, self.meta = restored
@@ -201,9 +198,10 @@ class _Run:
             count = min(training.steps_per_call - self.step % training.steps_per_call, training.num_steps - self.step)
             self.state, history = self.train_step(self.state, self.resident, list(itertools.islice(inputs, count)))
             before, self.step = self.step, self.step + count
-            if self.refit_batches and _due(self.refit_every, before, self.step):
-                batches = self.batches(self.step, self.refit_batches)
-                params = refit(self.model, jax.device_get(self.state.params), self.train_key, batches)
+            if self.refit is not None and _due(self.refit.every, before, self.step):
+                batches = self.batches(self.step, self.refit.num_batches)
+                params = jax.device_get(self.state.params)
+                params = fit_in_closed_form(self.model, self.refit, params, self.train_key, batches)
                 self.state = self.state._replace(params=replicate(self.mesh, params))
             self.pending.extend(history)
             if len(self.pending) > 2 * len(history):  # never more than two calls ahead of the device

@@ -9,9 +9,10 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array
 
+from exflow.model import Model
 from exflow.training.sharding import place_inputs, place_stacked_inputs, replicated, sharded_sets
 from exflow.training.state import TrainState
-from exflow.typing import Batch, Params, PRNGKey, SetModel
+from exflow.typing import Batch, Params, PRNGKey
 
 Metrics = dict[str, Array]
 TrainStep = Callable[[TrainState, Any, list[Any]], tuple[TrainState, list[Metrics]]]
@@ -52,7 +53,7 @@ def init_train_state(
 
 
 def make_train_step(
-    model: SetModel,
+    model: Model,
     optimizer: optax.GradientTransformation,
     schedule: Callable[[Any], Array],
     materialize: Callable[[Any, Any], Batch],
@@ -69,8 +70,8 @@ def make_train_step(
     squared norm covers gradients so large that their square, which the optimizers average, would be infinite.)
 
     Args:
-      model: Provides `loss(params, key, batch)`. Where its metrics hold "statistics", running averages of batch
-        normalisation, these replace the parameters of that name.
+      model: Provides `loss(params, key, batch)`. Its statistics, running averages of batch
+        normalisation, replace the parameters of that name.
       optimizer: Gradients to updates.
       schedule: Learning rate after a number of updates, for the metrics.
       materialize: (resident, inputs) -> Batch, of the data pipeline.
@@ -88,15 +89,19 @@ def make_train_step(
     """
     use_scan = jax.default_backend() != "cpu" if scan is None else scan
 
+    def differentiated(params: Params, key: PRNGKey, batch: Batch) -> tuple[Array, tuple[Metrics, Params]]:
+        found = model.loss(params, key, batch)
+        return found.value, (found.metrics, found.statistics)
+
     def step(state: TrainState, resident: Any, inputs: Any) -> tuple[TrainState, Metrics]:
         keys = named_keys(key, state.step)
         batch = jax.lax.with_sharding_constraint(materialize(resident, inputs), sharded_sets(mesh))
         if transform is not None:
             batch = jax.lax.with_sharding_constraint(transform(keys.transform, batch, state.step), sharded_sets(mesh))
         batch = batch._replace(step=state.step)
-        (loss, metrics), grads = jax.value_and_grad(model.loss, has_aux=True)(state.params, keys.loss, batch)
-        metrics = dict(metrics)
-        statistics = metrics.pop("statistics", None)
+        (loss, (metrics, statistics)), grads = jax.value_and_grad(differentiated, has_aux=True)(
+            state.params, keys.loss, batch
+        )
         grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         num_updates = state.step - state.num_skipped

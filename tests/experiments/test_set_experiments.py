@@ -117,7 +117,7 @@ def log_weights_by_hand(subject, values, samples):
     Returns:
       The parts of the latents of the set, [sample, batch], and of each element, [sample, batch, set].
     """
-    latents, mask = subject.model.set_model.latents, jnp.ones(values.shape[:2], bool)
+    latents, mask = subject.model.core.latents, jnp.ones(values.shape[:2], bool)
 
     def infer(params, values, keys):
         elements = latents.encode_values(params, values)
@@ -164,7 +164,7 @@ def test_bounds_of_chunks_are_the_bounds_of_the_model(workdirs, monkeypatch):
     subject = opened(workdirs("ns"))
     values = values_of(subject, draw_sets(subject, "test", 5, 0), "test")
     np.testing.assert_array_equal(regrouped(values, 2)[1], values[0, 2:4])
-    latents, every = subject.model.set_model.latents, jnp.ones(values.shape[:2], bool)
+    latents, every = subject.model.core.latents, jnp.ones(values.shape[:2], bool)
 
     def elbo(params, values):
         elements = latents.encode_values(params, values)
@@ -177,7 +177,7 @@ def test_bounds_of_chunks_are_the_bounds_of_the_model(workdirs, monkeypatch):
     weights = contexts + elements.sum(axis=2)
     np.testing.assert_allclose(many.bound, logsumexp(weights, axis=0) - np.log(6), rtol=1e-5)
     np.testing.assert_allclose(many.elbo, weights.mean(axis=0), rtol=1e-5)
-    work_bytes = subject.model.set_model.work_bytes
+    work_bytes = subject.model.core.work_bytes
     monkeypatch.setitem(latent_bounds.CHUNK_BYTES, "cpu", 4 * 5 * work_bytes // 2)  # of 8 sets: 4 per call
     assert latent_bounds.per_call(subject, values.shape, 6) == (2, 2)
     parts = latent_bounds.elbo_terms(subject, values)
@@ -203,7 +203,7 @@ def test_marginal(workdirs, tmp_path, name):
     sets = values_of(subject, draw_sets(subject, "test", 3, 4), "test")
     assert ("predictive/0" in content["results"]) == (name == "ns")
     if name == "ns":
-        latents, params = subject.model.set_model.latents, subject.model.params
+        latents, params = subject.model.core.latents, subject.model.params
         elements = jax.jit(latents.encode_values)(params, sets)
         query = jax.tree.map(lambda leaf: leaf[:, 2], elements)
         keys, before = jax.random.split(subject.key(LATENTS), 6), jnp.broadcast_to(jnp.arange(3) < 2, (4, 3))
@@ -240,14 +240,14 @@ def test_transfer(workdirs, tmp_path):
 
 def divergence_accuracy_by_hand(subject, shot, draws):
     """Share of the queries nearest to their own class by KL between the posteriors of the latents of the sets."""
-    latents = subject.model.set_model.latents
+    latents = subject.model.core.latents
     count = np.full(CLASSES, COUNT)
     episodes = draw_episodes(subject.rng(0), count, 1, COUNT, CLASSES, shot, COUNT - shot, draws)
 
     @jax.jit
     def posteriors(params, values):
         elements = latents.encode_values(params, values)
-        return latents.context_posteriors(params, SetState(elements, jnp.ones(values.shape[:-3], bool)))
+        return latents.set_posteriors(params, SetState(elements, jnp.ones(values.shape[:-3], bool)))
 
     queries = episodes.query.reshape(draws, -1, 1)
     given, asked = (

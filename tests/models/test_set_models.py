@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from exflow.model import sets_of
 from exflow.models.registry import build
 from exflow.typing import Batch
 from tests.models.registry import IMAGE_SHAPE, MODELS, NAMES, image_shape, is_set_vae
@@ -78,52 +79,54 @@ def take(elements, index):
 
 def test_joint_is_permutation_invariant(exact):
     model, params, elements = exact
-    joint = model.conditional_log_probs(params, elements).sum(-1)
-    permuted = model.conditional_log_probs(params, take(elements, np.array([3, 0, 4, 2, 1]))).sum(-1)
+    joint = sets_of(model).conditional(params, elements).sum(-1)
+    permuted = sets_of(model).conditional(params, take(elements, np.array([3, 0, 4, 2, 1]))).sum(-1)
     np.testing.assert_allclose(permuted, joint, rtol=1e-10)
 
 
 def test_streaming_update_gives_the_conditionals(exact):
     model, params, elements = exact
-    conditionals = model.conditional_log_probs(params, elements)
-    state = model.init_state(params, (3,))
+    conditionals = sets_of(model).conditional(params, elements)
+    state = sets_of(model).init_state(params, (3,))
     for index in range(5):
         np.testing.assert_allclose(
-            model.log_prob(params, state, take(elements, index)), conditionals[:, index], rtol=1e-10
+            sets_of(model).log_prob(params, state, take(elements, index)), conditionals[:, index], rtol=1e-10
         )
-        state = model.update(params, state, take(elements, slice(index, index + 1)))
+        state = sets_of(model).update(params, state, take(elements, slice(index, index + 1)))
 
 
 def test_masked_elements_count_for_nothing(exact):
     model, params, elements = exact
     mask = jnp.asarray([[True, False, True, True, False]] * 3)
-    kept = model.conditional_log_probs(params, take(elements, np.array([0, 2, 3])))
-    masked = model.conditional_log_probs(params, elements, mask)
+    kept = sets_of(model).conditional(params, take(elements, np.array([0, 2, 3])))
+    masked = sets_of(model).conditional(params, elements, mask)
     np.testing.assert_allclose(masked[:, np.array([0, 2, 3])], kept, rtol=1e-10)
     np.testing.assert_array_equal(masked[:, np.array([1, 4])], 0.0)
-    state = model.init_state(params, (3,))
+    state = sets_of(model).init_state(params, (3,))
     query = take(elements, 4)
     np.testing.assert_allclose(
-        model.log_prob(params, model.update(params, state, elements, mask), query),
-        model.log_prob(params, model.update(params, state, take(elements, np.array([0, 2, 3]))), query),
+        sets_of(model).log_prob(params, sets_of(model).update(params, state, elements, mask), query),
+        sets_of(model).log_prob(
+            params, sets_of(model).update(params, state, take(elements, np.array([0, 2, 3]))), query
+        ),
         rtol=1e-10,
     )
 
 
 def test_leave_one_out_is_the_last_conditional_after_all_others(exact):
     model, params, elements = exact
-    leave_one_out = model.leave_one_out_log_probs(params, elements)
+    leave_one_out = sets_of(model).leave_one_out(params, elements)
     for index in range(5):
         order = np.array([other for other in range(5) if other != index] + [index])
-        last = model.conditional_log_probs(params, take(elements, order))[:, -1]
+        last = sets_of(model).conditional(params, take(elements, order))[:, -1]
         np.testing.assert_allclose(leave_one_out[:, index], last, rtol=1e-9)
 
 
 def test_class_log_probs_are_the_predictive_of_every_class(exact):
     model, params, elements = exact
-    states = model.update(params, model.init_state(params, (3,)), take(elements, slice(0, 3)))
+    states = sets_of(model).update(params, sets_of(model).init_state(params, (3,)), take(elements, slice(0, 3)))
     queries = jax.tree.map(lambda leaf: leaf.reshape(6, *leaf.shape[2:]), take(elements, slice(3, 5)))
-    matrix = model.class_log_probs(params, states, queries)
+    matrix = sets_of(model).class_log_probs(params, states, queries)
     for query in range(6):
         for label in range(3):
             expected = model.log_prob(
@@ -136,11 +139,11 @@ def test_class_log_probs_are_the_predictive_of_every_class(exact):
 
 def test_empty_support_is_the_prior(exact):
     model, params, elements = exact
-    state = model.init_state(params, (3,))
-    same = model.update(params, state, elements, jnp.zeros((3, 5), bool))
+    state = sets_of(model).init_state(params, (3,))
+    same = sets_of(model).update(params, state, elements, jnp.zeros((3, 5), bool))
     query = take(elements, 0)
     np.testing.assert_allclose(
-        model.log_prob(params, same, query), model.conditional_log_probs(params, elements)[:, 0], rtol=1e-10
+        sets_of(model).log_prob(params, same, query), sets_of(model).conditional(params, elements)[:, 0], rtol=1e-10
     )
 
 
@@ -148,8 +151,8 @@ def test_empty_support_is_the_prior(exact):
 def test_samples_are_images(model_and_params, coherent):
     model, params = model_and_params
     elements = encoded(model, params, jax.random.key(3), images(2, 5, shape=model.image_shape))
-    state = model.update(params, model.init_state(params, (2,)), elements)
-    samples = model.sample(params, state, jax.random.key(4), 3, coherent, contexts(3, 2))
+    state = sets_of(model).update(params, sets_of(model).init_state(params, (2,)), elements)
+    samples = sets_of(model).sample(params, state, jax.random.key(4), 3, coherent, contexts(3, 2))
     assert samples.shape == (3, 2, *model.image_shape)
     assert samples.dtype == jnp.dtype(model.value_dtype)
     assert len(np.unique(samples)) > 2
@@ -161,6 +164,6 @@ def test_loss_of_exact_models_is_the_mean_conditional(model_and_params):
     batch = batch_of(images(4, 5))._replace(mask=jnp.asarray([[True] * 4 + [False]] * 4))
     loss, metrics = model.loss(params, jax.random.key(5), batch)
     elements = model.encode(params, jax.random.split(jax.random.key(5))[0], batch.x_set, batch.context)
-    expected = -model.conditional_log_probs(params, elements, batch.mask).sum() / 16
+    expected = -sets_of(model).conditional(params, elements, batch.mask).sum() / 16
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     np.testing.assert_allclose(metrics["bits_per_dim"], expected / (64 * np.log(2)), rtol=1e-5)

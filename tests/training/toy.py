@@ -17,7 +17,8 @@ import numpy as np
 from exflow.config import base_config
 from exflow.config.overrides import set_from_text
 from exflow.data.pipelines.episodes import Pipeline
-from exflow.typing import Batch, SetModel
+from exflow.model import Model
+from exflow.typing import Batch, Loss
 
 NUM_SETS, SET_SIZE, IMAGE_SHAPE = 8, 5, (4, 4, 1)
 DIM = 16
@@ -37,7 +38,7 @@ def toy_config(**overrides):
     return config
 
 
-def toy_model(scale: float = 1.0, units: int = DIM) -> SetModel:
+def toy_model(scale: float = 1.0, units: int = DIM) -> Model:
     """Gaussian set model: z = (x / 256 - 1/2) W + b; every z of a set shares a mean that is integrated out roughly.
 
     The loss is a plain Gaussian with a set mean as location, regularised: enough to have gradients everywhere, noise
@@ -64,9 +65,15 @@ def toy_model(scale: float = 1.0, units: int = DIM) -> SetModel:
         log_prob = (-0.5 * (jnp.log(2 * jnp.pi * variance) + centred**2 / variance)).sum(-1)
         nll = -jnp.where(batch.mask, log_prob, 0.0).sum() / batch.mask.sum()
         penalty = ((params["flow"]["weight"] - jnp.eye(DIM, units)) ** 2).sum()
-        return scale * (nll + penalty), {"nll": nll}
+        return Loss(scale * (nll + penalty), {"nll": nll})
 
-    return SetModel("toy", IMAGE_SHAPE, init, loss, *([None] * 8))
+    def encode(params, key, x, context=None):
+        return x
+
+    def group_of(name):
+        return "process" if name == "process" else "main"
+
+    return Model("toy", IMAGE_SHAPE, init, loss, encode, group_of=group_of)
 
 
 def device_pipeline(poison: tuple[int, ...] = ()) -> Pipeline:

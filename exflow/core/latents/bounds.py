@@ -8,13 +8,15 @@ set. With a latent c shared by the elements x_s and a latent z_s of each, ln w =
 Averaging weights image by image, with a share of ln w_c each, bounds nothing, because c is shared. All values in nats.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Key
 
 Scalar = int | float | Int[Array, ""] | Float[Array, ""]
+DRAWS_AT_ONCE = 16  # of the latents, whose weights are computed side by side
 
 
 class ImportanceState(NamedTuple):
@@ -107,6 +109,32 @@ def iwae_bound(log_weights: Float[Array, "..."], axis: int = 0) -> Float[Array, 
     """
     samples_first = jnp.moveaxis(log_weights, axis, 0)
     return _log_mean(update(init(samples_first.shape[1:], samples_first.dtype), samples_first))
+
+
+def streamed_bound(
+    log_weights: Callable[[Key[Array, " some"]], Float[Array, "some *lead"]], keys: Key[Array, " draws"]
+) -> Float[Array, "*lead"]:
+    """`iwae_bound` of any number of draws, computed `DRAWS_AT_ONCE` at a time, so that memory does not grow with them.
+
+    Args:
+      log_weights: Log weights of as many draws as it is given keys.
+      keys: One per draw.
+
+    Returns:
+      The bound, nats.
+    """
+    if len(keys) <= DRAWS_AT_ONCE:
+        return iwae_bound(log_weights(keys))
+    whole = len(keys) // DRAWS_AT_ONCE * DRAWS_AT_ONCE
+    like = jax.eval_shape(log_weights, keys[:1])
+
+    def step(state: ImportanceState, some: Array) -> tuple[ImportanceState, None]:
+        return update(state, log_weights(some)), None
+
+    state, _ = jax.lax.scan(step, init(like.shape[1:], like.dtype), keys[:whole].reshape(-1, DRAWS_AT_ONCE))
+    if whole < len(keys):
+        state = update(state, log_weights(keys[whole:]))
+    return _log_mean(state)
 
 
 def nested_log_weights(

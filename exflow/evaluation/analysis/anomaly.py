@@ -16,7 +16,8 @@ from exflow.evaluation.analysis import streams
 from exflow.evaluation.episode_draws import draw_episodes
 from exflow.evaluation.evaluators import likelihood
 from exflow.evaluation.metrics.detection import FIRST, threshold
-from exflow.typing import Element, Params, SetModel
+from exflow.model import Model
+from exflow.typing import Element, Params
 
 PROTOCOLS = ("labelled", "original")
 FROM_END = 5  # the original replaces element T - 5
@@ -75,7 +76,7 @@ def draw_sequences(
 
 
 def sequence_scores(
-    model: SetModel, params: Params, elements: Element, rows: Int[np.ndarray, "sequences set"], leave_one_out: bool
+    model: Model, params: Params, elements: Element, rows: Int[np.ndarray, "sequences set"], leave_one_out: bool
 ) -> Float[np.ndarray, "sequences set"]:
     """Scores of all elements, each given the elements before it or all other elements, nats.
 
@@ -92,7 +93,7 @@ def sequence_scores(
 
 
 def rejecting_scores(
-    model: SetModel, params: Params, elements: Element, rows: Int[np.ndarray, "sequences set"], first: int = FIRST
+    model: Model, params: Params, elements: Element, rows: Int[np.ndarray, "sequences set"], first: int = FIRST
 ) -> tuple[Float[np.ndarray, "sequences set"], Bool[np.ndarray, "sequences set"]]:
     """Streaming scores where an element that is flagged is not absorbed, so that it cannot spoil what follows.
 

@@ -11,8 +11,9 @@ from jaxtyping import Array, Bool, Float, Int
 from scipy.spatial import KDTree
 
 from exflow.evaluation import encoding
+from exflow.model import Model, latents_of
 from exflow.models.set_vae.model import SetState
-from exflow.typing import Params, SetModel
+from exflow.typing import Params
 
 ELEMENTS_PER_CALL = 20_000  # in sets of one split; at least one set
 NUM_FEATURES = 500
@@ -22,14 +23,14 @@ NEIGHBOURS = 5
 
 @functools.partial(jax.jit, static_argnums=0)
 def _posterior_means(
-    model: SetModel, params: Params, x_set: Array, mask: Bool[Array, "sets set"]
+    model: Model, params: Params, x_set: Array, mask: Bool[Array, "sets set"]
 ) -> Float[Array, "sets dim"]:
     state = SetState(model.encode(params, None, x_set), mask)
-    means = [q.mean.reshape(len(mask), -1) for q in model.latents.context_posteriors(params, state)]
+    means = [q.mean.reshape(len(mask), -1) for q in latents_of(model).set_posteriors(params, state)]
     return jnp.concatenate(means, axis=1)
 
 
-def context_means(model: SetModel, params: Params, image_sets: Any) -> Float[np.ndarray, "sets dim"]:
+def context_means(model: Model, params: Params, image_sets: Any) -> Float[np.ndarray, "sets dim"]:
     """Posterior means of the latents of the sets of a split, levels side by side, top first.
 
     Args:

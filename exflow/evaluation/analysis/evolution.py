@@ -10,7 +10,8 @@ from jaxtyping import Float, Int
 
 from exflow.evaluation import compiled, encoding
 from exflow.evaluation.analysis import streams
-from exflow.typing import Element, Params, SetModel
+from exflow.model import Model
+from exflow.typing import Element, Params
 
 
 class Evolution(NamedTuple):
@@ -21,7 +22,7 @@ class Evolution(NamedTuple):
 
 
 def score_evolution(
-    model: SetModel,
+    model: Model,
     params: Params,
     elements: Element,
     context: Int[np.ndarray, "sequences size"],
@@ -51,7 +52,7 @@ def score_evolution(
 
 
 def posterior_evolution(
-    model: SetModel,
+    model: Model,
     params: Params,
     elements: Element,
     support: Int[np.ndarray, "episodes way shots"],

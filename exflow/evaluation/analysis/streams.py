@@ -7,30 +7,31 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from exflow.typing import Element, Params, SetModel, State
+from exflow.model import Model, sets_of
+from exflow.typing import Element, Params, State
 
 _compiled = functools.partial(jax.jit, static_argnums=0)
 
 
 @_compiled
-def absorb(model: SetModel, params: Params, states: State, elements: Element, mask: Bool[Array, "*sets"]) -> State:
+def absorb(model: Model, params: Params, states: State, elements: Element, mask: Bool[Array, "*sets"]) -> State:
     """States after one more element each; sets where the mask is False stay as they are."""
     element_set = jax.tree.map(lambda leaf: jnp.expand_dims(leaf, mask.ndim), elements)
-    return model.update(params, states, element_set, mask[..., jnp.newaxis])
+    return sets_of(model).update(params, states, element_set, mask[..., jnp.newaxis])
 
 
 @_compiled
-def log_prob(model: SetModel, params: Params, states: State, elements: Element) -> Float[Array, "*sets"]:
+def log_prob(model: Model, params: Params, states: State, elements: Element) -> Float[Array, "*sets"]:
     """Log p(element | state), one element per state, nats."""
-    return model.log_prob(params, states, elements)
+    return sets_of(model).log_prob(params, states, elements)
 
 
 @_compiled
 def class_log_probs(
-    model: SetModel, params: Params, states: State, elements: Element
+    model: Model, params: Params, states: State, elements: Element
 ) -> Float[Array, "episode query class"]:
     """Log p(query | class) of all pairs in each episode, nats."""
-    return model.class_log_probs(params, states, elements)
+    return sets_of(model).class_log_probs(params, states, elements)
 
 
 def take(elements: Element, rows: Int[np.ndarray, "..."]) -> Element:

@@ -16,8 +16,9 @@ from jaxtyping import Array, Bool, Float, Int
 from exflow.core import set_statistics
 from exflow.core.latents import diagonal_gaussian
 from exflow.core.latents.diagonal_gaussian import DiagonalGaussian
+from exflow.model import Model, latents_of
 from exflow.models.set_vae.model import SetElement, SetState
-from exflow.typing import Params, SetModel
+from exflow.typing import Params
 
 
 class Summary(NamedTuple):
@@ -30,7 +31,7 @@ class Summary(NamedTuple):
 
 @functools.partial(jax.jit, static_argnums=(0, 4))
 def summarize(
-    model: SetModel, params: Params, element_set: SetElement, mask: Bool[Array, "sets set"], num_kept: int
+    model: Model, params: Params, element_set: SetElement, mask: Bool[Array, "sets set"], num_kept: int
 ) -> Summary:
     """Reduce sets to their most telling elements.
 
@@ -54,14 +55,14 @@ def summarize(
         raise ValueError(f"model: expected a set VAE, got {model.name}. Only these have a latent of the set.")
     if num_kept < 1:
         raise ValueError(f"num_kept: expected at least 1, got {num_kept}. The empty set says nothing.")
-    full = model.latents.context_posteriors(params, SetState(element_set, mask))
+    full = latents_of(model).set_posteriors(params, SetState(element_set, mask))
 
     def remove(mask: Array, _: None) -> tuple[Array, tuple[Array, Array]]:
-        if model.latents.mean_evidence:
+        if latents_of(model).mean_features:
             without_each = _by_downdate(element_set, mask)
         else:
             without_each = _subsets(element_set, mask[:, None] & ~jnp.eye(mask.shape[1], dtype=bool)[None])
-        rest = model.latents.context_posteriors(params, without_each)
+        rest = latents_of(model).set_posteriors(params, without_each)
         divergence = jnp.where(mask, _divergence(full, rest), jnp.inf)
         chosen, too_many = divergence.argmin(axis=1), mask.sum(axis=1) > num_kept
         gone = (jnp.arange(mask.shape[1])[None] == chosen[:, None]) & too_many[:, None]
@@ -75,15 +76,15 @@ def summarize(
 
 @functools.partial(jax.jit, static_argnums=0)
 def divergences(
-    model: SetModel,
+    model: Model,
     params: Params,
     element_set: SetElement,
     mask: Bool[Array, "sets set"],
     chosen: Bool[Array, "sets subset set"],
 ) -> Float[Array, "sets subset"]:
     """KL(q(c | X) || q(c | subset)) of given subsets, nats, as in `summarize`."""
-    full = model.latents.context_posteriors(params, SetState(element_set, mask))
-    return _divergence(full, model.latents.context_posteriors(params, _subsets(element_set, mask[:, None] & chosen)))
+    full = latents_of(model).set_posteriors(params, SetState(element_set, mask))
+    return _divergence(full, latents_of(model).set_posteriors(params, _subsets(element_set, mask[:, None] & chosen)))
 
 
 def known_by_mean(elements: SetElement, mean: Float[Array, "..."]) -> SetState:

@@ -13,7 +13,8 @@ from exflow.evaluation import encoding, results
 from exflow.evaluation.evaluators import likelihood, views
 from exflow.evaluation.evaluators.likelihood import Estimate
 from exflow.evaluation.metrics.image_quality import mean_squared_error, structural_similarity
-from exflow.typing import Element, Params, PRNGKey, SetModel
+from exflow.model import Model
+from exflow.typing import Element, Params, PRNGKey
 
 MAX_PREDICTED = 2_000  # targets whose picture is predicted, for each number of given views
 
@@ -22,7 +23,7 @@ Transform = Callable[[np.ndarray], Any]
 
 def evaluate_split(
     config: ConfigDict,
-    model: SetModel,
+    model: Model,
     params: Params,
     image_sets: Any,
     split: str,
@@ -78,7 +79,7 @@ def evaluate_split(
             entries[f"{split}_coverage_{100 * interval:.0f}/given_{number}"] = _entry(
                 share, "%", f"{how}; {what}", 100.0
             )
-    if model.predictive is None or model.decode is None:
+    if model.process is None:
         return entries
     say(f"predicting {split} views")
     return entries | _predictions(config, model, params, image_sets, split, transform, elements, sets)
@@ -86,7 +87,7 @@ def evaluate_split(
 
 def _predictions(
     config: ConfigDict,
-    model: SetModel,
+    model: Model,
     params: Params,
     image_sets: Any,
     split: str,
@@ -122,7 +123,7 @@ def _predictions(
 
 def validate(
     config: ConfigDict,
-    model: SetModel,
+    model: Model,
     params: Params,
     image_sets: Any,
     transform: Transform | None,
@@ -169,7 +170,7 @@ def _draw(config: ConfigDict, image_sets: Any) -> views.ViewSets:
 
 def _encode(
     config: ConfigDict,
-    model: SetModel,
+    model: Model,
     params: Params,
     image_sets: Any,
     transform: Transform | None,
@@ -200,7 +201,7 @@ def per_target(
     return likelihood.ratio_estimate(total, np.bincount(place, exists.sum(axis=1)))
 
 
-def _describe(sets: views.ViewSets, owner: np.ndarray, model: SetModel, split: str) -> str:
+def _describe(sets: views.ViewSets, owner: np.ndarray, model: Model, split: str) -> str:
     height, width, channels = model.image_shape
     exists = sets.mask[:, sets.first_target :]
     return (

@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from exflow.evaluation import encoding
 from exflow.evaluation.episode_draws import Episodes, draw_episodes
-from exflow.typing import Element, Params, SetModel
+from exflow.model import Model, sets_of
+from exflow.typing import Element, Params
 
 # Bytes of gathered support elements per device and call. On CPU chunks that stay in the cache need half the time of
 # large ones (page faults); on accelerators every call costs a launch.
@@ -41,13 +42,13 @@ class FewShotAccuracy(NamedTuple):
     num_decisions: int
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _score(model: SetModel, params: Params, elements: Element, support: Array, query: Array) -> Array:
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _score(model: Model, draws: int, params: Params, elements: Element, support: Array, query: Array) -> Array:
     def local(params: Params, elements: Element, support: Array, query: Array) -> Array:
         flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[3:]), elements)
         states = encoding.empty_states(model, params, support.shape[:2])
-        states = model.update(params, states, encoding.gather(flat, support))
-        return model.class_log_probs(params, states, encoding.gather(flat, query))
+        states = sets_of(model).update(params, states, encoding.gather(flat, support))
+        return sets_of(model).class_log_probs(params, states, encoding.gather(flat, query), draws)
 
     specs = (encoding.REPLICATED, encoding.REPLICATED, encoding.DATA, encoding.DATA)
     with jax.default_matmul_precision("highest"):
@@ -55,7 +56,7 @@ def _score(model: SetModel, params: Params, elements: Element, support: Array, q
 
 
 def score_episodes(
-    model: SetModel, params: Params, elements: Element, episodes: Episodes
+    model: Model, params: Params, elements: Element, episodes: Episodes, draws: int = 1
 ) -> Float[np.ndarray, "episode query way"]:
     """Predictive log-density of every query under every class of its episode.
 
@@ -66,6 +67,7 @@ def score_episodes(
       params: Its parameters; best from `encoding.replicate`, which spares a copy per call.
       elements: Cached elements [class, rotation, image]; same remark.
       episodes: Rows of support and query elements.
+      draws: Of the latents, where densities are bounds.
 
     Returns:
       log p(query | class) in nats; the queries of all classes follow each other.
@@ -74,7 +76,7 @@ def score_episodes(
     total, way, shot = episodes.support.shape
     query = episodes.query.reshape(total, -1)
     devices = encoding.local_mesh().size
-    bytes_per_episode = encoding.element_bytes(model, elements) * (way * (shot + 4) + query.shape[1])
+    bytes_per_episode = encoding.element_bytes(model, elements, draws) * (way * (shot + 4) + query.shape[1])
     chunk_bytes = devices * CHUNK_BYTES.get(jax.default_backend(), 2**26)
     num_chunks = -(-total // max(1, chunk_bytes // bytes_per_episode))
     size = encoding.round_up(-(-total // num_chunks), devices)
@@ -83,7 +85,7 @@ def score_episodes(
     for start in range(0, total, size):
         rows = np.minimum(np.arange(start, start + size), total - 1)  # the last chunk repeats the last episode
         indices = jax.device_put((episodes.support[rows], query[rows]), sharding)
-        scores.append(_score(model, params, elements, *indices))
+        scores.append(_score(model, draws, params, elements, *indices))
     return np.concatenate(jax.device_get(scores))[:total]
 
 
@@ -137,7 +139,7 @@ def summarize(trials: Sequence[float]) -> Accuracy:
 
 
 def few_shot_accuracy(
-    model: SetModel,
+    model: Model,
     params: Params,
     elements: Element,
     way: int,
@@ -146,6 +148,7 @@ def few_shot_accuracy(
     seed: int,
     count: Int[np.ndarray, " classes"] | None = None,
     description: str | None = None,
+    draws: int = 1,
 ) -> FewShotAccuracy:
     """Accuracy by the paper's protocol: one trial holds one episode of one query for every (class, rotation).
 
@@ -161,6 +164,7 @@ def few_shot_accuracy(
       seed: Seed of the episodes.
       count: Images of each class; None if all exist.
       description: Title of the progress bar; None shows none.
+      draws: Of the latents, where densities are bounds.
 
     Returns:
       Accuracy by the original and the corrected counting.
@@ -175,7 +179,7 @@ def few_shot_accuracy(
     for trial in tqdm(numbers, description, unit="trial", disable=None if description else True, leave=False):
         rng = np.random.default_rng((seed, way, shot, trial))
         episodes = draw_episodes(rng, count, num_rotations, max_count, way, shot)
-        first, second = count_correct(score_episodes(model, params, elements, episodes))
+        first, second = count_correct(score_episodes(model, params, elements, episodes, draws))
         original.append(float(first.mean()))
         corrected.append(float(second.mean()))
         decisions += first.size
@@ -183,7 +187,7 @@ def few_shot_accuracy(
 
 
 def validation_accuracy(
-    model: SetModel,
+    model: Model,
     params: Params,
     elements: Element,
     way: int,
@@ -192,6 +196,7 @@ def validation_accuracy(
     num_query: int,
     seed: int,
     count: Int[np.ndarray, " classes"] | None = None,
+    draws: int = 1,
 ) -> float:
     """Accuracy of standard episodes: `num_query` queries of every class against all classes, by corrected counting.
 
@@ -207,6 +212,7 @@ def validation_accuracy(
       num_query: Queries per class.
       seed: Seed of the episodes.
       count: Images of each class; None if all exist.
+      draws: Of the latents, where densities are bounds.
 
     Returns:
       Mean accuracy in [0, 1].
@@ -217,7 +223,7 @@ def validation_accuracy(
     count, num_rotations, max_count = _cache_shape(elements, count)
     rng = np.random.default_rng((seed, way, shot))
     episodes = draw_episodes(rng, count, num_rotations, max_count, way, shot, num_query, num_episodes)
-    scores = score_episodes(model, params, elements, episodes)
+    scores = score_episodes(model, params, elements, episodes, draws)
     _, correct = count_correct(scores, np.repeat(np.arange(way), num_query))
     return float(correct.mean())
 

@@ -14,7 +14,8 @@ from jax.sharding import NamedSharding
 from jaxtyping import Array, Bool, Float, Int
 
 from exflow.evaluation import encoding
-from exflow.typing import Element, Params, SetModel
+from exflow.model import Model, sets_of
+from exflow.typing import Element, Params
 
 CHUNK_BYTES = 2**26  # of gathered elements per device and call
 
@@ -82,17 +83,17 @@ def draw_sets(count: Int[np.ndarray, " classes"], num_rotations: int, max_count:
     return Sets(rows[mask.any(axis=1)], mask[mask.any(axis=1)])
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _log_probs(
-    model: SetModel, leave_one_out: bool, params: Params, elements: Element, rows: Array, mask: Array
+    model: Model, leave_one_out: bool, draws: int, params: Params, elements: Element, rows: Array, mask: Array
 ) -> tuple[Array, Array]:
-    given_others = model.leave_one_out_log_probs if leave_one_out else functools.partial(_conditionals, model)
+    given_others = sets_of(model).leave_one_out if leave_one_out else functools.partial(_conditionals, model)
 
     def local(params: Params, elements: Element, rows: Array, mask: Array) -> tuple[Array, Array]:
         flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[3:]), elements)
         element_set = encoding.gather(flat, rows)
-        conditional = given_others(params, element_set, mask)
-        prior = model.log_prob(params, encoding.empty_states(model, params, rows.shape), element_set)
+        conditional = given_others(params, element_set, mask, draws)
+        prior = sets_of(model).log_prob(params, encoding.empty_states(model, params, rows.shape), element_set, draws)
         return jnp.where(mask, conditional, 0.0), jnp.where(mask, prior, 0.0)
 
     specs = (encoding.REPLICATED, encoding.REPLICATED, encoding.DATA, encoding.DATA)
@@ -100,16 +101,17 @@ def _log_probs(
         return encoding.data_parallel(local, specs, (encoding.DATA, encoding.DATA))(params, elements, rows, mask)
 
 
-def _conditionals(model: SetModel, params: Params, element_set: Element, mask: Array) -> Array:
+def _conditionals(model: Model, params: Params, element_set: Element, mask: Array, draws: int) -> Array:
     """Log-densities that add up to the joint one; of models that only have the joint, equal shares of it."""
-    if model.joint_log_prob is None:
-        return model.conditional_log_probs(params, element_set, mask)
-    share = model.joint_log_prob(params, element_set, mask) / jnp.maximum(mask.sum(axis=-1), 1)
+    sets = sets_of(model)
+    if sets.exact:
+        return sets.conditional(params, element_set, mask)
+    share = sets.joint(params, element_set, mask, draws) / jnp.maximum(mask.sum(axis=-1), 1)
     return jnp.where(mask, share[..., None], 0.0)
 
 
 def set_log_probs(
-    model: SetModel, params: Params, elements: Element, sets: Sets, leave_one_out: bool = False
+    model: Model, params: Params, elements: Element, sets: Sets, leave_one_out: bool = False, draws: int = 1
 ) -> tuple[Float[np.ndarray, "sets set"], Float[np.ndarray, "sets set"]]:
     """Log-density of every element given the elements before it (or all others), and given none.
 
@@ -119,22 +121,23 @@ def set_log_probs(
       elements: Cached elements [class, rotation, image] of one noise draw.
       sets: Rows of the elements of each set.
       leave_one_out: Given all others.
+      draws: Of the latents, where densities are bounds.
 
     Returns:
-      `(conditional, prior)` in nats, 0 where the mask is False. Of models with a `joint_log_prob` the conditional part
+      `(conditional, prior)` in nats, 0 where the mask is False. Of models with bounds the conditional part
       is equal shares of it, unless leave_one_out.
     """
     params, elements = encoding.replicate(params), encoding.replicate(elements)
     total, set_size = sets.rows.shape
     devices = encoding.local_mesh().size
-    per_call = max(1, devices * CHUNK_BYTES // (encoding.element_bytes(model, elements) * set_size))
+    per_call = max(1, devices * CHUNK_BYTES // (encoding.element_bytes(model, elements, draws) * set_size))
     size = encoding.round_up(-(-total // -(-total // per_call)), devices)
     sharding = NamedSharding(encoding.local_mesh(), encoding.DATA)
     outputs = []
     for start in range(0, total, size):
         chosen = np.minimum(np.arange(start, start + size), total - 1)  # the last chunk repeats the last set
         inputs = jax.device_put((sets.rows[chosen], sets.mask[chosen]), sharding)
-        outputs.append(_log_probs(model, leave_one_out, params, elements, *inputs))
+        outputs.append(_log_probs(model, leave_one_out, draws, params, elements, *inputs))
     conditional, prior = (np.concatenate(parts)[:total] for parts in zip(*jax.device_get(outputs), strict=True))
     return conditional, prior
 
@@ -178,7 +181,7 @@ def ratio_estimate(total: np.ndarray, size: np.ndarray) -> Estimate:
     return Estimate(float(value), float(standard_error))
 
 
-def noun(model: SetModel) -> str:
+def noun(model: Model) -> str:
     """What an element is called in units and protocols."""
     return "image" if model.value_dtype == "uint8" else "element"
 

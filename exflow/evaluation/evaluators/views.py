@@ -14,10 +14,13 @@ from jax.scipy.special import betainc, erf
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
+from exflow.core.gaussian_process import GaussianPredictive
+from exflow.core.student_t_process import StudentTPredictive
 from exflow.errors import UserError
 from exflow.evaluation import encoding
 from exflow.evaluation.evaluators import likelihood
-from exflow.typing import Element, Params, SetModel, State
+from exflow.model import Model, process_of, sets_of
+from exflow.typing import Element, Params, State
 
 NUM_GIVEN = (0, 1, 2, 4, 8)  # views
 INTERVALS = (0.5, 0.9)  # central predictive intervals whose coverage is measured
@@ -71,10 +74,10 @@ def draw_view_sets(image_sets: Any, set_size: int, seed: int, numbers: tuple[int
     return ViewSets(sets.rows[enough], sets.mask[enough], possible)
 
 
-def _states(model: SetModel, params: Params, flat: Element, number: Array, rows: Array, mask: Array) -> State:
+def _states(model: Model, params: Params, flat: Element, number: Array, rows: Array, mask: Array) -> State:
     """State of each set after its first `number` views; `rows` and `mask` are those of the views that may be given."""
     given = mask & (jnp.arange(rows.shape[1])[None] < number)
-    return model.update(
+    return sets_of(model).update(
         params, encoding.empty_states(model, params, rows.shape[:1]), encoding.gather(flat, rows), given
     )
 
@@ -92,13 +95,13 @@ def _flat(elements: Element) -> Element:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _score(
-    model: SetModel, first_target: int, params: Params, elements: Element, number: Array, rows: Array, mask: Array
+    model: Model, first_target: int, params: Params, elements: Element, number: Array, rows: Array, mask: Array
 ) -> ViewScores:
     def local(params: Params, elements: Element, number: Array, rows: Array, mask: Array) -> ViewScores:
         flat, exists = _flat(elements), mask[:, first_target:]
         states = _states(model, params, flat, number, rows[:, :first_target], mask[:, :first_target])
         targets = encoding.gather(flat, rows[:, first_target:])
-        log_prob = model.log_prob(params, _for_each_target(states, exists.shape[1]), targets)
+        log_prob = sets_of(model).log_prob(params, _for_each_target(states, exists.shape[1]), targets)
         inside = coverage(model, params, states, targets)
         return ViewScores(jnp.where(exists, log_prob, 0.0), jnp.where(exists[..., None], inside, 0.0))
 
@@ -107,17 +110,17 @@ def _score(
         return encoding.data_parallel(local, specs, encoding.DATA)(params, elements, number, rows, mask)
 
 
-def coverage(model: SetModel, params: Params, states: State, targets: Any) -> Float[Array, "sets targets intervals"]:
+def coverage(model: Model, params: Params, states: State, targets: Any) -> Float[Array, "sets targets intervals"]:
     """Share of the latent dimensions of each target inside the central predictive `INTERVALS`.
 
     No interval for a model without `predictive`, or whose predictive is not Gaussian or Student-t.
     """
-    predictive = None if model.predictive is None else model.predictive(params, states)
-    if predictive is None or set(predictive._fields) - {"mean", "variance", "degrees_of_freedom"}:
+    predictive = None if model.process is None else model.process.predictive(params, states)
+    if not isinstance(predictive, GaussianPredictive | StudentTPredictive):
         return jnp.zeros((*jax.tree.leaves(targets)[0].shape[:2], 0))
     mean, variance = predictive.mean[:, None], predictive.variance[:, None]
     square = (targets.z - mean) ** 2 / variance
-    if "degrees_of_freedom" in predictive._fields:
+    if isinstance(predictive, StudentTPredictive):
         nu = jnp.broadcast_to(predictive.degrees_of_freedom[:, None], square.shape)
         square = square * nu / (nu - 2)  # in units of the scale
         mass = 1 - betainc(nu / 2, jnp.full_like(nu, 0.5), nu / (nu + square))
@@ -128,7 +131,7 @@ def coverage(model: SetModel, params: Params, states: State, targets: Any) -> Fl
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _predict(
-    model: SetModel,
+    model: Model,
     first_target: int,
     params: Params,
     elements: Element,
@@ -137,20 +140,18 @@ def _predict(
     mask: Array,
     context: Array,
 ) -> Array:
-    assert model.predictive is not None
-    assert model.decode is not None
-    predictive, decode = model.predictive, model.decode
+    process = process_of(model)
 
     def local(params: Params, elements: Element, number: Array, rows: Array, mask: Array, context: Array) -> Array:
         states = _states(model, params, _flat(elements), number, rows[:, :first_target], mask[:, :first_target])
-        mean = predictive(params, states).mean
-        return decode(params, jnp.broadcast_to(mean[:, None], (*context.shape[:2], mean.shape[-1])), context)
+        mean = process.predictive(params, states).mean
+        return process.decode(params, jnp.broadcast_to(mean[:, None], (*context.shape[:2], mean.shape[-1])), context)
 
     specs = (encoding.REPLICATED, encoding.REPLICATED, encoding.REPLICATED, encoding.DATA, encoding.DATA, encoding.DATA)
     return encoding.data_parallel(local, specs, encoding.DATA)(params, elements, number, rows, mask, context)
 
 
-def score(model: SetModel, params: Params, elements: Element, sets: ViewSets, number: int) -> ViewScores:
+def score(model: Model, params: Params, elements: Element, sets: ViewSets, number: int) -> ViewScores:
     """Log-density of every target given the first `number` views of its set alone, and coverage of its latents.
 
     Args:
@@ -170,7 +171,7 @@ def score(model: SetModel, params: Params, elements: Element, sets: ViewSets, nu
 
 
 def predict(
-    model: SetModel,
+    model: Model,
     params: Params,
     elements: Element,
     sets: ViewSets,

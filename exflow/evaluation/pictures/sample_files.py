@@ -14,7 +14,8 @@ from exflow.evaluation.pictures import sampling
 from exflow.evaluation.pictures.grids import grid_picture, looks_inverted, save, tile
 from exflow.evaluation.pictures.vector_pictures import write_vector_samples
 from exflow.evaluation.pictures.view_pictures import write_view_samples
-from exflow.typing import Params, SetModel
+from exflow.model import Model
+from exflow.typing import Params
 
 SAMPLE_ROWS = 4  # below each row of given images, as in the paper
 OVERVIEW_ROWS = 2  # the same in the picture of several classes
@@ -27,7 +28,7 @@ SEED = 0x73616D70  # separates the noise and the samples from other random numbe
 def write_samples(
     config: ConfigDict,
     workdir: Path,
-    model: SetModel,
+    model: Model,
     params: Params,
     image_sets: Any,
     transform: Callable[[np.ndarray], Any] | None = None,
@@ -39,7 +40,7 @@ def write_samples(
     independently. `conditional.png` and `conditional_coherent.png`: the same for several classes, the second with the
     samples of a column as one set of the same class. `prior.png` and `prior_coherent.png`: given nothing; in the
     second every column is a set of one invented class. `predictive.png`: predictive densities of single latent
-    dimensions, for models whose elements have a latent vector `z`. Of conditional models the files of
+    dimensions, for models with a process of their latents. Of conditional models the files of
     `view_pictures.write_view_samples` in place of these, and of models of vectors those of
     `vector_pictures.write_vector_samples`.
 
@@ -111,7 +112,7 @@ def write_samples(
         more = sampling.prior_grid(model, params, jax.random.fold_in(prior_key, 1), size + 1, SAMPLE_ROWS, coherent)
         samples = samples.swapaxes(0, 1) if coherent else np.concatenate([samples, more], axis=1).swapaxes(0, 1)
         write(name, grid_picture(samples, None, invert))
-    if hasattr(elements, "z") and size >= 3 and len(chosen) >= 2:
+    if model.process is not None and size >= 3 and len(chosen) >= 2:
         written.append(sampling.predictive_figure(folder / "predictive.png", model, params, elements, len(chosen) // 2))
     notify(f"{len(written)} pictures in {folder}")
     return written

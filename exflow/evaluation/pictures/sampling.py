@@ -12,7 +12,8 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from exflow.evaluation import compiled, encoding
 from exflow.evaluation.pictures.grids import write_densities
-from exflow.typing import Element, Params, PRNGKey, SetModel, State
+from exflow.model import Model, sets_of
+from exflow.typing import Element, Params, PRNGKey, State
 
 CURVE_POINTS = 600
 CURVE_MARGIN = 0.25  # of the range of the data, shown on both sides of it
@@ -20,7 +21,7 @@ INTEGRATION_MARGIN = 2.0  # the same for the normalisation, which must cover the
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def prefix_states(model: SetModel, params: Params, element_set: Element) -> State:
+def prefix_states(model: Model, params: Params, element_set: Element) -> State:
     """States after the first 0, 1, ..., n elements of a set.
 
     Args:
@@ -34,11 +35,11 @@ def prefix_states(model: SetModel, params: Params, element_set: Element) -> Stat
     size = jax.tree.leaves(element_set)[0].shape[0]
     repeated = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (size + 1, *leaf.shape)), element_set)
     mask = jnp.arange(size)[None, :] < jnp.arange(size + 1)[:, None]
-    return model.update(params, encoding.empty_states(model, params, (size + 1,)), repeated, mask)
+    return sets_of(model).update(params, encoding.empty_states(model, params, (size + 1,)), repeated, mask)
 
 
 def conditional_grid(
-    model: SetModel, params: Params, key: PRNGKey, element_set: Element, num_rows: int, coherent: bool = False
+    model: Model, params: Params, key: PRNGKey, element_set: Element, num_rows: int, coherent: bool = False
 ) -> UInt8[np.ndarray, "rows columns height width channels"]:
     """Samples given the first 0, 1, ..., n elements of a set, one column for each; column 0 is the prior.
 
@@ -58,7 +59,7 @@ def conditional_grid(
 
 
 def prior_grid(
-    model: SetModel, params: Params, key: PRNGKey, num_rows: int, num_columns: int, coherent: bool = False
+    model: Model, params: Params, key: PRNGKey, num_rows: int, num_columns: int, coherent: bool = False
 ) -> UInt8[np.ndarray, "rows columns height width channels"]:
     """Samples given nothing; if `coherent`, every row is a set of one invented class.
 
@@ -98,7 +99,7 @@ def informative_dimensions(z: Float[np.ndarray, "classes images dim"], number: i
 
 @functools.partial(jax.jit, static_argnums=0)
 def _grid_log_probs(
-    model: SetModel, params: Params, states: State, element: Any, dimensions: Array, points: Array
+    model: Model, params: Params, states: State, element: Any, dimensions: Array, points: Array
 ) -> Array:
     """Log-density of one element with one latent dimension moved, [state, panel, point]."""
 
@@ -109,13 +110,13 @@ def _grid_log_probs(
 
     def under(state: State) -> Array:
         many = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*points.shape, *leaf.shape)), state)
-        return model.log_prob(params, many, elements)
+        return sets_of(model).log_prob(params, many, elements)
 
     return jax.lax.map(under, states)
 
 
 def predictive_densities(
-    model: SetModel,
+    model: Model,
     params: Params,
     element_set: Any,
     element: Any,
@@ -151,9 +152,7 @@ def predictive_densities(
     return densities / np.trapezoid(densities, points[None], axis=-1)[..., None]
 
 
-def predictive_figure(
-    path: Path, model: SetModel, params: Params, elements: Any, label: int, num_panels: int = 4
-) -> Path:
+def predictive_figure(path: Path, model: Model, params: Params, elements: Any, label: int, num_panels: int = 4) -> Path:
     """Draw how the predictive density of single latent dimensions narrows around the images of one class.
 
     Args:

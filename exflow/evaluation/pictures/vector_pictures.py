@@ -10,7 +10,8 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from exflow.evaluation import compiled, encoding
-from exflow.typing import Params, SetModel
+from exflow.model import Model
+from exflow.typing import Params
 
 COLUMNS = 4  # sets beside each other
 BINS = 40
@@ -23,7 +24,7 @@ INK = "#1f4e9c"
 def write_vector_samples(
     config: ConfigDict,
     workdir: Path,
-    model: SetModel,
+    model: Model,
     params: Params,
     image_sets: Any,
     notify: Callable[[str], None] = print,
@@ -73,7 +74,7 @@ def write_vector_samples(
 
 
 def draw_given_sets(
-    model: SetModel,
+    model: Model,
     params: Params,
     key: Any,
     given: Float[np.ndarray, "sets given 1 1 dim"],

@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from exflow.evaluation import compiled, encoding
 from exflow.evaluation.pictures.grids import MIN_CELL, save, tile
-from exflow.typing import Params, SetModel
+from exflow.model import Model, sets_of
+from exflow.typing import Params
 
 COLUMNS = 12  # views of an object
 NUM_GIVEN = (1, 4)  # views; one picture of every object for each
@@ -29,7 +30,7 @@ SEED = 0x76696577  # separates the noise and the samples from other random numbe
 def write_view_samples(
     config: ConfigDict,
     workdir: Path,
-    model: SetModel,
+    model: Model,
     params: Params,
     image_sets: Any,
     transform: Callable[[np.ndarray], Any] | None,
@@ -119,12 +120,12 @@ def _titles(context: Float[np.ndarray, "columns 2"]) -> list[str]:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _states_after(model: SetModel, params: Params, elements: Any, given: Any) -> Any:
-    return model.update(params, encoding.empty_states(model, params, given.shape[:1]), elements, given)
+def _states_after(model: Model, params: Params, elements: Any, given: Any) -> Any:
+    return sets_of(model).update(params, encoding.empty_states(model, params, given.shape[:1]), elements, given)
 
 
 def _sample_views(
-    model: SetModel,
+    model: Model,
     params: Params,
     states: Any,
     key: Any,
@@ -143,14 +144,14 @@ def _sample_views(
 
 
 def _mean_pictures(
-    model: SetModel, params: Params, states: Any, context: Float[np.ndarray, "objects columns 2"]
+    model: Model, params: Params, states: Any, context: Float[np.ndarray, "objects columns 2"]
 ) -> UInt8[np.ndarray, "objects columns height width channels"] | None:
     """The picture of the mean predictive latent for every context; None for a model without one."""
-    if model.predictive is None or model.decode is None:
+    if model.process is None:
         return None
-    mean = np.asarray(model.predictive(params, states).mean)
+    mean = np.asarray(model.process.predictive(params, states).mean)
     latents = np.broadcast_to(mean[:, None], (*context.shape[:2], mean.shape[-1]))
-    return np.asarray(jax.jit(model.decode)(params, latents, context))
+    return np.asarray(jax.jit(model.process.decode)(params, latents, context))
 
 
 def sheet(

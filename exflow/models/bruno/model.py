@@ -20,10 +20,11 @@ from ml_collections import ConfigDict
 
 from exflow.core import gaussian_process, low_rank_process, mixture_process, student_t_process
 from exflow.core.quantization import bits_per_dim, dequantize, quantize
+from exflow.model import Model, ProcessFunctions, Refit, SetFunctions
 from exflow.models.bruno.conditional import CONTEXT_DIM
 from exflow.models.bruno.few_shot_objective import few_shot_cross_entropy
 from exflow.models.bruno.flow import bruno_flow
-from exflow.typing import Batch, Params, PRNGKey, SetModel, State
+from exflow.typing import Batch, Loss, Params, PRNGKey, State
 
 CORRELATIONS = 0x636F7272  # separates the draw of initial correlations from those of flow and noise
 PROCESSES = {
@@ -42,7 +43,7 @@ class Latent(NamedTuple):
     log_det: Float[Array, "..."]  # log |det dz/dx|, nats
 
 
-def bruno(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
+def bruno(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
     """Build BRUNO from sections `model` and `objective` of the configuration.
 
     The loss is generative_weight times the negative log-likelihood in nats per image (`scored_log_probs` tells which
@@ -104,7 +105,7 @@ def bruno(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
         kept = {name: raw for name, raw in params["process"].items() if name in WITHOUT_MOMENTS}
         return {**params, "process": fitted | kept}
 
-    def loss(params: Params, key: PRNGKey, batch: Batch) -> tuple[Array, dict[str, Array]]:
+    def loss(params: Params, key: PRNGKey, batch: Batch) -> Loss:
         noise_key, query_key = jax.random.split(key)
         latent = encode(params, noise_key, batch.x_set, batch.context)
         process_params = process.constrain(learned(params["process"]))
@@ -122,23 +123,36 @@ def bruno(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
             )
             total = total + objective.discriminative_weight * cross_entropy
             metrics |= few_shot
-        return total, metrics
+        return Loss(total, metrics)
 
     def constrain(params: Params) -> Params:
         return process.constrain(params["process"])
 
-    def log_prob(params: Params, state: State, element: Latent) -> Array:
+    def init_state(params: Params, batch_shape: tuple[int, ...] = ()) -> State:
+        return process.init_state(constrain(params), batch_shape)
+
+    def update(params: Params, state: State, element_set: Latent, mask: Array | None = None) -> State:
+        return process.update_set(constrain(params), state, element_set.z, mask)
+
+    def log_prob(params: Params, state: State, element: Latent, draws: int = 1) -> Array:
+        del draws
         return process.predictive_log_prob(constrain(params), state, element.z) + element.log_det
 
-    def conditional_log_probs(params: Params, element_set: Latent, mask: Array | None = None) -> Array:
+    def conditional(params: Params, element_set: Latent, mask: Array | None = None, draws: int = 1) -> Array:
+        del draws
         log_probs = process.log_prob(constrain(params), element_set.z, mask)
         return log_probs + _masked(element_set.log_det, mask)
 
-    def leave_one_out_log_probs(params: Params, element_set: Latent, mask: Array | None = None) -> Array:
+    def leave_one_out(params: Params, element_set: Latent, mask: Array | None = None, draws: int = 1) -> Array:
+        del draws
         log_probs = process.leave_one_out_log_prob(constrain(params), element_set.z, mask)
         return log_probs + _masked(element_set.log_det, mask)
 
-    def class_log_probs(params: Params, states: State, elements: Latent) -> Array:
+    def joint(params: Params, element_set: Latent, mask: Array | None = None, draws: int = 1) -> Array:
+        return conditional(params, element_set, mask, draws).sum(axis=-1)
+
+    def class_log_probs(params: Params, states: State, elements: Latent, draws: int = 1) -> Array:
+        del draws
         log_probs = process.class_log_probs(constrain(params), states, elements.z)
         return log_probs + elements.log_det[..., None]
 
@@ -159,26 +173,44 @@ def bruno(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
         return decode(params, draw(constrain(params), state, key, num_samples), context)
 
     conditioning = f", {model.conditioning} conditioning" if context_dim else ""
-    return SetModel(
+    return Model(
         name=f"bruno ({model.process} process{conditioning})",
         image_shape=image_shape,
         init=init,
         loss=loss,
         encode=encode,
-        init_state=lambda params, batch_shape=(): process.init_state(constrain(params), batch_shape),
-        update=lambda params, state, element_set, mask=None: process.update_set(
-            constrain(params), state, element_set.z, mask
-        ),
-        log_prob=log_prob,
-        conditional_log_probs=conditional_log_probs,
-        leave_one_out_log_probs=leave_one_out_log_probs,
-        class_log_probs=class_log_probs,
-        sample=sample,
-        refit=refit,
         context_dim=context_dim,
-        predictive=lambda params, state: process.predictive(constrain(params), state),
-        decode=decode,
+        group_of=group_of,
+        sets=SetFunctions(
+            exact=True,
+            init_state=init_state,
+            update=update,
+            remove=lambda params, state, element: process.remove(constrain(params), state, element.z),
+            merge=lambda params, a, b: process.merge(constrain(params), a, b),
+            log_prob=log_prob,
+            joint=joint,
+            conditional=conditional,
+            leave_one_out=leave_one_out,
+            class_log_probs=class_log_probs,
+            sample=sample,
+            num_given=objective.num_context,
+        ),
+        process=ProcessFunctions(
+            predictive=lambda params, state: process.predictive(constrain(params), state),
+            decode=decode,
+            refit=Refit(
+                refit,
+                at_start=model.process_init == "empirical",
+                every=model.process_refresh_every,
+                num_batches=model.process_init_batches,
+            ),
+        ),
     )
+
+
+def group_of(name: str) -> str:
+    """Optimiser group of a top-level parameter: the temperature is trained like the process."""
+    return {"process": "process", "objective": "process"}.get(name, "main")
 
 
 def scored_log_probs(

@@ -1,6 +1,6 @@
 """To which of several sets an element belongs, told by the latents or the reconstructions of a set VAE.
 
-The third rule, the gain of the evidence lower bound when the element joins a set, is `SetModel.log_prob`. Sources:
+The third rule, the gain of the evidence lower bound when the element joins a set, is `Model.log_prob`. Sources:
 Giannone & Winther 2022, arXiv:2110.12279, and its code; Edwards & Storkey 2017, arXiv:1606.02185, for the divergence.
 """
 

@@ -10,7 +10,6 @@ arXiv:1606.02185; Giannone & Winther 2022, arXiv:2110.12279.
 """
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -23,14 +22,14 @@ from exflow.core.latents import bounds, diagonal_gaussian
 from exflow.core.latents.seeds import content_seeds, distinct_seeds
 from exflow.core.latents.terms import Terms, elbo, element_log_weights, log_weight, terms
 from exflow.core.latents.trace import Noise, TopDown
-from exflow.core.likelihoods.likelihood import Likelihood
 from exflow.core.likelihoods.likelihood import likelihood as find_likelihood
 from exflow.core.quantization import bits_per_dim
+from exflow.model import LatentFunctions, Model, SetFunctions
 from exflow.models.set_vae.classes import kl_scores
 from exflow.models.set_vae.networks.autoencoder import SetAutoencoder
 from exflow.models.set_vae.networks.build import num_contexts, set_autoencoder
 from exflow.nn.initial_values import at_once
-from exflow.typing import Batch, Params, PRNGKey, SetModel
+from exflow.typing import Batch, Loss, Params, PRNGKey
 
 BOUND, SAMPLE = range(2)  # streams of randomness of a trained model
 
@@ -50,26 +49,7 @@ class SetState(NamedTuple):
     mask: Bool[Array, "... set"]
 
 
-class LatentFunctions(NamedTuple):
-    """What experiments on the latents need; sets have leading axes [batch, set]."""
-
-    likelihood: Likelihood
-    encode_values: Callable[..., SetElement]  # (params, values [..., h, w, c]) -> elements [...]
-    # (params, element_set, mask, key | None, contexts=None, means=()) -> latents and likelihood parameters of every
-    # element. contexts: latents of the set, top first, in place of inferred ones, perhaps of the upper levels only.
-    # means: of CONTEXT and ELEMENT, those whose latents are the means of their Gaussians; no key: both
-    infer: Callable[..., tuple[TopDown, Float[Array, "..."]]]
-    # (params, key, shape (batch, number), contexts=None, means=()) -> the same for elements drawn from the prior, and
-    # so are contexts that are not given
-    generate: Callable[..., tuple[TopDown, Float[Array, "..."]]]
-    decode: Callable[..., Float[Array, "..."]]  # (params, latents, mask) -> likelihood parameters of every element
-    # (params, state [...]) -> q(c_l | set) of every level, the latents above it at the means of their posteriors
-    context_posteriors: Callable[..., list[diagonal_gaussian.DiagonalGaussian]]
-    mean_evidence: bool  # whether they see no more of a set than the mean of `evidence.context` of its elements
-    num_contexts: int  # latents of the set; 0 for a VAE
-
-
-def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
+def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
     """Build a set VAE from sections `model.set_vae` and `objective` of the configuration.
 
     Args:
@@ -86,7 +66,6 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
     likelihood = find_likelihood(options.likelihood)
     networks = set_autoencoder(options, likelihood, image_shape, config.model.compute_dtype)
     dim, vectors = math.prod(image_shape), likelihood.name == "gaussian"
-    draws = config.evaluation.importance_samples
     contexts = num_contexts(options)
     mean_evidence = options.hierarchy != "stream" and options.context_levels == "top" and options.aggregation == "mean"
     width = max(options.hidden, options.encoder_filters * image_shape[0] * image_shape[1])
@@ -94,7 +73,8 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
     def apply(params: Params, method: Any, *args: Any) -> Any:
         return networks.apply(_variables(params), *args, False, method=method)
 
-    def encode(params: Params, key: PRNGKey | None, x: Array) -> SetElement:
+    def encode(params: Params, key: PRNGKey | None, x: Array, context: Array | None = None) -> SetElement:
+        del context
         return encode_values(params, likelihood.to_values(key, x))
 
     def encode_values(params: Params, values: Array) -> SetElement:
@@ -131,8 +111,9 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
     def decode(params: Params, trace: TopDown, mask: Array) -> Array:
         return apply(params, SetAutoencoder.decode, trace, mask)
 
-    def joint(params: Params, element_set: SetElement, mask: Array) -> Array:
+    def joint(params: Params, element_set: SetElement, mask: Array | None = None, draws: int = 1) -> Array:
         """L(X) of sets with leading axes."""
+        mask = jnp.ones(element_set.seed.shape, bool) if mask is None else mask
         element_set, mask, leading = merge_sets(element_set, mask)
 
         def one(key: PRNGKey) -> Array:
@@ -145,7 +126,7 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
             return log_weight(trace, log_probs, mask)
 
         keys = jax.random.split(jax.random.fold_in(jax.random.key(0), BOUND), draws)
-        values = bounds.iwae_bound(jax.vmap(one)(keys)) if draws > 1 else one(keys[0])
+        values = bounds.streamed_bound(jax.vmap(one), keys) if draws > 1 else one(keys[0])
         values = values.sum(axis=1) if values.ndim > 1 else values
         return jnp.where(mask.any(axis=1), values, 0.0).reshape(leading)
 
@@ -159,7 +140,7 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
         variables = start() if options.hierarchy == "stream" else at_once(init_key, start)
         return {"networks": variables["params"], "statistics": dict(variables).get("batch_stats", {})}
 
-    def loss(params: Params, key: PRNGKey, batch: Batch) -> tuple[Array, dict[str, Array]]:
+    def loss(params: Params, key: PRNGKey, batch: Batch) -> Loss:
         value_key, noise_key = jax.random.split(key)
         values, mask = likelihood.to_values(value_key, batch.x_set), batch.mask
         values = jnp.where(mask[..., None, None, None], values, 0.0)  # what is missing may be NaN, also in gradients
@@ -181,9 +162,9 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
             "reconstruction": -per_image.log_prob,
             "kl_z": per_image.kl_elements.sum(),
             "kl_c": per_image.kl_contexts.sum(),
-            "statistics": dict(updated).get("batch_stats", {}),
         }
-        return -bounds.weighted_elbo(per_image.log_prob, kl_z, kl_c, weight), metrics
+        value = -bounds.weighted_elbo(per_image.log_prob, kl_z, kl_c, weight)
+        return Loss(value, metrics, dict(updated).get("batch_stats", {}))
 
     def init_state(params: Params, batch_shape: tuple[int, ...] = ()) -> SetState:
         dtype = jnp.float32 if vectors else jnp.uint8
@@ -198,28 +179,37 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
         given = SetState(element_set, jnp.broadcast_to(mask, element_set.seed.shape))
         return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=axis), state, given)
 
-    def log_prob(params: Params, state: SetState, element: SetElement) -> Array:
+    def remove(params: Params, state: SetState, element: SetElement) -> SetState:
+        del params
+        same = state.mask & (state.elements.seed == element.seed[..., None])
+        first = same & (jnp.cumsum(same, axis=-1) == 1)
+        return state._replace(mask=state.mask & ~first)
+
+    def merge(params: Params, a: SetState, b: SetState) -> SetState:
+        return update(params, a, b.elements, b.mask)
+
+    def log_prob(params: Params, state: SetState, element: SetElement, draws: int = 1) -> Array:
         one = jax.tree.map(lambda leaf: jnp.expand_dims(leaf, state.mask.ndim - 1), element)
         after = update(params, state, one)
-        return joint(params, *after) - joint(params, *state)
+        return joint(params, *after, draws) - joint(params, *state, draws)
 
-    def conditional_log_probs(params: Params, element_set: SetElement, mask: Array | None = None) -> Array:
+    def conditional(params: Params, element_set: SetElement, mask: Array | None = None, draws: int = 1) -> Array:
         mask = jnp.ones(element_set.seed.shape, bool) if mask is None else mask
         size = mask.shape[-1]
-        totals = joint(params, *_subsets(element_set, mask, np.tril(np.ones((size, size), bool))))
+        totals = joint(params, *_subsets(element_set, mask, np.tril(np.ones((size, size), bool))), draws)
         before = jnp.concatenate([jnp.zeros_like(totals[..., :1]), totals[..., :-1]], axis=-1)
         return jnp.where(mask, totals - before, 0.0)
 
-    def leave_one_out_log_probs(params: Params, element_set: SetElement, mask: Array | None = None) -> Array:
+    def leave_one_out(params: Params, element_set: SetElement, mask: Array | None = None, draws: int = 1) -> Array:
         mask = jnp.ones(element_set.seed.shape, bool) if mask is None else mask
-        without = joint(params, *_subsets(element_set, mask, ~np.eye(mask.shape[-1], dtype=bool)))
-        return jnp.where(mask, joint(params, element_set, mask)[..., None] - without, 0.0)
+        without = joint(params, *_subsets(element_set, mask, ~np.eye(mask.shape[-1], dtype=bool)), draws)
+        return jnp.where(mask, joint(params, element_set, mask, draws)[..., None] - without, 0.0)
 
-    def class_log_probs(params: Params, states: SetState, elements: SetElement) -> Array:
+    def class_log_probs(params: Params, states: SetState, elements: SetElement, draws: int = 1) -> Array:
         queries = jax.tree.map(lambda leaf: jnp.expand_dims(leaf, states.mask.ndim - 1), elements)
         queries = SetState(queries, jnp.ones((*elements.seed.shape, 1), bool))
         if options.class_rule == "elbo":
-            return _all_pairs(lambda state, query: log_prob(params, state, query), states, elements)
+            return _all_pairs(lambda state, query: log_prob(params, state, query, draws), states, elements)
         supports, alone = (context_posteriors(params, sets) for sets in (states, queries))
         return kl_scores(supports, alone, leading=states.mask.ndim - 1)
 
@@ -258,26 +248,31 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> SetModel:
         values = likelihood.mean(outputs) if means else likelihood.sample(pixel_key, outputs)
         return likelihood.to_pixels(values).reshape(num_samples, *leading, *image_shape)
 
-    return SetModel(
+    return Model(
         name=f"set_vae ({options.hierarchy}, {options.aggregation} aggregation, {likelihood.name})",
         image_shape=image_shape,
         init=init,
         loss=loss,
         encode=encode,
-        init_state=init_state,
-        update=update,
-        log_prob=log_prob,
-        conditional_log_probs=conditional_log_probs,
-        leave_one_out_log_probs=leave_one_out_log_probs,
-        class_log_probs=class_log_probs,
-        sample=sample,
-        joint_log_prob=joint,
+        value_dtype="float32" if vectors else "uint8",
+        sets=SetFunctions(
+            exact=False,
+            init_state=init_state,
+            update=update,
+            remove=remove,
+            merge=merge,
+            log_prob=log_prob,
+            joint=joint,
+            conditional=conditional,
+            leave_one_out=leave_one_out,
+            class_log_probs=class_log_probs,
+            sample=sample,
+            compact=compact,
+            work_bytes=16 * width,  # a few layers of float32
+        ),
         latents=LatentFunctions(
             likelihood, encode_values, infer, generate, decode, context_posteriors, mean_evidence, contexts
         ),
-        compact=compact,
-        work_bytes=16 * width * draws,  # a few layers of float32
-        value_dtype="float32" if vectors else "uint8",
     )
 
 

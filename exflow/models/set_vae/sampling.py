@@ -1,6 +1,6 @@
 """Reconstructions, samples and refinements by a set VAE, any number of them whatever the size of the given sets.
 
-Functions take `SetModel.latents`, are pure and can be compiled with the `LatentFunctions` and the options static. Sets
+Functions take `Model.latents`, are pure and can be compiled with the `LatentFunctions` and the options static. Sets
 are elements `[batch, set]` with a mask; results are the parameters of the likelihood, whose mean or samples `values`
 gives. Source: Giannone & Winther 2022, arXiv:2110.12279, section 4.3 and its code, where as many elements are drawn as
 are given; there posteriors of lower latents of the set see the latents of the drawn elements, here of the given ones.
@@ -233,5 +233,5 @@ def _refined(
         trace, outputs = latents.infer(params, union, both, latent_key, None, (CONTEXT,) if at_mean else ())
         outputs = outputs[:, mask.shape[1] :]
     if mode == "union_prior":
-        _, outputs = latents.generate(params, element_key, every.shape, trace.context_values)
+        _, outputs = latents.generate(params, element_key, (len(frame), frame.shape[1]), trace.context_values)
     return values(latents.likelihood, outputs, pixel_key if draws else None), trace.context_values

@@ -1,6 +1,6 @@
 """Bounds on the log evidence of sets from the latents of a set VAE: one draw, importance-weighted, nested, predictive.
 
-Functions take `SetModel.latents` and are pure. The noise of an element is a function of the key and of its values, that
+Functions take `Model.latents` and are pure. The noise of an element is a function of the key and of its values, that
 of a set of its elements: the same key gives the same bounds whatever order, padding and batch, and neighbours such as
 X and X with one more element mostly have common noise, so that their difference varies less than either.
 """
@@ -122,7 +122,7 @@ def predictive_log_weights(
     together = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), element_set, alone)
     states = SetState(element_set, mask), SetState(together, jnp.concatenate([mask, there], axis=1))
     seeds = distinct_seeds(together.seed, states[1].mask)
-    before, after = (latents.context_posteriors(params, state)[0] for state in states)
+    before, after = (latents.set_posteriors(params, state)[0] for state in states)
 
     def one(key: PRNGKey) -> Array:
         context_key, element_key = jax.random.split(key)
@@ -135,8 +135,8 @@ def predictive_log_weights(
 
 
 def _check_single_context(latents: LatentFunctions) -> None:
-    if latents.num_contexts != 1:
-        raise ValueError(f"latents: expected a model with one latent of the set, got {latents.num_contexts}.")
+    if latents.num_set_latents != 1:
+        raise ValueError(f"latents: expected a model with one latent of the set, got {latents.num_set_latents}.")
 
 
 def _drawn(

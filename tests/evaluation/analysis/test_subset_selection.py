@@ -31,7 +31,7 @@ def prepared(name):
 
 @functools.cache
 def compiled_posteriors(name):
-    return jax.jit(prepared(name)[0].latents.context_posteriors)
+    return jax.jit(prepared(name)[0].latents.set_posteriors)
 
 
 def posteriors(name, params, elements, subsets):

@@ -16,7 +16,7 @@ from exflow.evaluation import encoding, evaluate, validate
 from exflow.evaluation.evaluators import views
 from exflow.evaluation.evaluators.conditional import per_target
 from exflow.evaluation.pictures import view_pictures
-from exflow.typing import SetModel
+from exflow.model import Model
 from tests.evaluation.toy import ToyElement, toy_model
 from tests.evaluation.toy_data import image_sets, predictive_log_prob
 from tests.evaluation.toy_views import COVARIANCE, DIM, PARAMS, SHIFT, VARIANCE, conditional_toy, view_sets
@@ -206,5 +206,5 @@ def test_data_without_context_is_refused():
         validate(config_with(), MODEL, PARAMS, bare)
     with pytest.raises(ValueError, match="rotations: quarter turns would contradict the context"):
         encoding.encode_split(MODEL, PARAMS, None, SETS, (0, 2))
-    model: SetModel = toy_model((2, 3, 1))
+    model: Model = toy_model((2, 3, 1))
     assert encoding.known_context(model, SETS) is None  # ignored

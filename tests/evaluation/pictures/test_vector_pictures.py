@@ -21,7 +21,7 @@ SETTINGS = {"evaluation__nll_set_size": 4, "evaluation__settings": (), "data__ro
 CONFIG = small_config(**TINY_VECTORS, **SETTINGS, evaluation__num_sample_rows=2)
 
 
-def sets_of(dim):
+def vector_sets(dim):
     """Three sets of four vectors."""
     x = np.random.default_rng(0).normal(size=(12, 1, 1, dim)).astype(np.float32)
     index = np.arange(12, dtype=np.int32).reshape(3, 4)
@@ -37,7 +37,7 @@ def prepared(dim):
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory):
     workdir, lines = tmp_path_factory.mktemp("run"), []
-    content = evaluate(CONFIG, workdir, *prepared(1), 3, {"test": sets_of(1)}, notify=lines.append)
+    content = evaluate(CONFIG, workdir, *prepared(1), 3, {"test": vector_sets(1)}, notify=lines.append)
     return workdir / "samples", lines, content["results"]
 
 
@@ -48,9 +48,9 @@ def test_entries_speak_of_elements_and_have_no_bits(evaluated):
         assert results[name]["unit"] == "nats/element"
         assert what in results[name]["protocol"]
         assert "3 sets of 4 test elements of a class, vectors of 1; 1 draw of the latents" in results[name]["protocol"]
-    assert set(validate(CONFIG, *prepared(1), sets_of(1))) == {"nll", "nll_prior"}
+    assert set(validate(CONFIG, *prepared(1), vector_sets(1))) == {"nll", "nll_prior"}
     model, params = prepared(1)
-    batch = batch_of(sets_of(1).images[None])
+    batch = batch_of(vector_sets(1).images[None])
     assert "bits_per_dim" not in jax.eval_shape(model.loss, params, jax.random.key(0), batch)[1]
 
 
@@ -59,7 +59,7 @@ def test_pictures_show_one_panel_per_set(dim, rows, evaluated, tmp_path):
     folder, lines, _ = evaluated
     if dim == 2:
         folder, lines = tmp_path / "samples", []
-        write_samples(CONFIG, tmp_path, *prepared(2), sets_of(2), notify=lines.append)
+        write_samples(CONFIG, tmp_path, *prepared(2), vector_sets(2), notify=lines.append)
     assert f"2 pictures in {folder}" in lines
     with Image.open(folder / "conditional.png") as conditional, Image.open(folder / "prior.png") as prior:
         assert conditional.size == (prior.size[0], rows * prior.size[1])
@@ -68,14 +68,14 @@ def test_pictures_show_one_panel_per_set(dim, rows, evaluated, tmp_path):
 
 def test_longer_vectors_have_none(tmp_path):
     lines = []
-    assert write_samples(CONFIG, tmp_path, build(CONFIG, (1, 1, 3)), None, sets_of(3), notify=lines.append) == []
+    assert write_samples(CONFIG, tmp_path, build(CONFIG, (1, 1, 3)), None, vector_sets(3), notify=lines.append) == []
     assert lines == ["no pictures of samples: elements are vectors of 3"]
     assert not list(tmp_path.iterdir())
 
 
 def test_drawn_sets_follow_the_given_ones_and_their_seed():
     model, params = prepared(2)
-    given = sets_of(2).images[sets_of(2).index]
+    given = vector_sets(2).images[vector_sets(2).index]
     one, again = (vector_pictures.draw_given_sets(model, params, jax.random.key(1), given, 5, 3) for _ in range(2))
     other = vector_pictures.draw_given_sets(model, params, jax.random.key(2), given, 5, 3)
     assert one.shape == (3, 5, 2)

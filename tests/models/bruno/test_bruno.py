@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from exflow.model import sets_of
 from exflow.models.bruno.flow import bruno_flow
 from exflow.models.bruno.model import bruno
 from exflow.typing import Batch
@@ -140,7 +141,7 @@ def test_discriminative_objective_equals_brute_force(x64):
     loss, metrics = model.loss(params, key, batch)
     np.testing.assert_allclose(metrics["temperature"], temperature, rtol=1e-12)
     latent = model.encode(params, jax.random.split(key)[0], batch.x_set)  # the other key chooses queries
-    total = -0.5 * model.conditional_log_probs(params, latent).mean()
+    total = -0.5 * sets_of(model).conditional(params, latent).mean()
     for shot in (1, 3):
         losses = []
         for label, window, offset in itertools.product(range(4), range(5), range(shot, 5)):
@@ -150,7 +151,7 @@ def test_discriminative_objective_equals_brute_force(x64):
                 members.append((label, (window + offset) % 5))
                 index = tuple(np.array(column) for column in zip(*members, strict=True))
                 chosen = jax.tree.map(lambda leaf, at=index: leaf[at], latent)
-                scores[candidate] = model.conditional_log_probs(params, chosen)[-1] / temperature
+                scores[candidate] = sets_of(model).conditional(params, chosen)[-1] / temperature
             losses.append(np.logaddexp.reduce(scores) - scores[label])
         np.testing.assert_allclose(metrics[f"cross_entropy_{shot}shot"], np.mean(losses), rtol=1e-8)
         total = total + 2.0 * np.mean(losses) / 2

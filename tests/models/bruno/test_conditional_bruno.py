@@ -13,6 +13,7 @@ from exflow.config import load_config
 from exflow.core.bijectors.rotation import turn_back
 from exflow.data import datasets
 from exflow.errors import UserError
+from exflow.model import sets_of
 from exflow.models.bruno.flow import bruno_flow
 from exflow.models.bruno.model import bruno
 from exflow.models.registry import params_like
@@ -133,7 +134,7 @@ def test_joint_is_invariant_under_permutations_of_pairs(x64):
 
     @jax.jit
     def joint(x_set, context):
-        return model.conditional_log_probs(params, model.encode(params, None, x_set, context)).sum(-1)
+        return sets_of(model).conditional(params, model.encode(params, None, x_set, context)).sum(-1)
 
     expected = joint(batch.x_set, batch.context)
     np.testing.assert_allclose(joint(batch.x_set[:, order], batch.context[:, order]), expected, rtol=1e-10)
@@ -154,10 +155,10 @@ def test_targets_are_scored_given_the_context_images_alone(process, num_context)
 
     total, number = 0.0, 0
     for row in range(4):
-        state = model.update(params, model.init_state(params), part(row, np.arange(num_context)))
+        state = sets_of(model).update(params, sets_of(model).init_state(params), part(row, np.arange(num_context)))
         for target in range(num_context, 5):
             if batch.mask[row, target]:
-                total, number = total - float(model.log_prob(params, state, part(row, target))), number + 1
+                total, number = total - float(sets_of(model).log_prob(params, state, part(row, target))), number + 1
     np.testing.assert_allclose(loss, total / number, rtol=1e-5)
     np.testing.assert_allclose(metrics["bits_per_dim"], total / number / (64 * np.log(2)), rtol=1e-5)
 
@@ -165,12 +166,12 @@ def test_targets_are_scored_given_the_context_images_alone(process, num_context)
 def test_samples_follow_their_context():
     model, params, batch = conditional_model()
     elements = model.encode(params, None, batch.x_set, batch.context)
-    state = model.update(params, model.init_state(params, (4,)), elements)
+    state = sets_of(model).update(params, sets_of(model).init_state(params, (4,)), elements)
     label = contexts(3, 4, seed=1)
     for coherent in (False, True):
-        samples = model.sample(params, state, jax.random.key(0), 3, coherent, label)
+        samples = sets_of(model).sample(params, state, jax.random.key(0), 3, coherent, label)
         assert samples.shape == (3, 4, *IMAGE_SHAPE)
-        turned = model.sample(params, state, jax.random.key(0), 3, coherent, label[::-1])
+        turned = sets_of(model).sample(params, state, jax.random.key(0), 3, coherent, label[::-1])
         assert (samples != turned).any(axis=(1, 2, 3, 4)).sum() >= 2  # the latents are the same
     mean = model.predictive(params, state).mean
     decoded = model.decode(params, mean, label[0])

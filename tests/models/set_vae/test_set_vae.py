@@ -13,6 +13,7 @@ from exflow.core.latents.diagonal_gaussian import DiagonalGaussian
 from exflow.core.latents.terms import Terms, elbo, log_weight, terms
 from exflow.core.latents.trace import Latent, Level, TopDown
 from exflow.errors import UserError
+from exflow.model import sets_of
 from exflow.models.registry import build, num_parameters, params_like
 from tests.models.registry import TINY_STREAM, TINY_VECTORS, small_config
 from tests.models.test_set_models import batch_of, images, perturbed, take
@@ -177,9 +178,9 @@ def test_free_bits_switch_off_small_divergences(statistician):
 def test_classes_are_ranked_by_the_divergence_of_their_contexts(statistician):
     model, params, x_set = statistician
     elements = model.encode(params, None, x_set)
-    states = model.update(params, model.init_state(params, (4,)), take(elements, slice(0, 3)))
+    states = sets_of(model).update(params, sets_of(model).init_state(params, (4,)), take(elements, slice(0, 3)))
     queries = take(elements, 4)
-    scores = model.class_log_probs(params, states, queries)
+    scores = sets_of(model).class_log_probs(params, states, queries)
     assert scores.shape == (4, 4)
 
     def posterior(one_set):
@@ -262,7 +263,7 @@ def test_colour_pictures_have_models_of_every_kind(options, shape, likelihood):
     params = jax.eval_shape(model.init, jax.random.key(0), batch_of(x_set))
     loss, _ = jax.eval_shape(model.loss, params, jax.random.key(1), batch_of(x_set))
     assert loss.shape == ()
-    state = jax.eval_shape(lambda params: model.init_state(params, (2,)), params)
+    state = jax.eval_shape(lambda params: sets_of(model).init_state(params, (2,)), params)
     samples = jax.eval_shape(lambda *given: model.sample(*given, 5), params, state, jax.random.key(2))
     assert (samples.shape, samples.dtype) == ((5, 2, *shape), jnp.uint8)
 

@@ -11,6 +11,7 @@ import pytest
 from exflow.core.latents import bounds, diagonal_gaussian
 from exflow.core.latents.seeds import content_seeds, distinct_seeds
 from exflow.core.latents.trace import CONTEXT, ELEMENT, Noise, draw
+from exflow.model import sets_of
 from exflow.models.registry import build
 from exflow.models.set_vae.set_bounds import log_weights
 from tests.models.registry import TINY_VECTORS, small_config
@@ -136,7 +137,7 @@ def test_more_draws_of_the_latents_tighten_the_bound(statistician):
     for draws in (1, 8, 64):
         model = build(small_config(**TINY_VECTORS, evaluation__importance_samples=draws), (1, 1, 2))
         elements = model.encode(params, None, x_set)
-        found.append(np.asarray(model.joint_log_prob(params, elements, jnp.ones((200, 3), bool))))
+        found.append(np.asarray(sets_of(model).joint(params, elements, jnp.ones((200, 3), bool))))
     for looser, tighter in itertools.pairwise(found):
         difference = tighter - looser
         assert difference.mean() > 2 * difference.std() / math.sqrt(len(difference))
@@ -146,7 +147,9 @@ def test_more_draws_of_the_latents_tighten_the_bound(statistician):
 def test_coherent_samples_share_a_context(statistician):
     """Samples are the closer to each other the more of their latents they share, as in the variance of a sum."""
     model, params, x_set = statistician
-    state = model.update(params, model.init_state(params, (1,)), model.encode(params, None, x_set[:1]))
+    state = sets_of(model).update(
+        params, sets_of(model).init_state(params, (1,)), model.encode(params, None, x_set[:1])
+    )
     draw_set = jax.jit(model.sample, static_argnums=(3, 4))
 
     def spread(coherent):

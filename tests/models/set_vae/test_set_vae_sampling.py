@@ -120,7 +120,7 @@ def test_the_top_latent_of_the_set_may_be_all_that_is_inferred():
     _, expected = GENERATE(latents, params, jax.random.split(key)[1], (2, 3), contexts[:1], means=(CONTEXT,))
     found = CONDITIONAL(latents, params, key, elements, mask, 3, "top", True, True)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
-    top = jax.jit(latents.context_posteriors)(params, SetState(elements, mask))[0].mean
+    top = jax.jit(latents.set_posteriors)(params, SetState(elements, mask))[0].mean
     np.testing.assert_allclose(contexts[0], top, rtol=1e-5, atol=1e-5)
 
 
@@ -180,7 +180,7 @@ def test_refinement_starts_with_what_is_given_and_sees_what_it_says(name, mode):
     union = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), elements, samples)
     seen = SetState(union, jnp.concatenate([mask, jnp.ones((2, 2), bool)], axis=1))
     state = SetState(elements, mask) if mode == "fixed" else seen
-    top = jax.jit(latents.context_posteriors)(params, state)[0].mean
+    top = jax.jit(latents.set_posteriors)(params, state)[0].mean
     np.testing.assert_allclose(found.contexts[0][0], top, rtol=1e-4, atol=1e-5)
     for context in found.contexts:
         assert (mode == "fixed") == np.array_equal(context[0], context[1])
