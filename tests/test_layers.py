@@ -27,12 +27,13 @@ BASE = {"errors", "typing"}
 LAYERS = {
     "errors": set(),
     "typing": set(),
+    "imports": {"errors"},  # modules of the user
     "__init__": {"api"},  # when `exflow.load` is first used
-    "config": {"errors"},
+    "config": {"errors", "imports"},
     "core": BASE,
     "nn": BASE | {"core"},
     "models": BASE | {"core", "nn"},
-    "data": BASE | {"core"},
+    "data": BASE | {"core", "imports"},
     "evaluation": BASE | {"config", "core", "data", "models"},
     "training": BASE | {"config", "core", "data", "models", "evaluation"},
     "loading": BASE | {"config", "models", "training"},
@@ -48,6 +49,7 @@ LAYERS = {
 OUTSIDE = {
     "errors": set(),
     "typing": {"jaxtyping"},
+    "imports": set(),
     "config": {"ml_collections"},
     "core": {"jax", "jaxtyping", "numpy"},  # numpy: masks, which are constants of the compiled program
     "main": set(),
