@@ -17,8 +17,8 @@ from ml_collections import ConfigDict
 from benchmarks.cases import TINY, build_model, configuration, random_batch, random_image_sets, random_params
 from benchmarks.report import Result, Table, main
 from benchmarks.timing import Timing, interleaved
-from exflow.evaluation import encoding
-from exflow.evaluation.evaluators.few_shot import few_shot_accuracy
+from exflow.evaluation import encoding, placement
+from exflow.evaluation.scoring.few_shot import few_shot_accuracy
 from exflow.model import Model, sets_of
 from exflow.models.bruno.model import Latent
 from exflow.training.devices import configure_devices
@@ -66,14 +66,14 @@ def score_by_forward_pass(model: Model) -> Callable[[Params, PRNGKey, UInt8[Arra
 def with_params(config: ConfigDict) -> tuple[Model, Params]:
     """The model of the configuration with random parameters on all devices."""
     model = build_model(config)
-    return model, encoding.replicate(random_params(model, random_batch(2, 4, model.image_shape)))
+    return model, placement.replicate(random_params(model, random_batch(2, 4, model.image_shape)))
 
 
 def time_scores(model: Model, params: Params, protocol: Protocol, quick: bool) -> dict[tuple[int, int], Timing]:
     """Timings of all trials of each setting from cached latents, which are random here."""
     rng, lead = np.random.default_rng(0), (protocol.num_classes, ROTATIONS, PER_CLASS)
     z = rng.normal(size=(*lead, int(np.prod(model.image_shape)))).astype(np.float32)
-    elements = encoding.replicate(Latent(z, np.zeros(lead, np.float32)))
+    elements = placement.replicate(Latent(z, np.zeros(lead, np.float32)))
 
     def call(way: int, shot: int) -> Callable[[], None]:
         return lambda: few_shot_accuracy(model, params, elements, way, shot, protocol.num_trials, seed=0)
@@ -87,7 +87,7 @@ def time_passes(
     """Seconds to encode all images (from the rate on some classes), and of one episode of each setting."""
     key, sample = jax.random.key(1), random_image_sets(2 if quick else 20, PER_CLASS, model.image_shape[0])
     calls: dict = {"encode": lambda: encoding.encode_split(model, params, key, sample, batch_size=batch_size)}
-    score, one_device = score_by_forward_pass(model), encoding.on_one_device(params)
+    score, one_device = score_by_forward_pass(model), placement.on_one_device(params)
     for way, shot in protocol.settings:
         images = jnp.asarray(random_batch(way, shot + 1, model.image_shape).x_set)
         calls[way, shot] = lambda images=images: score(one_device, key, images)

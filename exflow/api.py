@@ -26,7 +26,7 @@ from jaxtyping import Float, UInt8
 from ml_collections import ConfigDict
 
 from exflow import loading
-from exflow.evaluation import compiled, encoding
+from exflow.evaluation import compiled, encoding, placement
 from exflow.evaluation.compiled import power_of_two, scatter
 from exflow.input_checks import check_context, check_elements
 from exflow.model import Model, sets_of
@@ -76,7 +76,7 @@ class TrainedModel:
         self, core: Model, params: Params, config: ConfigDict | None = None, info: dict[str, Any] | None = None
     ):
         """Wrap a set model; `load` is the usual way to get one."""
-        self.core, self.params = core, encoding.replicate(params)
+        self.core, self.params = core, placement.replicate(params)
         self.config, self.info = config, dict(info or {})
         self._draws = 1 if config is None else int(config.evaluation.importance_samples)
         self.name, self.image_shape, self.context_dim = core.name, core.image_shape, core.context_dim

@@ -27,8 +27,8 @@ from exflow.config import base_config, load_config, validate
 from exflow.config.overrides import set_value
 from exflow.config.validation import flatten
 from exflow.errors import UserError
-from exflow.evaluation import encoding, evaluator, results
-from exflow.evaluation.evaluators import likelihood
+from exflow.evaluation import encoding, evaluator, placement, results
+from exflow.evaluation.scoring import likelihood
 from exflow.models.registry import num_parameters
 from exflow.training.state import evaluation_params
 from exflow.training.workdir import write_atomically
@@ -124,7 +124,7 @@ def nll_bound(config: ConfigDict, model: Any, params: Any, image_sets: Any) -> f
     options, count = config.evaluation, np.asarray(image_sets.count)
     key = jax.random.fold_in(jax.random.key(config.training.seed), evaluator.SEED)
     sets = likelihood.draw_sets(count, 1, image_sets.index.shape[1], options.nll_set_size, config.training.seed)
-    transform, params, draws = encoding.downscaling(config.data.downscale), encoding.replicate(params), []
+    transform, params, draws = encoding.downscaling(config.data.downscale), placement.replicate(params), []
     for draw in range(options.noise_draws):
         draw_key = jax.random.fold_in(key, draw)
         elements = encoding.encode_split(model, params, draw_key, image_sets, (0,), options.batch_size, transform)

@@ -16,10 +16,10 @@ import numpy as np
 from exflow.errors import UserError
 from exflow.evaluation.analysis import anomaly, correlations
 from exflow.evaluation.analysis.anomaly import Sequences
-from exflow.evaluation.evaluators import likelihood
 from exflow.evaluation.metrics import detection
 from exflow.evaluation.metrics.detection import FIRST
 from exflow.evaluation.pictures.grids import looks_inverted, save, tile
+from exflow.evaluation.scoring import likelihood
 from experiments import plots
 from experiments.report import Report, entry
 from experiments.subject import add_subject_arguments, open_subject, positive

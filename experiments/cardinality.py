@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from exflow.evaluation.evaluators.likelihood import Estimate, bits_per_dim
 from exflow.evaluation.metrics import detection
+from exflow.evaluation.scoring.likelihood import Estimate, bits_per_dim
 from experiments import plots
 from experiments.latent_bounds import SetTerms, elbo_terms
 from experiments.latents import draw_sets, open_set_vae, regrouped, unit, values_of

@@ -25,8 +25,8 @@ from exflow.core.latents.diagonal_gaussian import DiagonalGaussian
 from exflow.core.likelihoods.likelihood import Likelihood
 from exflow.errors import UserError
 from exflow.evaluation import results
-from exflow.evaluation.episode_draws import Episodes, draw_episodes
-from exflow.evaluation.evaluators import few_shot
+from exflow.evaluation.scoring import few_shot
+from exflow.evaluation.scoring.episode_draws import Episodes, draw_episodes
 from exflow.models.set_vae.classes import best_reconstruction_scores, kl_scores
 from exflow.models.set_vae.model import LatentFunctions, SetElement, SetState
 from exflow.models.set_vae.sampling import reconstruct

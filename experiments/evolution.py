@@ -18,10 +18,10 @@ import numpy as np
 from exflow.errors import UserError
 from exflow.evaluation.analysis import evolution
 from exflow.evaluation.analysis.streams import flat
-from exflow.evaluation.episode_draws import draw_episodes
-from exflow.evaluation.evaluators.likelihood import bits_per_dim
 from exflow.evaluation.metrics import detection
 from exflow.evaluation.pictures.grids import grid_picture, looks_inverted, save
+from exflow.evaluation.scoring.episode_draws import draw_episodes
+from exflow.evaluation.scoring.likelihood import bits_per_dim
 from exflow.typing import Element
 from experiments import plots
 from experiments.report import Report, entry

@@ -11,7 +11,7 @@ from jax.sharding import NamedSharding
 from jaxtyping import Array, Bool, Float, Int
 
 from exflow.core.latents import bounds
-from exflow.evaluation import encoding
+from exflow.evaluation import placement
 from exflow.model import sets_of
 from exflow.models.set_vae import set_bounds
 from exflow.models.set_vae.model import LatentFunctions, SetElement
@@ -129,17 +129,17 @@ def _mapped(
 def per_call(subject: Subject, shape: tuple[int, ...], draws: int, inner: int = 1) -> tuple[int, int]:
     """How many sets of the values `shape`, and draws of their latents, a call takes in the memory meant for it."""
     sets, size = shape[:2]
-    model, devices = subject.model.core, encoding.local_mesh().size
+    model, devices = subject.model.core, placement.local_mesh().size
     set_bytes = max(sets_of(model).work_bytes, 1) * inner * size
     passes = max(1, devices * CHUNK_BYTES.get(jax.default_backend(), 2**31) // set_bytes)
-    together = encoding.round_up(min(sets, max(1, passes // min(draws, DRAWS_PER_CALL))), devices)
+    together = placement.round_up(min(sets, max(1, passes // min(draws, DRAWS_PER_CALL))), devices)
     return together, min(draws, max(1, passes // together))
 
 
 def _chunks(values: np.ndarray, mask: np.ndarray | None, size: int) -> Iterator[tuple[Array, Array, int]]:
     """Sets and their masks in equal chunks over the devices, the last one filled up; and how many of them are real."""
     mask = np.ones(values.shape[:2], bool) if mask is None else mask
-    sharding = NamedSharding(encoding.local_mesh(), encoding.DATA)
+    sharding = NamedSharding(placement.local_mesh(), placement.DATA)
     for start in range(0, len(values), size):
         chosen = np.minimum(np.arange(start, start + size), len(values) - 1)
         chunk, there = jax.device_put((values[chosen], mask[chosen]), sharding)
@@ -160,7 +160,7 @@ def _over_elements(found: list[np.ndarray], mask: np.ndarray) -> list[np.ndarray
 
 def _sharded(function: Callable[..., Any], copied: int, split: int) -> Callable[..., Any]:
     """The function on all devices; its first arguments are copied, the others split along their sets."""
-    return encoding.data_parallel(function, (encoding.REPLICATED,) * copied + (encoding.DATA,) * split, encoding.DATA)
+    return placement.data_parallel(function, copied, split)
 
 
 @functools.partial(jax.jit, static_argnums=0)

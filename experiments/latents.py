@@ -9,7 +9,8 @@ from jaxtyping import Array, Float, Int, UInt32
 
 from exflow.core.likelihoods.likelihood import Likelihood
 from exflow.errors import UserError
-from exflow.evaluation.evaluators import likelihood
+from exflow.evaluation.chunks import in_chunks
+from exflow.evaluation.scoring import likelihood
 from exflow.models.set_vae.model import LatentFunctions
 from exflow.typing import PRNGKey
 from experiments.subject import Subject, open_subject
@@ -94,12 +95,10 @@ def one_set_per_class(subject: Subject, split: str, size: int, number: int) -> I
 
 def values_of(subject: Subject, rows: Int[np.ndarray, "*rows"], split: str) -> Float[np.ndarray, "*rows h w c"]:
     """What the likelihood scores; the noise of an image, such as its binarisation, depends on its row alone."""
-    flat, key, parts = rows.reshape(-1), subject.key(PIXELS), []
-    images, seeds = subject.images(flat, split), flat.astype(np.uint32)
-    for start in range(0, len(flat), BATCH_SIZE):
-        chosen = np.minimum(np.arange(start, start + BATCH_SIZE), len(flat) - 1)
-        parts.append(np.asarray(_values(latents_of(subject).likelihood, key, seeds[chosen], images[chosen])))
-    return np.concatenate(parts)[: len(flat)].reshape(*rows.shape, *parts[0].shape[1:])
+    flat = rows.reshape(-1)
+    run = functools.partial(_values, latents_of(subject).likelihood, subject.key(PIXELS))
+    values = in_chunks(run, (flat.astype(np.uint32), subject.images(flat, split)), BATCH_SIZE)
+    return values.reshape(*rows.shape, *values.shape[1:])
 
 
 @functools.partial(jax.jit, static_argnums=0)

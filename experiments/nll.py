@@ -12,8 +12,8 @@ import numpy as np
 
 from exflow.errors import UserError
 from exflow.evaluation import encoding, evaluator
-from exflow.evaluation.evaluators import likelihood
-from exflow.evaluation.evaluators.likelihood import Estimate
+from exflow.evaluation.scoring import likelihood
+from exflow.evaluation.scoring.likelihood import Estimate
 from experiments import plots
 from experiments.report import Report, entry
 from experiments.subject import BATCH_SIZE, SPLITS, Subject, add_subject_arguments, open_subject, positive

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from exflow.evaluation import compiled, encoding
+from exflow.evaluation import compiled, placement
 from exflow.evaluation.metrics import detection
 from exflow.evaluation.pictures import sampling
 from exflow.evaluation.pictures.grids import grid_picture, looks_inverted, save, tile
@@ -31,7 +31,7 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     """Two pictures, and how much the images of a row have in common."""
     positive(flags, "rows", "columns", "grids")
     subject = open_subject(flags, contexts=False)
-    model, params = subject.model.core, encoding.on_one_device(subject.model.params)
+    model, params = subject.model.core, placement.on_one_device(subject.model.params)
     invert, entries, figures = looks_inverted(np.asarray(subject.image_sets["test"].images)), {}, []
     for use, law in enumerate(("independent", "coherent")):
         keys = jax.random.split(subject.key(use), flags.grids)

@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from exflow.evaluation.evaluators.few_shot import count_correct
 from exflow.evaluation.metrics import detection
 from exflow.evaluation.pictures.grids import looks_inverted, save
+from exflow.evaluation.scoring.few_shot import count_correct
 from exflow.model import Model, sets_of
 from exflow.models.set_vae import sampling
 from exflow.models.set_vae.classes import kl_scores

@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from exflow.evaluation import results
-from exflow.evaluation.evaluators.likelihood import Estimate
+from exflow.evaluation.scoring.likelihood import Estimate
 
 
 class Report(NamedTuple):

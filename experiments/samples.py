@@ -12,11 +12,11 @@ import jax
 import numpy as np
 
 from exflow.errors import UserError
-from exflow.evaluation import compiled, encoding
-from exflow.evaluation.evaluators.few_shot import count_correct
+from exflow.evaluation import compiled, placement
 from exflow.evaluation.metrics import detection
 from exflow.evaluation.pictures import sampling
 from exflow.evaluation.pictures.grids import grid_picture, looks_inverted, save, tile
+from exflow.evaluation.scoring.few_shot import count_correct
 from experiments.report import Report, entry
 from experiments.subject import add_subject_arguments, open_subject, positive
 
@@ -36,7 +36,7 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     positive(flags, "rows")
     subject = open_subject(flags, contexts=False)
     model, sets = subject.model.core, subject.image_sets[flags.split]
-    params = encoding.on_one_device(subject.model.params)
+    params = placement.on_one_device(subject.model.params)
     size = flags.set_size or int(min(sets.count.max(), 20))
     usable = np.flatnonzero(sets.count >= size)
     if len(usable) == 0:

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from exflow.errors import UserError
-from exflow.evaluation import encoding
+from exflow.evaluation import placement
 from exflow.evaluation.analysis import subset_selection
 from exflow.evaluation.metrics import detection
 from exflow.evaluation.pictures.vector_pictures import draw_given_sets, scatter, shown_ranges
@@ -45,7 +45,7 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     if flags.kept >= size:
         raise UserError(f"--kept: expected less than the {size} points of a set, got {flags.kept}.")
     rows = one_set_per_class(subject, flags.split, size, flags.sets)
-    given, params = subject.images(rows, flags.split), encoding.on_one_device(subject.model.params)
+    given, params = subject.images(rows, flags.split), placement.on_one_device(subject.model.params)
     elements, mask = subject.encode(given, use=0), np.ones(rows.shape, bool)
     summary = jax.device_get(subset_selection.summarize(model, params, elements, mask, flags.kept))
     at_random = subject.rng(0).permuted(np.broadcast_to(np.arange(size), (len(rows), RANDOM_DRAWS, size)), axis=2)

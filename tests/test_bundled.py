@@ -10,7 +10,7 @@ import exflow
 from exflow import loading
 from exflow.data import datasets
 from exflow.evaluation import encoding
-from exflow.evaluation.evaluators import few_shot
+from exflow.evaluation.scoring import few_shot
 
 MAX_BYTES = 8 * 2**20
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from exflow.evaluation import encoding
+from exflow.evaluation import cached
 from exflow.model import Model, sets_of
 from exflow.typing import Element, Params, PRNGKey, State
 
@@ -33,7 +33,7 @@ def scatter(elements: Element, mask: Bool[np.ndarray, "..."]) -> Element:
 @functools.partial(jax.jit, static_argnums=(0, 2))
 def empty_states(model: Model, params: Params, leading: tuple[int, ...]) -> State:
     """States of empty sets with leading axes."""
-    return encoding.empty_states(model, params, leading)
+    return cached.empty_states(model, params, leading)
 
 
 @functools.partial(jax.jit, static_argnames="model")
@@ -70,7 +70,7 @@ def class_log_probs(
     model: Model, params: Params, support: Element, mask: Bool[Array, "class set"], queries: Element, draws: int = 1
 ) -> Float[Array, "query class"]:
     """Log p(query | support of the class) for all pairs."""
-    states = sets_of(model).update(params, encoding.empty_states(model, params, mask.shape[:1]), support, mask)
+    states = sets_of(model).update(params, cached.empty_states(model, params, mask.shape[:1]), support, mask)
     return sets_of(model).class_log_probs(params, states, queries, draws)
 
 
@@ -110,4 +110,4 @@ def leave_one_out_gain(
 
 
 def _prior(model: Model, params: Params, elements: Element, mask: Array, draws: int) -> Array:
-    return sets_of(model).log_prob(params, encoding.empty_states(model, params, mask.shape), elements, draws)
+    return sets_of(model).log_prob(params, cached.empty_states(model, params, mask.shape), elements, draws)

@@ -9,59 +9,20 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Float32, UInt8
-from tqdm import tqdm
 
-from exflow.core.latents.bounds import DRAWS_AT_ONCE
 from exflow.data.resize import resize
 from exflow.errors import UserError
-from exflow.model import Model, sets_of
+from exflow.evaluation.chunks import in_chunks
+from exflow.evaluation.placement import data_parallel, replicate
+from exflow.model import Model
 from exflow.typing import Element, Params, PRNGKey
 
-DATA = PartitionSpec("data")
-REPLICATED = PartitionSpec()
 VALUES = {  # what a model takes, by its value_dtype, and how to get there
     "uint8": ("uint8 pixels 0..255", "Round and clip them."),
     "float32": ("float32 vectors", "Convert them with astype(numpy.float32)."),
 }
-
-
-@functools.cache
-def local_mesh() -> Mesh:
-    """One-axis mesh `data` over the devices of this process; with several hosts each evaluates on its own."""
-    return Mesh(np.array(jax.local_devices()), ("data",))
-
-
-def replicate(tree: Any) -> Any:
-    """Copy a pytree of arrays (host, one device, or replicated over all hosts) to every local device.
-
-    Leaves that are there already are not copied.
-    """
-    sharding = NamedSharding(local_mesh(), REPLICATED)
-
-    def place(leaf: Any) -> Array:
-        there = isinstance(leaf, jax.Array) and leaf.sharding == sharding
-        return leaf if there else jax.device_put(np.asarray(leaf), sharding)
-
-    return jax.tree.map(place, tree)
-
-
-def on_one_device(tree: Any) -> Any:
-    """Copy a pytree of arrays to the first local device, for what is too small to be spread."""
-    return jax.device_put(jax.tree.map(np.asarray, tree), jax.local_devices()[0])
-
-
-def data_parallel(function: Callable[..., Any], in_specs: tuple[PartitionSpec, ...], out_specs: Any) -> Callable:
-    """Map a function over the local devices; arguments with `DATA` are split along their first axis."""
-    return jax.shard_map(function, mesh=local_mesh(), in_specs=in_specs, out_specs=out_specs, check_vma=False)
-
-
-def round_up(number: int, divisor: int) -> int:
-    """Smallest multiple of `divisor` that is at least `number`."""
-    return -(-number // divisor) * divisor
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -73,8 +34,7 @@ def _encode(
         return model.encode(params, None if key is None else jax.random.fold_in(key, seed), x, *known)
 
     many = jax.vmap(one, in_axes=(None, None, 0, 0, 0))
-    in_specs = (REPLICATED, REPLICATED, DATA, DATA, DATA)
-    return data_parallel(many, in_specs, DATA)(params, key, seeds, x, context)
+    return data_parallel(many, 2, 3)(params, key, seeds, x, context)
 
 
 def encode_images(
@@ -104,20 +64,9 @@ def encode_images(
       Elements as NumPy arrays with leading axis [images].
     """
     params = replicate(params)
-    batch_size = round_up(batch_size, local_mesh().size)
-    sharding = NamedSharding(local_mesh(), DATA)
-    starts = range(0, len(x), batch_size)
-    outputs, pending = [], None
-    for start in tqdm(starts, desc=description, unit="batch", disable=None if description else True, leave=False):
-        rows = np.minimum(np.arange(start, start + batch_size), len(x) - 1)  # the last batch repeats the last image
-        seeds = (first_seed + rows).astype(np.uint32)
-        inputs = (seeds, np.ascontiguousarray(x[rows]), None if context is None else context[rows])
-        batch = _encode(model, params, key, *jax.device_put(inputs, sharding))
-        if pending is not None:  # copy one batch to the host while the next is computed
-            outputs.append(jax.device_get(pending))
-        pending = batch
-    outputs.append(jax.device_get(pending))
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(x)], *outputs)
+    seeds = np.arange(first_seed, first_seed + len(x)).astype(np.uint32)
+    run = functools.partial(_encode, model, params, key)
+    return in_chunks(run, (seeds, x, context), batch_size, description)
 
 
 def encode_split(
@@ -210,20 +159,3 @@ def check_images(model: Model, x: Any) -> None:
     if x.shape[-3:] != model.image_shape:
         shape = ", ".join(map(str, model.image_shape))
         raise ValueError(f"x: expected [..., {shape}], got {x.shape}. Bring raw pictures into shape with preprocess.")
-
-
-def gather(elements: Element, rows: Array) -> Element:
-    """Elements at the given flat rows; leading axes are those of `rows`."""
-    return jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=0, mode="clip"), elements)
-
-
-def empty_states(model: Model, params: Params, leading: tuple[int, ...]) -> Any:
-    """State of the empty set with leading axes."""
-    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*leading, *leaf.shape)), sets_of(model).init_state(params))
-
-
-def element_bytes(model: Model, elements: Element, draws: int = 1) -> int:
-    """Bytes that a cached element, or the work on it, needs: to choose how many are gathered at once."""
-    leaves = jax.tree.leaves(elements)
-    work = 0 if model.sets is None else model.sets.work_bytes * min(draws, DRAWS_AT_ONCE)
-    return max(work, sum(leaf.nbytes // int(np.prod(leaf.shape[:3])) for leaf in leaves))

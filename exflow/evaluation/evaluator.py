@@ -10,10 +10,11 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from exflow.evaluation import encoding, results
-from exflow.evaluation.evaluators import conditional, few_shot, likelihood
+from exflow.evaluation import encoding, placement, results
+from exflow.evaluation.evaluators import conditional
 from exflow.evaluation.pictures.sample_files import write_samples
 from exflow.evaluation.published import published_accuracy, published_nll
+from exflow.evaluation.scoring import few_shot, likelihood
 from exflow.model import Model, sets_of
 from exflow.typing import Params
 
@@ -59,7 +60,7 @@ def evaluate(
     transform = transform or encoding.downscaling(config.data.downscale)
     first = jax.process_index() == 0
     say = notify if first else lambda line: None
-    params = encoding.replicate(params)
+    params = placement.replicate(params)
     entries: dict[str, dict[str, Any]] = {}
     for split in config.evaluation.splits:
         entries |= evaluate_split(config, model, params, image_sets[split], split, transform, say)
@@ -128,7 +129,7 @@ def evaluate_split(
         elements = encode(jax.random.fold_in(key, draw), rotations if settings else (0,), f"noise draw {draw + 1}")
         upright = jax.tree.map(lambda leaf: leaf[:, :1], elements)
         log_probs.append(likelihood.set_log_probs(model, params, upright, sets, draws=options.importance_samples))
-        elements = encoding.replicate(elements)
+        elements = placement.replicate(elements)
         numbers = range(draw, options.num_trials, max(options.noise_draws, 1))
         for setting in settings if len(numbers) else ():
             trials[setting].append(accuracy(elements, setting, numbers))
@@ -136,7 +137,7 @@ def evaluate_split(
     summary = likelihood.summarize(likelihood.SetLogProbs(joint, prior, sets.mask))
     entries = _likelihood_entries(config, model, summary, split)
     if settings:
-        elements = encoding.replicate(encode(None, rotations, "no noise"))
+        elements = placement.replicate(encode(None, rotations, "no noise"))
     for counting, name in (("corrected", "few_shot"), ("original", "few_shot_original")):
         for setting in settings:
             parts = trials[setting]
@@ -174,13 +175,13 @@ def validate(
       `few_shot/<way>way_<shot>shot` in [0, 1] from standard episodes (settings that the split cannot give are left
       out). Of a conditional model what `conditional.validate` gives.
     """
-    params, transform = encoding.replicate(params), transform or encoding.downscaling(config.data.downscale)
+    params, transform = placement.replicate(params), transform or encoding.downscaling(config.data.downscale)
     options, seed, count = config.evaluation, config.training.seed, np.asarray(image_sets.count)
     key = jax.random.fold_in(jax.random.key(seed), SEED)
     title = "validation" if show_progress else None
     if model.context_dim:
         return conditional.validate(config, model, params, image_sets, transform, key, title)
-    elements = encoding.replicate(
+    elements = placement.replicate(
         encoding.encode_split(model, params, key, image_sets, (0,), options.batch_size, transform, title)
     )
     sets = likelihood.draw_sets(count, 1, image_sets.index.shape[1], options.nll_set_size, seed)

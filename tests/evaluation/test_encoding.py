@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from exflow.data.pipelines.augment import downscale
-from exflow.evaluation import encoding
+from exflow.evaluation import encoding, placement
 from tests.evaluation.toy import toy_model, toy_params
 from tests.evaluation.toy_data import image_sets
 
@@ -46,7 +46,7 @@ def test_noise_depends_on_key_and_image_alone():
 
 def test_two_devices_encode_like_direct_calls():
     sets, model = image_sets([5]), toy_model()
-    assert encoding.local_mesh().size == len(jax.local_devices())
+    assert placement.local_mesh().size == len(jax.local_devices())
     elements = encoding.encode_split(model, PARAMS, jax.random.key(3), sets, (0,), 4)
     for number in range(5):
         direct = model.encode(PARAMS, jax.random.fold_in(jax.random.key(3), number), jnp.asarray(sets.images[number]))
@@ -76,8 +76,8 @@ def test_transform_gives_the_means_that_training_sees():
 
 
 def test_replicate_does_not_copy_what_is_there():
-    tree = encoding.replicate({"a": np.arange(3.0), "b": jnp.ones(2)})
-    again = encoding.replicate(tree)
+    tree = placement.replicate({"a": np.arange(3.0), "b": jnp.ones(2)})
+    again = placement.replicate(tree)
     assert all(x is y for x, y in zip(jax.tree.leaves(tree), jax.tree.leaves(again), strict=True))
     assert len(tree["a"].sharding.device_set) == len(jax.local_devices())
 

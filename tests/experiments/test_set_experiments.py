@@ -16,7 +16,7 @@ from exflow.config import to_json
 from exflow.core.latents import terms
 from exflow.data.registry import REGISTRY, LabelledImages, register
 from exflow.errors import UserError
-from exflow.evaluation.episode_draws import draw_episodes
+from exflow.evaluation.scoring.episode_draws import draw_episodes
 from exflow.models.registry import build
 from exflow.models.set_vae import set_bounds
 from exflow.models.set_vae.model import SetState

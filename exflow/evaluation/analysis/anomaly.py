@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from exflow.errors import UserError
-from exflow.evaluation import compiled, encoding
+from exflow.evaluation import compiled, placement
 from exflow.evaluation.analysis import streams
-from exflow.evaluation.episode_draws import draw_episodes
-from exflow.evaluation.evaluators import likelihood
 from exflow.evaluation.metrics.detection import FIRST, threshold
+from exflow.evaluation.scoring import likelihood
+from exflow.evaluation.scoring.episode_draws import draw_episodes
 from exflow.model import Model
 from exflow.typing import Element, Params
 
@@ -110,7 +110,7 @@ def rejecting_scores(
     Returns:
       Scores in nats, and the flags.
     """
-    params, table = encoding.on_one_device(params), streams.flat(elements)
+    params, table = placement.on_one_device(params), streams.flat(elements)
     num_sequences, set_size = rows.shape
     empty = states = compiled.empty_states(model, params, (num_sequences,))
     scores, accepted = np.zeros(rows.shape), np.ones(rows.shape, bool)

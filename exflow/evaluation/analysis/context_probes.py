@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from scipy.spatial import KDTree
 
-from exflow.evaluation import encoding
+from exflow.evaluation import placement
+from exflow.evaluation.chunks import in_chunks
 from exflow.model import Model, latents_of
 from exflow.models.set_vae.model import SetState
 from exflow.typing import Params
@@ -39,14 +40,9 @@ def context_means(model: Model, params: Params, image_sets: Any) -> Float[np.nda
       image_sets: Split; every class is one set.
     """
     index, count = np.asarray(image_sets.index), np.asarray(image_sets.count)
-    images, params = np.asarray(image_sets.images), encoding.on_one_device(params)
-    per_call = min(max(1, ELEMENTS_PER_CALL // index.shape[1]), len(index))
-    means = []
-    for start in range(0, len(index), per_call):
-        rows = np.minimum(np.arange(start, start + per_call), len(index) - 1)  # the last call repeats the last set
-        mask = np.arange(index.shape[1])[None] < count[rows, None]
-        means.append(np.asarray(_posterior_means(model, params, images[index[rows]], mask)))
-    return np.concatenate(means)[: len(index)]
+    x_set, mask = np.asarray(image_sets.images)[index], np.arange(index.shape[1])[None] < count[:, None]
+    run = functools.partial(_posterior_means, model, placement.replicate(params))
+    return in_chunks(run, (x_set, mask), min(max(1, ELEMENTS_PER_CALL // index.shape[1]), len(index)))
 
 
 def whitening(x: Float[np.ndarray, "sets dim"]) -> Callable[[np.ndarray], Float[np.ndarray, "sets dim"]]:

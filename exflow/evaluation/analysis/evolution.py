@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from exflow.evaluation import compiled, encoding
+from exflow.evaluation import compiled, placement
 from exflow.evaluation.analysis import streams
 from exflow.model import Model
 from exflow.typing import Element, Params
@@ -40,7 +40,7 @@ def score_evolution(
     Returns:
       Values after 0, ..., size context images.
     """
-    params = encoding.on_one_device(params)
+    params = placement.on_one_device(params)
     states = compiled.empty_states(model, params, (len(test),))
     queries, everywhere = streams.take(elements, test), np.ones(len(test), bool)
     log_probs = [np.asarray(streams.log_prob(model, params, states, queries), np.float64)]
@@ -70,7 +70,7 @@ def posterior_evolution(
     Returns:
       log p(class | query) with equal class priors after 0, ..., shots images per class.
     """
-    params = encoding.on_one_device(params)
+    params = placement.on_one_device(params)
     states = compiled.empty_states(model, params, support.shape[:2])
     queries, everywhere = streams.take(elements, query), np.ones(support.shape[:2], bool)
     scores = [np.asarray(streams.class_log_probs(model, params, states, queries), np.float64)]

@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
-from exflow.evaluation import encoding, results
-from exflow.evaluation.evaluators import likelihood, views
-from exflow.evaluation.evaluators.likelihood import Estimate
+from exflow.evaluation import encoding, placement, results
 from exflow.evaluation.metrics.image_quality import mean_squared_error, structural_similarity
+from exflow.evaluation.scoring import likelihood, views
+from exflow.evaluation.scoring.likelihood import Estimate
 from exflow.model import Model
 from exflow.typing import Element, Params, PRNGKey
 
@@ -148,7 +148,7 @@ def validate(
     """
     num_context = config.objective.num_context
     sets = _draw(config, image_sets)
-    elements = encoding.replicate(_encode(config, model, params, image_sets, transform, key, description))
+    elements = placement.replicate(_encode(config, model, params, image_sets, transform, key, description))
     exists, owner = sets.mask[:, sets.first_target :], objects(sets, image_sets)
     curve = {
         number: per_target(-views.score(model, params, elements, sets, number).log_prob, exists, owner).value
@@ -178,7 +178,7 @@ def _encode(
     title: str | None,
 ) -> Element:
     size = config.evaluation.batch_size
-    return encoding.replicate(encoding.encode_split(model, params, key, image_sets, (0,), size, transform, title))
+    return placement.replicate(encoding.encode_split(model, params, key, image_sets, (0,), size, transform, title))
 
 
 def objects(sets: views.ViewSets, image_sets: Any) -> np.ndarray:

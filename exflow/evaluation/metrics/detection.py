@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.stats import rankdata
 
-from exflow.evaluation.evaluators.likelihood import Estimate, ratio_estimate
+from exflow.evaluation.scoring.likelihood import Estimate, ratio_estimate
 
 FIRST = 8  # position from which on elements are judged: before, too little has been seen (Korshunova et al. 2018)
 WHISKER = 1.5  # Tukey's factor on the interquartile range

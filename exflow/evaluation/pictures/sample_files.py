@@ -9,7 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from exflow.evaluation import encoding
+from exflow.evaluation import encoding, placement
 from exflow.evaluation.pictures import sampling
 from exflow.evaluation.pictures.grids import grid_picture, looks_inverted, save, tile
 from exflow.evaluation.pictures.vector_pictures import write_vector_samples
@@ -79,7 +79,7 @@ def write_samples(
     key = jax.random.fold_in(jax.random.key(config.training.seed), SEED)
     noise_key, conditional_key, coherent_key, prior_key = jax.random.split(key, 4)
     elements = encoding.encode_split(model, params, noise_key, shown, (0,), config.evaluation.batch_size, transform)
-    params = encoding.on_one_device(params)
+    params = placement.on_one_device(params)
     titles = ["prior", *map(str, range(1, size + 1))]
     written: list[Path] = []
 

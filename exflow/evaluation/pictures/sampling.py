@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from exflow.evaluation import compiled, encoding
+from exflow.evaluation import cached, compiled
 from exflow.evaluation.pictures.grids import write_densities
 from exflow.model import Model, sets_of
 from exflow.typing import Element, Params, PRNGKey, State
@@ -35,7 +35,7 @@ def prefix_states(model: Model, params: Params, element_set: Element) -> State:
     size = jax.tree.leaves(element_set)[0].shape[0]
     repeated = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (size + 1, *leaf.shape)), element_set)
     mask = jnp.arange(size)[None, :] < jnp.arange(size + 1)[:, None]
-    return sets_of(model).update(params, encoding.empty_states(model, params, (size + 1,)), repeated, mask)
+    return sets_of(model).update(params, cached.empty_states(model, params, (size + 1,)), repeated, mask)
 
 
 def conditional_grid(

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
-from exflow.evaluation import compiled, encoding
+from exflow.evaluation import compiled, encoding, placement
 from exflow.model import Model
 from exflow.typing import Params
 
@@ -92,7 +92,7 @@ def draw_given_sets(
       batch_size: Vectors per encoding call.
     """
     sets, size, *_, dim = given.shape
-    params = encoding.on_one_device(params)
+    params = placement.on_one_device(params)
     states = compiled.empty_states(model, params, (sets,))
     if size:
         elements = encoding.encode_images(model, params, None, given.reshape(-1, 1, 1, dim), batch_size)

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from ml_collections import ConfigDict
 from PIL import Image, ImageDraw, ImageFont
 
-from exflow.evaluation import compiled, encoding
+from exflow.evaluation import cached, compiled, encoding, placement
 from exflow.evaluation.pictures.grids import MIN_CELL, save, tile
 from exflow.model import Model, sets_of
 from exflow.typing import Params
@@ -71,7 +71,7 @@ def write_view_samples(
         model, params, noise_key, pixels, config.evaluation.batch_size, context=flat_context
     )
     elements = jax.tree.map(lambda leaf: leaf.reshape(*rows.shape, *leaf.shape[1:]), elements)
-    params = encoding.on_one_device(params)
+    params = placement.on_one_device(params)
     written = []
     numbers = [number for number in sorted({*NUM_GIVEN, config.objective.num_context}) if 0 < number < rows.shape[1]]
     for number in numbers:
@@ -121,7 +121,7 @@ def _titles(context: Float[np.ndarray, "columns 2"]) -> list[str]:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _states_after(model: Model, params: Params, elements: Any, given: Any) -> Any:
-    return sets_of(model).update(params, encoding.empty_states(model, params, given.shape[:1]), elements, given)
+    return sets_of(model).update(params, cached.empty_states(model, params, given.shape[:1]), elements, given)
 
 
 def _sample_views(

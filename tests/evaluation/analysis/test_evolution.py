@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from exflow.errors import UserError
-from exflow.evaluation import encoding
+from exflow.evaluation import cached, encoding
 from exflow.evaluation.analysis import evolution, learning_curves, streams
 from tests.evaluation.toy import toy_model, toy_params
 from tests.evaluation.toy_data import image_sets, predictive_log_prob
@@ -50,7 +50,7 @@ def test_posterior_evolution(elements):
 
 
 def test_absorbing_nothing_changes_nothing(elements):
-    states = encoding.empty_states(MODEL, PARAMS, (2,))
+    states = cached.empty_states(MODEL, PARAMS, (2,))
     one = streams.take(elements, np.array([0, 8]))
     states = streams.absorb(MODEL, PARAMS, states, one, np.array([True, False]))
     log_probs = streams.log_prob(MODEL, PARAMS, states, streams.take(elements, np.array([1, 1])))

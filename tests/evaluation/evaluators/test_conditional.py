@@ -13,9 +13,9 @@ from exflow.config import base_config
 from exflow.core import student_t_process
 from exflow.errors import UserError
 from exflow.evaluation import encoding, evaluate, validate
-from exflow.evaluation.evaluators import views
 from exflow.evaluation.evaluators.conditional import per_target
 from exflow.evaluation.pictures import view_pictures
+from exflow.evaluation.scoring import views
 from exflow.model import Model
 from tests.evaluation.toy import ToyElement, toy_model
 from tests.evaluation.toy_data import image_sets, predictive_log_prob

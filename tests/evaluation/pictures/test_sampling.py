@@ -7,7 +7,7 @@ from PIL import Image
 from scipy.stats import norm
 
 from exflow.evaluation.pictures import grids, sampling
-from tests.evaluation.evaluators.test_few_shot import elements_of
+from tests.evaluation.scoring.test_few_shot import elements_of
 from tests.evaluation.toy import ToyElement, toy_model, toy_params
 from tests.evaluation.toy_data import predictive_log_prob
 

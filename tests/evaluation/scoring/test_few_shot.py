@@ -3,10 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.special import stdtrit
 
-from exflow.evaluation.episode_draws import draw_episodes
-from exflow.evaluation.evaluators import few_shot
+from exflow.evaluation.scoring import few_shot
+from exflow.evaluation.scoring.episode_draws import draw_episodes
 from tests.evaluation.toy import ToyElement, toy_model, toy_params
 from tests.evaluation.toy_data import predictive_log_prob
 
@@ -173,7 +172,10 @@ def test_float64_scores_are_exact(x64):
     np.testing.assert_allclose(scores[5, 0, 1], expected, rtol=1e-10)
 
 
-@pytest.mark.parametrize("degrees_of_freedom", [1, 2, 3, 8, 19, 100])
-def test_student_t_quantile(degrees_of_freedom):
-    expected = stdtrit(degrees_of_freedom, 0.975)
-    np.testing.assert_allclose(few_shot.student_t_quantile(degrees_of_freedom), expected, rtol=1e-9)
+@pytest.mark.parametrize(("number", "quantile"), [(2, 12.7062), (3, 4.3027), (20, 2.0930)])
+def test_interval_of_trials_is_that_of_student_t(number, quantile):
+    """Quantiles of Abramowitz and Stegun 1964, table 26.10."""
+    trials = np.random.default_rng(0).random(number)
+    accuracy = few_shot.summarize(trials)
+    assert accuracy.ci95 == pytest.approx(quantile * trials.std(ddof=1) / number**0.5, rel=1e-4)
+    assert np.isnan(few_shot.summarize(trials[:1]).ci95)

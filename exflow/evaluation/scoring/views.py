@@ -11,14 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import betainc, erf
-from jax.sharding import NamedSharding
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from exflow.core.gaussian_process import GaussianPredictive
 from exflow.core.student_t_process import StudentTPredictive
 from exflow.errors import UserError
-from exflow.evaluation import encoding
-from exflow.evaluation.evaluators import likelihood
+from exflow.evaluation import cached, placement
+from exflow.evaluation.chunks import in_chunks
+from exflow.evaluation.scoring import likelihood
 from exflow.model import Model, process_of, sets_of
 from exflow.typing import Element, Params, State
 
@@ -78,7 +78,7 @@ def _states(model: Model, params: Params, flat: Element, number: Array, rows: Ar
     """State of each set after its first `number` views; `rows` and `mask` are those of the views that may be given."""
     given = mask & (jnp.arange(rows.shape[1])[None] < number)
     return sets_of(model).update(
-        params, encoding.empty_states(model, params, rows.shape[:1]), encoding.gather(flat, rows), given
+        params, cached.empty_states(model, params, rows.shape[:1]), cached.gather(flat, rows), given
     )
 
 
@@ -100,14 +100,13 @@ def _score(
     def local(params: Params, elements: Element, number: Array, rows: Array, mask: Array) -> ViewScores:
         flat, exists = _flat(elements), mask[:, first_target:]
         states = _states(model, params, flat, number, rows[:, :first_target], mask[:, :first_target])
-        targets = encoding.gather(flat, rows[:, first_target:])
+        targets = cached.gather(flat, rows[:, first_target:])
         log_prob = sets_of(model).log_prob(params, _for_each_target(states, exists.shape[1]), targets)
         inside = coverage(model, params, states, targets)
         return ViewScores(jnp.where(exists, log_prob, 0.0), jnp.where(exists[..., None], inside, 0.0))
 
-    specs = (encoding.REPLICATED, encoding.REPLICATED, encoding.REPLICATED, encoding.DATA, encoding.DATA)
     with jax.default_matmul_precision("highest"):
-        return encoding.data_parallel(local, specs, encoding.DATA)(params, elements, number, rows, mask)
+        return placement.data_parallel(local, 3, 2)(params, elements, number, rows, mask)
 
 
 def coverage(model: Model, params: Params, states: State, targets: Any) -> Float[Array, "sets targets intervals"]:
@@ -147,8 +146,7 @@ def _predict(
         mean = process.predictive(params, states).mean
         return process.decode(params, jnp.broadcast_to(mean[:, None], (*context.shape[:2], mean.shape[-1])), context)
 
-    specs = (encoding.REPLICATED, encoding.REPLICATED, encoding.REPLICATED, encoding.DATA, encoding.DATA, encoding.DATA)
-    return encoding.data_parallel(local, specs, encoding.DATA)(params, elements, number, rows, mask, context)
+    return placement.data_parallel(local, 3, 3)(params, elements, number, rows, mask, context)
 
 
 def score(model: Model, params: Params, elements: Element, sets: ViewSets, number: int) -> ViewScores:
@@ -164,10 +162,9 @@ def score(model: Model, params: Params, elements: Element, sets: ViewSets, numbe
     Returns:
       Scores as NumPy arrays.
     """
-    per_call = likelihood.CHUNK_BYTES // (encoding.element_bytes(model, elements) * sets.rows.shape[1])
-    inputs = (sets.rows, sets.mask)
-    run = functools.partial(_score, model, sets.first_target)
-    return _by_chunks(run, params, elements, number, inputs, per_call)
+    per_device = likelihood.CHUNK_BYTES // (cached.element_bytes(model, elements) * sets.rows.shape[1])
+    run = functools.partial(_score, model, sets.first_target, params, elements, np.int32(number))
+    return in_chunks(run, (sets.rows, sets.mask), _per_call(len(sets.rows), per_device))
 
 
 def predict(
@@ -194,21 +191,11 @@ def predict(
       Pixel-wise medians where the map from latents to pixels is monotonic, as at the start of training; images that
       look like the object where it is not.
     """
-    run = functools.partial(_predict, model, sets.first_target)
+    run = functools.partial(_predict, model, sets.first_target, params, elements, np.int32(number))
     inputs = (sets.rows, sets.mask, context)
-    return _by_chunks(run, params, elements, number, inputs, batch_size // context.shape[1])
+    return in_chunks(run, inputs, _per_call(len(sets.rows), batch_size // context.shape[1]))
 
 
-def _by_chunks(
-    run: Any, params: Params, elements: Element, number: int, inputs: tuple[np.ndarray, ...], per_device: int
-) -> Any:
-    """Run on so many sets per device at a time; compiled once."""
-    total, devices = len(inputs[0]), encoding.local_mesh().size
-    size = encoding.round_up(min(total, max(1, per_device) * devices), devices)
-    sharding = NamedSharding(encoding.local_mesh(), encoding.DATA)
-    outputs = []
-    for start in range(0, total, size):
-        chosen = np.minimum(np.arange(start, start + size), total - 1)  # the last chunk repeats the last set
-        placed = jax.device_put(tuple(array[chosen] for array in inputs), sharding)
-        outputs.append(jax.device_get(run(params, elements, np.int32(number), *placed)))
-    return jax.tree.map(lambda *parts: np.concatenate(parts)[:total], *outputs)
+def _per_call(total: int, per_device: int) -> int:
+    """Sets of a call, at most so many per device."""
+    return min(total, max(1, per_device) * placement.local_mesh().size)

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding
 from jaxtyping import Array, Bool, Float, Int
 
-from exflow.evaluation import encoding
+from exflow.evaluation import cached, placement
+from exflow.evaluation.chunks import equal_size, in_chunks
 from exflow.model import Model, sets_of
 from exflow.typing import Element, Params
 
@@ -75,7 +75,7 @@ def draw_sets(count: Int[np.ndarray, " classes"], num_rotations: int, max_count:
     for label, number in enumerate(count):
         for rotation in range(num_rotations):
             order = rng.permutation(number)[: max(number // size, 1) * size]
-            places = np.zeros(encoding.round_up(max(len(order), 1), size), np.int64)
+            places = np.zeros(placement.round_up(max(len(order), 1), size), np.int64)
             places[: len(order)] = order
             rows.append(((label * num_rotations + rotation) * max_count + places).reshape(-1, size))
             mask.append((np.arange(len(places)) < len(order)).reshape(-1, size))
@@ -91,14 +91,13 @@ def _log_probs(
 
     def local(params: Params, elements: Element, rows: Array, mask: Array) -> tuple[Array, Array]:
         flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[3:]), elements)
-        element_set = encoding.gather(flat, rows)
+        element_set = cached.gather(flat, rows)
         conditional = given_others(params, element_set, mask, draws)
-        prior = sets_of(model).log_prob(params, encoding.empty_states(model, params, rows.shape), element_set, draws)
+        prior = sets_of(model).log_prob(params, cached.empty_states(model, params, rows.shape), element_set, draws)
         return jnp.where(mask, conditional, 0.0), jnp.where(mask, prior, 0.0)
 
-    specs = (encoding.REPLICATED, encoding.REPLICATED, encoding.DATA, encoding.DATA)
     with jax.default_matmul_precision("highest"):
-        return encoding.data_parallel(local, specs, (encoding.DATA, encoding.DATA))(params, elements, rows, mask)
+        return placement.data_parallel(local, 2, 2)(params, elements, rows, mask)
 
 
 def _conditionals(model: Model, params: Params, element_set: Element, mask: Array, draws: int) -> Array:
@@ -127,19 +126,11 @@ def set_log_probs(
       `(conditional, prior)` in nats, 0 where the mask is False. Of models with bounds the conditional part
       is equal shares of it, unless leave_one_out.
     """
-    params, elements = encoding.replicate(params), encoding.replicate(elements)
+    params, elements = placement.replicate(params), placement.replicate(elements)
     total, set_size = sets.rows.shape
-    devices = encoding.local_mesh().size
-    per_call = max(1, devices * CHUNK_BYTES // (encoding.element_bytes(model, elements, draws) * set_size))
-    size = encoding.round_up(-(-total // -(-total // per_call)), devices)
-    sharding = NamedSharding(encoding.local_mesh(), encoding.DATA)
-    outputs = []
-    for start in range(0, total, size):
-        chosen = np.minimum(np.arange(start, start + size), total - 1)  # the last chunk repeats the last set
-        inputs = jax.device_put((sets.rows[chosen], sets.mask[chosen]), sharding)
-        outputs.append(_log_probs(model, leave_one_out, draws, params, elements, *inputs))
-    conditional, prior = (np.concatenate(parts)[:total] for parts in zip(*jax.device_get(outputs), strict=True))
-    return conditional, prior
+    in_memory = placement.local_mesh().size * CHUNK_BYTES // (cached.element_bytes(model, elements, draws) * set_size)
+    run = functools.partial(_log_probs, model, leave_one_out, draws, params, elements)
+    return in_chunks(run, (sets.rows, sets.mask), equal_size(total, in_memory))
 
 
 def summarize(log_probs: SetLogProbs) -> Likelihood:

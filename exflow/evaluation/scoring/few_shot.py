@@ -5,18 +5,18 @@ gives it the highest predictive log-density. Source: Korshunova et al. 2018, arX
 """
 
 import functools
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding
 from jaxtyping import Array, Bool, Float, Int
+from scipy import stats
 from tqdm import tqdm
 
-from exflow.evaluation import encoding
-from exflow.evaluation.episode_draws import Episodes, draw_episodes
+from exflow.evaluation import cached, placement
+from exflow.evaluation.chunks import equal_size, in_chunks
+from exflow.evaluation.scoring.episode_draws import Episodes, draw_episodes
 from exflow.model import Model, sets_of
 from exflow.typing import Element, Params
 
@@ -46,13 +46,12 @@ class FewShotAccuracy(NamedTuple):
 def _score(model: Model, draws: int, params: Params, elements: Element, support: Array, query: Array) -> Array:
     def local(params: Params, elements: Element, support: Array, query: Array) -> Array:
         flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[3:]), elements)
-        states = encoding.empty_states(model, params, support.shape[:2])
-        states = sets_of(model).update(params, states, encoding.gather(flat, support))
-        return sets_of(model).class_log_probs(params, states, encoding.gather(flat, query), draws)
+        states = cached.empty_states(model, params, support.shape[:2])
+        states = sets_of(model).update(params, states, cached.gather(flat, support))
+        return sets_of(model).class_log_probs(params, states, cached.gather(flat, query), draws)
 
-    specs = (encoding.REPLICATED, encoding.REPLICATED, encoding.DATA, encoding.DATA)
     with jax.default_matmul_precision("highest"):
-        return encoding.data_parallel(local, specs, encoding.DATA)(params, elements, support, query)
+        return placement.data_parallel(local, 2, 2)(params, elements, support, query)
 
 
 def score_episodes(
@@ -64,7 +63,7 @@ def score_episodes(
 
     Args:
       model: Set model.
-      params: Its parameters; best from `encoding.replicate`, which spares a copy per call.
+      params: Its parameters; best from `placement.replicate`, which spares a copy per call.
       elements: Cached elements [class, rotation, image]; same remark.
       episodes: Rows of support and query elements.
       draws: Of the latents, where densities are bounds.
@@ -72,21 +71,13 @@ def score_episodes(
     Returns:
       log p(query | class) in nats; the queries of all classes follow each other.
     """
-    params, elements = encoding.replicate(params), encoding.replicate(elements)
+    params, elements = placement.replicate(params), placement.replicate(elements)
     total, way, shot = episodes.support.shape
     query = episodes.query.reshape(total, -1)
-    devices = encoding.local_mesh().size
-    bytes_per_episode = encoding.element_bytes(model, elements, draws) * (way * (shot + 4) + query.shape[1])
-    chunk_bytes = devices * CHUNK_BYTES.get(jax.default_backend(), 2**26)
-    num_chunks = -(-total // max(1, chunk_bytes // bytes_per_episode))
-    size = encoding.round_up(-(-total // num_chunks), devices)
-    sharding = NamedSharding(encoding.local_mesh(), encoding.DATA)
-    scores = []
-    for start in range(0, total, size):
-        rows = np.minimum(np.arange(start, start + size), total - 1)  # the last chunk repeats the last episode
-        indices = jax.device_put((episodes.support[rows], query[rows]), sharding)
-        scores.append(_score(model, draws, params, elements, *indices))
-    return np.concatenate(jax.device_get(scores))[:total]
+    episode_bytes = cached.element_bytes(model, elements, draws) * (way * (shot + 4) + query.shape[1])
+    chunk_bytes = placement.local_mesh().size * CHUNK_BYTES.get(jax.default_backend(), 2**26)
+    run = functools.partial(_score, model, draws, params, elements)
+    return in_chunks(run, (episodes.support, query), equal_size(total, chunk_bytes // episode_bytes))
 
 
 def count_correct(
@@ -110,31 +101,11 @@ def count_correct(
     return original, np.where(hit[..., 0], 1.0 / tied, 0.0)
 
 
-def student_t_quantile(degrees_of_freedom: int, probability: float = 0.95) -> float:
-    """Value that a Student-t variable exceeds in size with `1 - probability`, for whole degrees of freedom.
-
-    Source: Abramowitz and Stegun 1964, 26.7.3 and 26.7.4, inverted by bisection in the angle arctan(t / sqrt(dof)).
-    """
-    odd = degrees_of_freedom % 2
-
-    def inside(angle: float) -> float:  # P(|t| < sqrt(dof) tan(angle))
-        term, total = (math.cos(angle), 0.0) if odd else (1.0, 0.0)
-        for power in range(1 + odd, degrees_of_freedom, 2):
-            total, term = total + term, term * math.cos(angle) ** 2 * power / (power + 1)
-        return (angle + math.sin(angle) * total) * 2 / math.pi if odd else math.sin(angle) * total
-
-    low, high = 0.0, math.pi / 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if inside(middle) < probability else (low, middle)
-    return math.sqrt(degrees_of_freedom) * math.tan(low)
-
-
 def summarize(trials: Sequence[float]) -> Accuracy:
     """Mean, standard deviation and 95 % interval over trials."""
     values, number = np.asarray(trials, np.float64), len(trials)
     std = float(values.std(ddof=1)) if number > 1 else float("nan")
-    ci95 = student_t_quantile(number - 1) * std / np.sqrt(number) if number > 1 else float("nan")
+    ci95 = stats.t.ppf(0.975, number - 1) * std / np.sqrt(number) if number > 1 else float("nan")
     return Accuracy(float(values.mean()), std, float(ci95), tuple(values.tolist()))
 
 
@@ -172,7 +143,7 @@ def few_shot_accuracy(
     Raises:
       ValueError: Fewer than `way` classes have shot + 1 images.
     """
-    params, elements = encoding.replicate(params), encoding.replicate(elements)
+    params, elements = placement.replicate(params), placement.replicate(elements)
     count, num_rotations, max_count = _cache_shape(elements, count)
     original, corrected, decisions = [], [], 0
     numbers = range(trials) if isinstance(trials, int) else trials

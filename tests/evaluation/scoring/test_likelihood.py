@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from exflow.evaluation.evaluators import likelihood
-from tests.evaluation.evaluators.test_few_shot import MODEL, PARAMS, elements_of, random_elements
+from exflow.evaluation.scoring import likelihood
+from tests.evaluation.scoring.test_few_shot import MODEL, PARAMS, elements_of, random_elements
 from tests.evaluation.toy_data import joint_log_prob
 
 
