@@ -176,6 +176,6 @@ def test_float64_scores_are_exact(x64):
 def test_interval_of_trials_is_that_of_student_t(number, quantile):
     """Quantiles of Abramowitz and Stegun 1964, table 26.10."""
     trials = np.random.default_rng(0).random(number)
-    accuracy = few_shot.summarize(trials)
+    accuracy = few_shot.summarize(trials.tolist())
     assert accuracy.ci95 == pytest.approx(quantile * trials.std(ddof=1) / number**0.5, rel=1e-4)
-    assert np.isnan(few_shot.summarize(trials[:1]).ci95)
+    assert np.isnan(few_shot.summarize(trials[:1].tolist()).ci95)
