@@ -25,11 +25,11 @@ from exflow.training.devices import configure_devices
 from exflow.typing import Params, PRNGKey
 
 ROTATIONS, PER_CLASS = 4, 20
-NO_FLOW = {"model.scales": 0, "model.dense_couplings": 0, "data.downscale": 1}
+NO_FLOW = {"model.bruno.scales": 0, "model.bruno.dense_couplings": 0, "data.downscale": 1}
 SCORED = {  # where only the latents' size and the process matter
     "scores, 14x14, gaussian": NO_FLOW | {"data.downscale": 2},
     "scores, 28x28, gaussian": NO_FLOW,
-    "scores, 28x28, student_t": NO_FLOW | {"model.process": "student_t"},
+    "scores, 28x28, student_t": NO_FLOW | {"model.bruno.process": "student_t"},
 }
 
 

@@ -56,7 +56,7 @@ def run(quick: bool) -> Result:
     with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as pool:
         for loop in loops:
             for name, remat in ((loop, False), (f"{loop}, remat", True)):
-                overrides = sizes | {"model.block_loop": loop, "model.remat": remat}
+                overrides = sizes | {"model.block_loop": loop, "model.bruno.remat": remat}
                 medians[name] = pool.submit(measure, overrides, quick).result()
     ratios = {
         f"{loop}, remat": {

@@ -96,7 +96,7 @@ def run(quick: bool) -> Result:
             "bound time / VAE": ratio(bounded[name], bounded["vae"]),
         }
     compiled = QUICK_COMPILED if quick else COMPILED
-    loops, slower = scan_and_unroll(f"{CONFIG}:scha", sets | compiled, "model.set_vae.level_loop", quick)
+    loops, slower = scan_and_unroll(f"{CONFIG}:scha", sets | compiled, "model.block_loop", quick)
     medians |= {f"compiling scha, {loop}": row for loop, row in loops.items()}
     ratios["compiling scha, unroll"] = {"unroll / scan": slower}
     num_samples, chunk = (QUICK_SAMPLES, QUICK_CHUNK) if quick else (NUM_SAMPLES, CHUNK)

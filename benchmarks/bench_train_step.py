@@ -17,7 +17,7 @@ from exflow.training.sharding import make_mesh
 from exflow.training.step import init_train_state, make_train_step, named_keys
 from exflow.typing import Batch, Params
 
-PLAIN = {"model.conv_gradient": "plain", "model.block_loop": "unroll"}
+PLAIN = {"model.bruno.conv_gradient": "plain", "model.block_loop": "unroll"}
 SMALL = {"data.sets_per_batch": 20, "data.set_size": 8}
 FULL = {"data.sets_per_batch": 20, "data.set_size": 4}  # 80 of 640 images: a step takes seconds on two CPU cores
 CASES = {"small": ("bruno_omniglot:cpu", SMALL), "full": ("bruno_omniglot", FULL)}

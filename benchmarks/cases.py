@@ -13,15 +13,15 @@ from exflow.models import registry
 from exflow.typing import Batch, Params
 
 TINY = {  # changes that make any model quick to compile; "full" or "small" no longer mean anything
-    "model.scales": 1,
-    "model.filters": 4,
-    "model.residual_blocks": 2,
-    "model.dense_units": 8,
-    "model.dense_couplings": 1,
+    "model.bruno.scales": 1,
+    "model.bruno.filters": 4,
+    "model.bruno.residual_blocks": 2,
+    "model.bruno.dense_units": 8,
+    "model.bruno.dense_couplings": 1,
     "data.sets_per_batch": 4,
     "data.set_size": 6,
 }
-ALWAYS = {"model.process_init": "constant", "training.compilation_cache": False}
+ALWAYS = {"model.bruno.process_init": "constant", "training.compilation_cache": False}
 
 
 def configuration(spec: str, overrides: dict[str, Any] | None = None) -> ConfigDict:

@@ -15,21 +15,21 @@ from exflow.config.recipes import SMALL_CONV_BRUNO, SMOKE
 
 
 def get_config() -> ConfigDict:
-    config = base_config()
+    config = base_config("bruno")
     config.data.dataset = "cifar10"
     config.data.image_size = 32
     config.data.sets_per_batch = 16
     config.data.rotate = False
     config.optimizer.schedule = "exponential"
     config.optimizer.decay_rate = 0.999995
-    config.optimizer.process_freeze_steps = 99
+    config.optimizer.groups.process.freeze_steps = 99
     config.training.num_steps = 69_999  # the original's first iteration only initialises
     config.evaluation.splits = ("test", "train")
     config.evaluation.settings = ((5, 1), (5, 5))
     return config
 
 
-STUDENT_T = {"model.process": "student_t"}
+STUDENT_T = {"model.bruno.process": "student_t"}
 
 VARIANTS = {
     "student_t": STUDENT_T,

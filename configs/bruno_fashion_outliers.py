@@ -19,12 +19,12 @@ from exflow.config import base_config
 
 
 def get_config() -> ConfigDict:
-    config = base_config()
+    config = base_config("bruno")
     config.data.dataset = "fashion_mnist"
     config.data.rotate = False
     config.data.outlier_every = 100
-    config.model.weight_norm = False
-    config.model.correlation_range = (0.1, 0.95)
+    config.model.bruno.weight_norm = False
+    config.model.bruno.correlation_range = (0.1, 0.95)
     config.optimizer.name = "adam"
     config.optimizer.b1 = 0.95
     config.optimizer.b2 = 0.9995
@@ -35,26 +35,26 @@ def get_config() -> ConfigDict:
     return config
 
 
-WEIGHT_NORM = {"model.weight_norm": True}
+WEIGHT_NORM = {"model.bruno.weight_norm": True}
 RECIPES = {
     "": {},
     "wn": WEIGHT_NORM,
-    "wn_corr_high": WEIGHT_NORM | {"model.correlation_range": (), "model.correlation": 0.95},
-    "wn_lr_high": WEIGHT_NORM | {"model.correlation_range": (), "optimizer.learning_rate": 2e-3},
+    "wn_corr_high": WEIGHT_NORM | {"model.bruno.correlation_range": (), "model.bruno.correlation": 0.95},
+    "wn_lr_high": WEIGHT_NORM | {"model.bruno.correlation_range": (), "optimizer.learning_rate": 2e-3},
 }
 SIZES = {
     "": {},
     "cpu": {
         "data.pipeline": "device",
         "data.sets_per_batch": 8,
-        "model.scales": 0,
-        "model.dense_units": 256,
+        "model.bruno.scales": 0,
+        "model.bruno.dense_units": 256,
         "training.num_steps": 1_000,
         "training.evaluate_every": 500,
         "training.checkpoint_every": 500,
     },
 }
-PROCESSES = {"": {}, "student_t": {"model.process": "student_t"}}
+PROCESSES = {"": {}, "student_t": {"model.bruno.process": "student_t"}}
 
 VARIANTS = {
     "_".join(filter(None, names)): SIZES[names[0]] | RECIPES[names[1]] | PROCESSES[names[2]]
@@ -66,8 +66,8 @@ VARIANTS["smoke"] = SIZES["cpu"] | {
     "data.downscale": 4,
     "data.sets_per_batch": 4,
     "data.set_size": 5,
-    "model.dense_units": 16,
-    "model.dense_couplings": 2,
+    "model.bruno.dense_units": 16,
+    "model.bruno.dense_couplings": 2,
     "training.num_steps": 12,
     "training.evaluate_every": 12,
     "training.checkpoint_every": 6,

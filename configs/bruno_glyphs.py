@@ -12,7 +12,7 @@ from exflow.config import base_config
 
 
 def get_config() -> ConfigDict:
-    config = base_config()
+    config = base_config("bruno")
     config.data.dataset = "glyphs"
     config.data.downscale = 2
     config.data.pipeline = "device"
@@ -24,13 +24,13 @@ def get_config() -> ConfigDict:
     config.data.augment.scale = 0.1
     config.data.augment.shear = 0.1
     config.data.augment.translation = 0.04
-    config.model.scales = 0
-    config.model.dense_units = 256
-    config.model.initialization = "sequential"
-    config.model.bounded_features = True
-    config.model.process_init = "empirical"
-    config.model.process_init_batches = 16
-    config.model.learn_mean = True
+    config.model.bruno.scales = 0
+    config.model.bruno.dense_units = 256
+    config.model.bruno.initialization = "sequential"
+    config.model.bruno.bounded_features = True
+    config.model.bruno.process_init = "empirical"
+    config.model.bruno.process_init_batches = 16
+    config.model.bruno.learn_mean = True
     config.objective.generative_weight = 1 / 196  # one nat per latent dimension
     config.objective.discriminative_weight = 1.0
     config.objective.shots = (1, 5)
@@ -39,7 +39,7 @@ def get_config() -> ConfigDict:
     config.optimizer.name = "adam"
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 100
-    config.optimizer.process_learning_rate_multiplier = 10.0
+    config.optimizer.groups.process.learning_rate_multiplier = 10.0
     config.optimizer.clip_norm = 1.0
     config.optimizer.ema_decay = 0.995
     config.training.num_steps = 3_000
@@ -52,9 +52,9 @@ def get_config() -> ConfigDict:
 
 VARIANTS = {
     "smoke": {
-        "model.dense_units": 32,
-        "model.dense_couplings": 2,
-        "model.process_init_batches": 1,
+        "model.bruno.dense_units": 32,
+        "model.bruno.dense_couplings": 2,
+        "model.bruno.process_init_batches": 1,
         "training.num_steps": 8,
         "training.log_every": 4,
         "training.evaluate_every": 4,

@@ -21,23 +21,23 @@ from exflow.config.recipes import FAST_ADAM, SMOKE
 
 
 def get_config() -> ConfigDict:
-    config = base_config()
+    config = base_config("bruno")
     config.data.dataset = "mnist"
     config.data.pipeline = "device"
     config.data.sets_per_batch = 64
     config.data.rotate = False
-    config.model.scales = 0
+    config.model.bruno.scales = 0
     config.optimizer.schedule = "exponential"
     config.optimizer.decay_rate = 0.999995
-    config.optimizer.process_freeze_steps = 99
+    config.optimizer.groups.process.freeze_steps = 99
     config.training.num_steps = 99_999  # the original's first iteration only initialises
     config.evaluation.splits = ("test", "train")
     config.evaluation.settings = ((5, 1), (5, 5))
     return config
 
 
-STUDENT_T = {"model.process": "student_t"}
-EVEN_ODD = {"data.dataset": "mnist_even_odd", "model.dense_units": 256}
+STUDENT_T = {"model.bruno.process": "student_t"}
+EVEN_ODD = {"data.dataset": "mnist_even_odd", "model.bruno.dense_units": 256}
 FAST = FAST_ADAM | {
     "optimizer.learning_rate": 2e-3,
     "optimizer.warmup_steps": 200,

@@ -15,21 +15,21 @@ from exflow.config.recipes import FAST_ON_ACCELERATOR, SMALL_CONV_BRUNO, SMOKE
 
 
 def get_config() -> ConfigDict:
-    config = base_config()
+    config = base_config("bruno")
     config.data.dataset = "mnist_even_odd"
     config.data.rotate = False
-    config.model.filters = 32
-    config.model.dense_units = 256
+    config.model.bruno.filters = 32
+    config.model.bruno.dense_units = 256
     config.optimizer.schedule = "exponential"
     config.optimizer.decay_rate = 0.999995
-    config.optimizer.process_freeze_steps = 99
+    config.optimizer.groups.process.freeze_steps = 99
     config.training.num_steps = 49_999  # the original's first iteration only initialises
     config.evaluation.splits = ("test", "train")
     config.evaluation.settings = ((5, 1), (5, 5))
     return config
 
 
-STUDENT_T = {"model.process": "student_t"}
+STUDENT_T = {"model.bruno.process": "student_t"}
 FAST = FAST_ON_ACCELERATOR | {"training.num_steps": 12_000}
 
 VARIANTS = {

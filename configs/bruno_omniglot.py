@@ -25,14 +25,14 @@ from exflow.config.recipes import FAST_ON_ACCELERATOR
 
 
 def get_config() -> ConfigDict:
-    config = base_config()
+    config = base_config("bruno")
     config.data.dataset = "omniglot"
     config.data.split = "vinyals"
     config.optimizer.schedule = "exponential"
     config.optimizer.decay_rate = 0.999995
     config.optimizer.boost = 1.5
     config.optimizer.boost_step = 99  # the original's iteration 100, its iteration 0 being the initialisation
-    config.optimizer.process_freeze_steps = 99
+    config.optimizer.groups.process.freeze_steps = 99
     return config
 
 
@@ -48,14 +48,14 @@ CPU = {
     "data.augment.scale": 0.1,
     "data.augment.shear": 0.1,
     "data.augment.translation": 0.04,
-    "model.filters": 32,
-    "model.residual_blocks": 1,
-    "model.dense_units": 256,
-    "model.initialization": "sequential",
-    "model.bounded_features": True,
-    "model.process_init": "empirical",
-    "model.process_init_batches": 16,
-    "model.learn_mean": True,
+    "model.bruno.filters": 32,
+    "model.bruno.residual_blocks": 1,
+    "model.bruno.dense_units": 256,
+    "model.bruno.initialization": "sequential",
+    "model.bruno.bounded_features": True,
+    "model.bruno.process_init": "empirical",
+    "model.bruno.process_init_batches": 16,
+    "model.bruno.learn_mean": True,
     "objective.generative_weight": 0.3 / 196,  # 0.3 nats per latent dimension
     "objective.discriminative_weight": 1.0,
     "objective.shots": (1, 5),
@@ -65,8 +65,8 @@ CPU = {
     "optimizer.schedule": "cosine",
     "optimizer.warmup_steps": 100,
     "optimizer.boost": 1.0,
-    "optimizer.process_learning_rate_multiplier": 10.0,
-    "optimizer.process_freeze_steps": 0,
+    "optimizer.groups.process.learning_rate_multiplier": 10.0,
+    "optimizer.groups.process.freeze_steps": 0,
     "optimizer.clip_norm": 1.0,
     "optimizer.ema_decay": 0.999,
     "training.num_steps": 5_000,
@@ -85,13 +85,13 @@ BUNDLED = {
     "data.augment_set.rotation_degrees": 15.0,
     "data.augment_set.scale": 0.15,
     "data.augment_set.shear": 0.15,
-    "model.process_init_batches": 8,
+    "model.bruno.process_init_batches": 8,
     "objective.generative_weight": 0.00051,  # 0.1 nats per latent dimension
     "objective.shots": (1, 4),
     "training.num_steps": 12_000,
 }
 
-STUDENT_T = {"model.process": "student_t"}
+STUDENT_T = {"model.bruno.process": "student_t"}
 FAST = FAST_ON_ACCELERATOR | {"training.num_steps": 8_000, "optimizer.boost": 1.0}
 
 VARIANTS = {
@@ -112,10 +112,10 @@ VARIANTS = {
         **CPU,
         "data.image_size": 8,
         "data.downscale": 1,
-        "model.filters": 8,
-        "model.dense_units": 32,
-        "model.dense_couplings": 2,
-        "model.process_init_batches": 1,
+        "model.bruno.filters": 8,
+        "model.bruno.dense_units": 32,
+        "model.bruno.dense_couplings": 2,
+        "model.bruno.process_init_batches": 1,
         "training.num_steps": 8,
         "training.log_every": 4,
         "training.evaluate_every": 8,

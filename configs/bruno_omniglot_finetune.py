@@ -29,14 +29,14 @@ from exflow.config.recipes import FAST_ON_ACCELERATOR
 
 
 def get_config() -> ConfigDict:
-    config = base_config()
+    config = base_config("bruno")
     config.data.dataset = "omniglot"
     config.data.split = "vinyals"
     config.data.sets_per_batch = 160
     config.data.set_size = 2
     config.data.distinct = True
     config.data.distinct_rotations = False
-    config.model.process = "student_t"
+    config.model.bruno.process = "student_t"
     config.objective.generative_weight = 0.0
     config.objective.discriminative_weight = 1.0
     config.objective.ways = (20,)
@@ -52,7 +52,7 @@ def get_config() -> ConfigDict:
     return config
 
 
-GAUSSIAN = {"model.process": "gaussian"}
+GAUSSIAN = {"model.bruno.process": "gaussian"}
 MIXED = {
     "data.sets_per_batch": 20,
     "data.set_size": 8,
@@ -93,11 +93,11 @@ CPU = {
     "data.resize": "area",
     "data.downscale": 2,
     "data.pipeline": "device",
-    "model.filters": 32,
-    "model.residual_blocks": 1,
-    "model.dense_units": 256,
-    "model.bounded_features": True,
-    "model.learn_mean": True,
+    "model.bruno.filters": 32,
+    "model.bruno.residual_blocks": 1,
+    "model.bruno.dense_units": 256,
+    "model.bruno.bounded_features": True,
+    "model.bruno.learn_mean": True,
     "objective.generative_weight": 0.3 / 196,
     "objective.temperature": 5.0,
     "objective.learn_temperature": True,
@@ -105,7 +105,7 @@ CPU = {
     "optimizer.learning_rate": 5e-4,
     "optimizer.schedule": "cosine",
     "optimizer.warmup_steps": 100,
-    "optimizer.process_learning_rate_multiplier": 10.0,
+    "optimizer.groups.process.learning_rate_multiplier": 10.0,
     "optimizer.clip_norm": 1.0,
     "optimizer.ema_decay": 0.999,
     "training.num_steps": 3_000,
@@ -121,9 +121,9 @@ VARIANTS = {
         **CPU,
         "data.image_size": 8,
         "data.downscale": 1,
-        "model.filters": 8,
-        "model.dense_units": 32,
-        "model.dense_couplings": 2,
+        "model.bruno.filters": 8,
+        "model.bruno.dense_units": 32,
+        "model.bruno.dense_couplings": 2,
         "training.num_steps": 8,
         "training.log_every": 4,
         "training.evaluate_every": 8,

@@ -18,7 +18,7 @@ EPOCH_STEPS = 250  # 4,000 sets of five of 1,000 characters and as many flipped 
 
 
 def get_config() -> ConfigDict:
-    config = base_config()
+    config = base_config("set_vae")
     config.data.dataset = "omniglot_ns"
     config.data.resize = "area"
     config.data.pipeline = "device"
@@ -29,10 +29,9 @@ def get_config() -> ConfigDict:
     config.data.augment_set.rotation_degrees = 180.0
     config.data.augment_set.flip_horizontal = 0.5
     config.data.augment_set.flip_vertical = 0.5
-    config.model.family = "set_vae"
     config.model.set_vae.hidden = 256
     config.model.set_vae.latent_dim = 16
-    config.model.set_vae.context_dim = 512
+    config.model.set_vae.set_latent_dim = 512
     config.model.set_vae.num_levels = 1
     config.model.set_vae.raw_elements = True
     config.model.set_vae.initialization = "xavier_normal"
@@ -49,7 +48,7 @@ def get_config() -> ConfigDict:
 
 CPU = {
     "model.set_vae.hidden": 128,
-    "model.set_vae.context_dim": 64,
+    "model.set_vae.set_latent_dim": 64,
     "model.set_vae.encoder_filters": 16,
     "optimizer.schedule": "cosine",
     "optimizer.ema_decay": 0.995,

@@ -16,19 +16,18 @@ EPOCH_STEPS = 139  # 8,905 digits in batches of 64
 
 
 def get_config() -> ConfigDict:
-    config = base_config()
+    config = base_config("set_vae")
     config.data.dataset = "spatial_mnist"
     config.data.pipeline = "device"
     config.data.sets_per_batch = 64
     config.data.set_size = 50
     config.data.rotate = False
     config.data.distinct = True
-    config.model.family = "set_vae"
     config.model.set_vae.likelihood = "gaussian"
     config.model.set_vae.shared_variance = True
     config.model.set_vae.hidden = 256
     config.model.set_vae.latent_dim = 2
-    config.model.set_vae.context_dim = 64
+    config.model.set_vae.set_latent_dim = 64
     config.model.set_vae.num_levels = 3
     config.model.set_vae.num_blocks = 2
     config.model.set_vae.block_depth = 2

@@ -14,18 +14,17 @@ from exflow.config import base_config
 
 
 def get_config() -> ConfigDict:
-    config = base_config()
+    config = base_config("set_vae")
     config.data.dataset = "distributions_1d"
     config.data.pipeline = "device"
     config.data.sets_per_batch = 16
     config.data.set_size = 200
     config.data.rotate = False
     config.data.distinct = True
-    config.model.family = "set_vae"
     config.model.set_vae.likelihood = "gaussian"
     config.model.set_vae.hidden = 128
     config.model.set_vae.latent_dim = 32
-    config.model.set_vae.context_dim = 3
+    config.model.set_vae.set_latent_dim = 3
     config.model.set_vae.num_levels = 1
     config.model.set_vae.num_blocks = 2
     config.model.set_vae.block_depth = 2

@@ -25,7 +25,7 @@ EPOCH_SETS = 8_000  # 4,000 sets of five of 1,000 characters, and as many flippe
 
 
 def get_config() -> ConfigDict:
-    config = base_config()
+    config = base_config("set_vae")
     config.data.dataset = "omniglot_ns"
     config.data.resize = "area"
     config.data.pipeline = "device"
@@ -36,7 +36,6 @@ def get_config() -> ConfigDict:
     config.data.augment_set.rotation_degrees = 180.0
     config.data.augment_set.flip_horizontal = 0.5
     config.data.augment_set.flip_vertical = 0.5
-    config.model.family = "set_vae"
     config.model.set_vae.hierarchy = "stream"
     config.model.set_vae.hidden = 128
     config.model.set_vae.aggregation = "attention"
@@ -64,14 +63,14 @@ BATCH_100 = {
 }
 VECTOR = BATCH_100 | {"model.set_vae.hierarchy": "vector", "model.set_vae.hidden": 512}
 MAP = BATCH_100 | {"model.set_vae.hierarchy": "map", "model.set_vae.hidden": 256}
-ALL = {"model.set_vae.context_levels": "all"}
+ALL = {"model.set_vae.set_latent_levels": "all"}
 LAG = {"model.set_vae.aggregation": "attention"}
 
 MODELS = {
     "vae": VECTOR
     | {
         "data.set_size": 1,
-        "model.set_vae.context_levels": "none",
+        "model.set_vae.set_latent_levels": "none",
         "model.set_vae.class_rule": "elbo",
         "objective.epoch_steps": 5 * EPOCH_SETS // 100,
         "training.num_steps": 5_000 * EPOCH_SETS // 100,
@@ -101,7 +100,7 @@ CLEAN = {  # no unused weights, nothing that depends on the rest of the batch, t
     "optimizer.clip_norm": 200.0,
     "optimizer.ema_decay": 0.999,
 }
-CLEAN_STREAM = {"model.set_vae.decoder_context": "map", "model.set_vae.latents_to_contexts": True}
+CLEAN_STREAM = {"model.set_vae.decoder_set_stream": "map", "model.set_vae.examples_to_set_latents": True}
 FAST = {  # a fraction of the published updates
     "objective.alpha_decay": 0.9,
     "optimizer.schedule": "cosine",
@@ -119,7 +118,7 @@ CPU = {
     "data.sets_per_batch": 16,
     "objective.alpha": 0.0,  # few updates, so all of them on the bound itself
     "model.set_vae.latent_dim": 8,
-    "model.set_vae.context_dim": 8,
+    "model.set_vae.set_latent_dim": 8,
     "model.set_vae.encoder_filters": 16,
     "model.set_vae.hidden": 32,
     "model.set_vae.encoder_blocks": "32-1,16-2,8-2,4-1,2-1,1-1",
@@ -132,14 +131,14 @@ CPU = {
     "training.num_steps": 5_000,
     "training.evaluate_every": 1_000,
 }
-CPU_VECTOR = {"model.set_vae.hidden": 128, "model.set_vae.latent_dim": 16, "model.set_vae.context_dim": 16}
+CPU_VECTOR = {"model.set_vae.hidden": 128, "model.set_vae.latent_dim": 16, "model.set_vae.set_latent_dim": 16}
 SMOKE = {
     "data.dataset": "glyphs",  # fewer pictures, and no download
     "data.options": "num_train=20, num_validation=4, num_test=4",
     "data.sets_per_batch": 4,
     "model.set_vae.hidden": 8,
     "model.set_vae.latent_dim": 4,
-    "model.set_vae.context_dim": 4,
+    "model.set_vae.set_latent_dim": 4,
     "model.set_vae.num_levels": 2,
     "model.set_vae.encoder_filters": 4,
     "model.set_vae.encoder_blocks": "32-1,8-1,1-1",

@@ -8,16 +8,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from exflow import loading, modes
-from exflow.config.validation import flatten
+from exflow.config.families import find_family
+from exflow.config.flat import flatten
 from exflow.errors import UserError
 from exflow.typing import Params
 
-# Keys that only say how parameters are found or computed, not what they mean.
-FREE_MODEL_KEYS = (
-    *("initialization", "compute_dtype", "block_loop", "conv_gradient", "remat", "learn_mean"),
-    *("process_init", "process_init_batches", "process_refresh_every"),
-    *("variance", "correlation", "correlation_range", "degrees_of_freedom"),
-)
 IMAGE_KEYS = ("image_size", "resize", "downscale")
 
 
@@ -49,9 +44,15 @@ def check_same_model(config: ConfigDict, source: ConfigDict, name: str) -> None:
       UserError: Names every key that differs, with both values.
     """
     ours, theirs = flatten(config), flatten(source)
-    keys = [key for key in ours if key.startswith("model.") and key.removeprefix("model.") not in FREE_MODEL_KEYS]
+    family = config.model.family
+    own = find_family(family)
+    keys = ["model.family", *(f"model.{family}.{key}" for key in own.model if key not in own.incidental)]
     keys += [f"data.{key}" for key in IMAGE_KEYS]
-    different = [f"config.{key}: {ours[key]!r} here, {theirs[key]!r} there" for key in keys if ours[key] != theirs[key]]
+    different = [
+        f"config.{key}: {ours[key]!r} here, {theirs[key]!r} there"
+        for key in keys
+        if key in theirs and ours[key] != theirs[key]
+    ]
     if different:
         raise UserError(
             f"{name}: is another model than this config describes ({'; '.join(different)}). Choose the variant that "

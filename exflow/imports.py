@@ -60,12 +60,16 @@ def _find(name: str, folders: Sequence[Path], origin: str) -> Path:
 
 
 def _import_file(path: Path) -> None:
-    """Run a file as a module under a name of its own; its folder joins the end of the search path."""
-    module_name = f"exflow_import_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-    if module_name in sys.modules:
+    """Run a file as a module under a name of its own, or inside its package; the search path gains its folder."""
+    if any(getattr(module, "__file__", None) == str(path) for module in [*sys.modules.values()]):
         return
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))
+    root = next(folder for folder in path.parents if not (folder / "__init__.py").is_file())
+    if str(root) not in sys.path:
+        sys.path.append(str(root))
+    if root != path.parent:
+        importlib.import_module(".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"))
+        return
+    module_name = f"exflow_import_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} cannot be imported")

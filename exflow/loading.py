@@ -167,6 +167,8 @@ def read_config(path: Path) -> ConfigDict:
         return from_json(path.read_text())
     except FileNotFoundError as error:
         raise UserError(f"load: no config.json in {path.parent}. Give the --workdir of a training run.") from error
+    except UserError:
+        raise
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"load: {path} cannot be read ({error}). Restore it, or train again.") from error
 

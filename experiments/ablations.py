@@ -24,8 +24,8 @@ from ml_collections import ConfigDict
 
 from exflow import modes
 from exflow.config import base_config, load_config, validate
+from exflow.config.flat import flatten
 from exflow.config.overrides import set_value
-from exflow.config.validation import flatten
 from exflow.errors import UserError
 from exflow.evaluation import encoding, evaluator, placement, results
 from exflow.evaluation.scoring import likelihood
@@ -35,7 +35,7 @@ from exflow.training.workdir import write_atomically
 
 PATH = Path(__file__).parent / "results" / "ablations.json"
 BASE = {
-    "model.scales": 0,
+    "model.bruno.scales": 0,
     "objective.supports_per_set": 2,
     "optimizer.ema_decay": 0.99,
     "training.evaluate_every": 0,
@@ -43,24 +43,24 @@ BASE = {
     "training.best_metric": "",
     "evaluation.validation_trials": 5,
 }
-HEAVY_TAILS = {"model.degrees_of_freedom": 10.0}
+HEAVY_TAILS = {"model.bruno.degrees_of_freedom": 10.0}
 
 # What each switch changes. Where only `evaluation` changes, the trained base is measured in another way.
 SWITCHES: dict[str, dict[str, Any]] = {
     "base": {},
-    "process_init_constant": {"model.process_init": "constant"},
-    "process_refresh": {"model.process_refresh_every": 100},
-    "process_mean_zero": {"model.learn_mean": False},
-    "process_learning_rate_1x": {"optimizer.process_learning_rate_multiplier": 1.0},
+    "process_init_constant": {"model.bruno.process_init": "constant"},
+    "process_refresh": {"model.bruno.process_refresh_every": 100},
+    "process_mean_zero": {"model.bruno.learn_mean": False},
+    "process_learning_rate_1x": {"optimizer.groups.process.learning_rate_multiplier": 1.0},
     "ema_off": {"evaluation.use_ema": False},
     "generative_only": {"objective.discriminative_weight": 0.0, "objective.learn_temperature": False},
-    "student_t": {"model.process": "student_t", **HEAVY_TAILS},
-    "mixture": {"model.process": "mixture", **HEAVY_TAILS},
-    "low_rank": {"model.process": "low_rank"},
-    "spline": {"model.coupling": "spline"},
-    "affine_scaled": {"model.coupling": "affine_scaled"},
-    "checkerboard": {"model.dense_mask": "checkerboard"},
-    "low_rank_and_mean_zero": {"model.process": "low_rank", "model.learn_mean": False},
+    "student_t": {"model.bruno.process": "student_t", **HEAVY_TAILS},
+    "mixture": {"model.bruno.process": "mixture", **HEAVY_TAILS},
+    "low_rank": {"model.bruno.process": "low_rank"},
+    "spline": {"model.bruno.coupling": "spline"},
+    "affine_scaled": {"model.bruno.coupling": "affine_scaled"},
+    "checkerboard": {"model.bruno.dense_mask": "checkerboard"},
+    "low_rank_and_mean_zero": {"model.bruno.process": "low_rank", "model.bruno.learn_mean": False},
     "bound_of_10_draws": {"evaluation.noise_draws": 10},
 }
 COLUMNS = {
@@ -85,7 +85,7 @@ def configuration(variant: str, switch: str, seed: int, steps: int) -> ConfigDic
 
 def changes(config: ConfigDict) -> dict[str, Any]:
     """Keys of a configuration that differ from their defaults, as JSON knows them."""
-    defaults = flatten(base_config())
+    defaults = flatten(base_config(config.model.family))
     changed = {key: value for key, value in flatten(config).items() if value != defaults.get(key)}
     return json.loads(json.dumps(changed))
 

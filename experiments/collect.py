@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from exflow.config import from_json, load_config
-from exflow.config.validation import flatten
+from exflow.config.flat import flatten
 
 RESULTS = Path(__file__).parent / "results"
 

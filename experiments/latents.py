@@ -37,7 +37,7 @@ def open_set_vae(flags: argparse.Namespace, contexts: bool = False, images: bool
             f"--model: {model.name} has no latent variables. Choose a set VAE (config.model.family=set_vae)."
         )
     if contexts and not model.latents.num_set_latents:
-        raise UserError("--model: a VAE has no latent of the set. Choose one of context_levels=top or all.")
+        raise UserError("--model: a VAE has no latent of the set. Choose one of set_latent_levels=top or all.")
     if images and model.value_dtype != "uint8":
         raise UserError("--model: its elements are vectors, and this experiment draws pictures. Choose one of images.")
     return subject

@@ -86,7 +86,7 @@ def read_run(workdir: Path, max_steps: int = 0) -> tuple[Run, ConfigDict]:
     end = max_steps or len(train["nll"])
     skipped = train["num_skipped"][:end]
     variant = config.variant.removesuffix("student_t").rstrip("_") or "plain"
-    return Run(variant, config.model.process, train["nll"][:end], every, int(skipped.max(initial=0))), config
+    return Run(variant, config.model.bruno.process, train["nll"][:end], every, int(skipped.max(initial=0))), config
 
 
 def reactions(nll: np.ndarray, every: int) -> Reaction:

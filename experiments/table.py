@@ -120,7 +120,7 @@ def conditional_table(groups: dict[str, Runs]) -> str:
     return f"""{markdown(lines)}
 
 Nats per view of objects that training has not seen, the same views in every column; no number was published. With
-`model.turn_back`, `conditional_bruno:cpu` undoes the rotation of its glyphs exactly before the couplings;
+`model.bruno.turn_back`, `conditional_bruno:cpu` undoes the rotation of its glyphs exactly before the couplings;
 `:cpu_without_turn` has to learn it, and its predicted views do not look right.
 """
 

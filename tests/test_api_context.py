@@ -109,7 +109,7 @@ def test_missing_and_wrong_contexts(model, call, message):
 
 
 def test_a_trained_conditional_model_is_opened_from_its_folder(tmp_path):
-    folder, states, set_model = make_workdir(tmp_path / "run", model__conditioning="original")
+    folder, states, set_model = make_workdir(tmp_path / "run", model__bruno__conditioning="original")
     model, rng = exflow.load(folder), np.random.default_rng(1)
     assert model.context_dim == set_model.context_dim == 2
     x, context = rng.integers(0, 256, (4, 8, 8, 1), dtype=np.uint8), rng.normal(size=(4, 2)).astype(np.float32)

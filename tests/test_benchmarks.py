@@ -17,7 +17,7 @@ from benchmarks.report import Result, format_table
 from exflow.model import sets_of
 from exflow.training.sharding import make_mesh
 
-FEW_SHOT_MODEL = {"model.scales": 0, "model.dense_units": 4, "model.dense_couplings": 1}
+FEW_SHOT_MODEL = {"model.bruno.scales": 0, "model.bruno.dense_units": 4, "model.bruno.dense_couplings": 1}
 
 
 @pytest.mark.parametrize("process", bench_process.PROCESSES)
@@ -56,7 +56,7 @@ def test_default_protocol_needs_200_times_fewer_image_passes():
 
 @pytest.mark.slow
 def test_plain_and_exflow_training_steps_agree():
-    overrides = TINY | {"model.residual_blocks": 1, "optimizer.warmup_steps": 0, "optimizer.learning_rate": 0.1}
+    overrides = TINY | {"model.bruno.residual_blocks": 1, "optimizer.warmup_steps": 0, "optimizer.learning_rate": 0.1}
     variants, _ = bench_train_step.steps("bruno_omniglot:cpu", overrides, make_mesh(jax.devices()[:2]))
     start = jax.device_get(variants["plain"].state[0])
     losses = {name: step() for name, step in variants.items()}

@@ -18,11 +18,11 @@ SMALL = {
     "data.image_size": 8,
     "data.downscale": 1,
     "data.resize": "bilinear",
-    "model.scales": 0,
-    "model.filters": 8,
-    "model.residual_blocks": 1,
-    "model.dense_units": 8,
-    "model.dense_couplings": 2,
+    "model.bruno.scales": 0,
+    "model.bruno.filters": 8,
+    "model.bruno.residual_blocks": 1,
+    "model.bruno.dense_units": 8,
+    "model.bruno.dense_couplings": 2,
     "training.num_steps": 2,
     "training.evaluate_every": 0,
 }
@@ -42,7 +42,7 @@ def source(tmp_path_factory):
 def finetuning_config(source, **more):
     return load_config(
         "bruno_omniglot_finetune:smoke",
-        overrides(**{"training.init_from": source, "model.bounded_features": True} | more),
+        overrides(**{"training.init_from": source, "model.bruno.bounded_features": True} | more),
     )
 
 
@@ -68,8 +68,8 @@ def test_refusals(source, tmp_path):
         finetuning.finetune(finetuning_config(""), tmp_path)
     with pytest.raises(UserError, match="no working directory 'nowhere' and no bundled model"):
         finetuning.finetune(finetuning_config("nowhere"), tmp_path)
-    config = finetuning_config(source, **{"model.dense_units": 9, "data.resize": "area"})
-    with pytest.raises(UserError, match=r"config.model.dense_units: 9 here, 8 there; config.data.resize: 'area' here"):
+    config = finetuning_config(source, **{"model.bruno.dense_units": 9, "data.resize": "area"})
+    with pytest.raises(UserError, match=r"bruno.dense_units: 9 here, 8 there; config.data.resize: 'area' here"):
         finetuning.finetune(config, tmp_path)
     with pytest.raises(UserError, match="is for --mode=finetune"):
         modes.train(finetuning_config(source), tmp_path)

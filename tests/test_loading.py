@@ -17,8 +17,8 @@ from exflow.training.checkpoint import Checkpoints
 from exflow.training.state import TrainState
 from tests.models.registry import small_config
 
-SIZE = {"data__dataset": "omniglot", "data__image_size": 16, "data__downscale": 2, "model__scales": 0}
-SIZE |= {"model__dense_couplings": 2}
+SIZE = {"data__dataset": "omniglot", "data__image_size": 16, "data__downscale": 2, "model__bruno__scales": 0}
+SIZE |= {"model__bruno__dense_couplings": 2}
 
 
 def make_workdir(folder, channels=1, **overrides):
@@ -79,7 +79,7 @@ def test_calls_equal_those_of_the_set_model(workdir):
 
 
 def test_without_averaging_and_with_colour(tmp_path):
-    folder, states, _ = make_workdir(tmp_path / "run", channels=3, model__process="student_t")
+    folder, states, _ = make_workdir(tmp_path / "run", channels=3, model__bruno__process="student_t")
     model = exflow.load(folder)
     assert model.image_shape == (8, 8, 3)
     assert_equal(model.params, states[1].params)
@@ -136,6 +136,6 @@ def test_errors(tmp_path, workdir):
 
 def test_checkpoint_of_another_configuration(tmp_path):
     folder, _, _ = make_workdir(tmp_path / "run")
-    (folder / "config.json").write_text(to_json(small_config(**SIZE, model__dense_units=16)))
+    (folder / "config.json").write_text(to_json(small_config(**SIZE, model__bruno__dense_units=16)))
     with pytest.raises(UserError, match="does not fit the configuration"):
         exflow.load(folder)

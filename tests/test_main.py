@@ -109,5 +109,5 @@ def test_as_a_program_a_mistake_costs_one_line_and_leaves_no_folder(repository, 
         [*command_line, f"--workdir={workdir}"], cwd=repository, capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: config.model.filter: no such key. Did you mean config.model.filters?\n"
+    assert done.stderr == "error: config.model.filter: no such key. Did you mean config.model.bruno.filters?\n"
     assert not workdir.exists()

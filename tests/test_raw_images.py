@@ -11,7 +11,7 @@ RNG = np.random.default_rng(0)
 
 
 def data_section(**overrides):
-    data = base_config().data
+    data = base_config("bruno").data
     data.update({"dataset": "omniglot", "image_size": 28} | overrides)
     return data
 

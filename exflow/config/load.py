@@ -1,6 +1,5 @@
-"""Finding and running config files, and the resolved configuration as JSON."""
+"""Finding and running config files."""
 
-import json
 import re
 import runpy
 import traceback
@@ -11,7 +10,11 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from exflow.config.base import base_config
-from exflow.config.overrides import as_tuples, set_from_text, set_value
+from exflow.config.families import families
+from exflow.config.flat import flatten
+from exflow.config.imports import import_and_resolve, neighbours
+from exflow.config.overrides import nearest, set_from_text, set_value
+from exflow.config.renamed import told_in
 from exflow.config.validation import validate
 from exflow.errors import UserError
 
@@ -24,7 +27,7 @@ def load_config(spec: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigD
     Args:
       spec: "path/to/file.py", "path/to/file.py:variant" or the bare name of a config that comes with exflow,
         such as "bruno_glyphs:smoke".
-      overrides: Dotted keys and values as text, such as ("model.filters", "32").
+      overrides: Dotted keys and values as text, such as ("training.num_steps", "32").
 
     Returns:
       Validated and locked configuration with `name` and `variant` filled in.
@@ -44,6 +47,8 @@ def load_config(spec: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigD
         set_value(config, key, value)
     for key, text in overrides:
         set_from_text(config, key, text)
+    with config.unlocked():
+        config.imports = import_and_resolve(config.get("imports", ()))
     validate(config)
     return config.lock()
 
@@ -73,27 +78,6 @@ def find_config(path: str) -> Path:
     raise UserError(f"--config: no file {path!r}. Configs that come with exflow: {known}.")
 
 
-def to_json(config: ConfigDict) -> str:
-    """The resolved configuration as indented JSON, tuples as lists."""
-    return json.dumps(config.to_dict(), indent=2) + "\n"
-
-
-def from_json(text: str) -> ConfigDict:
-    """The configuration that `to_json` wrote, also by an earlier version: keys it lacks get their defaults."""
-    config = base_config()
-    with config.unlocked():
-        _update(config, json.loads(text))
-    return config.lock()
-
-
-def _update(config: ConfigDict, values: dict[str, Any]) -> None:
-    for key, value in values.items():
-        if isinstance(value, dict) and isinstance(config.get(key), ConfigDict):
-            _update(config[key], value)
-        else:
-            config[key] = as_tuples(value)
-
-
 def _split(spec: str) -> tuple[str, str]:
     path, variant = re.fullmatch(r"(.*?)(?::(\w*))?", spec, re.DOTALL).groups()  # type: ignore[union-attr]
     return path, variant or ""
@@ -108,16 +92,21 @@ def _bundled_folder() -> Path:
 def _run(path: Path) -> tuple[ConfigDict, dict[str, dict[str, Any]]]:
     """Execute a config file: its configuration and its variants. Errors in it are told in one line."""
     try:
-        namespace = runpy.run_path(str(path))
-        config = namespace["get_config"]() if "get_config" in namespace else None
+        with neighbours(path.parent):
+            namespace = runpy.run_path(str(path))
+            config = namespace["get_config"]() if "get_config" in namespace else None
     except UserError:
         raise
     except Exception as error:
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-        line = error.lineno if isinstance(error, SyntaxError) else lines[-1]
-        # ml_collections names all fields of the section before the near ones, partly with escaped line ends
-        reason = re.sub(r'Other fields present: ".*?}"', "", str(error).replace("\\n", " "), flags=re.DOTALL)
-        reason = " ".join(reason.split()).strip("'")
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        line = error.lineno if isinstance(error, SyntaxError) else frames[-1].lineno
+        if frames and (advice := told_in(frames[-1].line or "")):
+            raise UserError(f"{path}, line {line}: {advice}.") from error
+        if unknown := re.search(r'Key "(\w+)" does not exist and cannot be added', str(error)):
+            known = {key for family in families() for key in flatten(base_config(family))}
+            near = " or ".join(f"config.{key}" for key in nearest(unknown[1], known))
+            raise UserError(f"{path}, line {line}: no key {unknown[1]!r} here. Did you mean {near}?") from error
+        reason = " ".join(str(error).split()).strip("'")
         raise UserError(f"{path}, line {line}: {type(error).__name__}: {reason}") from error
     if not isinstance(config, ConfigDict):
         raise UserError(

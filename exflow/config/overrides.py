@@ -2,12 +2,15 @@
 
 import ast
 import difflib
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from exflow.config.validation import flatten
+from exflow.config.families import families
+from exflow.config.flat import flatten, put
+from exflow.config.renamed import known, new_name
 from exflow.errors import UserError
 
 BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
@@ -18,12 +21,14 @@ def set_from_text(config: ConfigDict, key: str, text: str) -> None:
 
     Args:
       config: Is changed.
-      key: Dotted name, such as "model.filters".
+      key: Dotted name, such as "training.num_steps"; old names are understood.
       text: What stood behind the equals sign. Tuples as in Python, with or without the parentheses: 1,5.
+        Names may stand without quotes: validation,test.
 
     Raises:
       UserError: No such key, or the text is not of the key's type.
     """
+    key = new_name(config.model.family, key)
     current = _lookup(config, key)
     try:
         value = _parse(text, current)
@@ -38,6 +43,7 @@ def set_value(config: ConfigDict, key: str, value: Any) -> None:
     Raises:
       UserError: No such key, or a value of another type.
     """
+    key = new_name(config.model.family, key)
     current = _lookup(config, key)
     if isinstance(current, float) and type(value) is int:
         value = float(value)
@@ -45,8 +51,7 @@ def set_value(config: ConfigDict, key: str, value: Any) -> None:
         value = as_tuples(value)
     if current is not None and type(value) is not type(current):
         raise _wrong_type(key, current, value)
-    section, _, leaf = key.rpartition(".")
-    (_section(config, section) if section else config)[leaf] = value
+    put(config, key, value)
 
 
 def as_tuples(value: Any) -> Any:
@@ -66,12 +71,6 @@ def nearest(word: str, known: Iterable[str], count: int = 3) -> list[str]:
     return [key for key in ranked if likeness(key) > 0.8 * likeness(ranked[0])]
 
 
-def _section(config: ConfigDict, dotted: str) -> Any:
-    for part in dotted.split("."):
-        config = config[part]
-    return config
-
-
 def _lookup(config: ConfigDict, key: str) -> Any:
     flat = flatten(config)
     if key in flat:
@@ -80,6 +79,12 @@ def _lookup(config: ConfigDict, key: str) -> Any:
     if inside:
         names = ", ".join(f"config.{known}" for known in inside)
         raise UserError(f"config.{key}: is a section, set one of its keys: {names}.")
+    others = [name for name in families() if name != config.model.family and key in known(name)]
+    if others:
+        raise UserError(
+            f"config.{key}: is a key of models of the family {others[0]}, this one is of {config.model.family}. "
+            "Leave it out, or take a config of that family."
+        )
     near = " or ".join(f"config.{known}" for known in nearest(key, flat))
     raise UserError(f"config.{key}: no such key. Did you mean {near}?")
 
@@ -95,7 +100,13 @@ def _parse(text: str, current: Any) -> Any:
         return int(text)
     if isinstance(current, float):
         return float(text)
-    value = ast.literal_eval(text)
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        words = isinstance(current, tuple) and all(isinstance(item, str) for item in current)
+        if not words or re.search(r"[\"'()\[\]]", text):
+            raise
+        return tuple(word.strip() for word in text.split(",") if word.strip())
     if isinstance(current, tuple):
         return as_tuples(value) if isinstance(value, list | tuple) else (value,)
     return value

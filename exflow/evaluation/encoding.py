@@ -139,7 +139,7 @@ def known_context(model: Model, image_sets: Any) -> Float[np.ndarray, "images co
         raise UserError(
             f"{image_sets.name}: expected {model.context_dim} numbers known of every image, such as its view angle as "
             f"(sin, cos), got {got}. Use a data set of views, such as rotated_glyphs, or "
-            "--config.model.conditioning=none."
+            "--config.model.bruno.conditioning=none."
         )
     return np.asarray(context)
 

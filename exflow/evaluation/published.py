@@ -63,8 +63,9 @@ def published_nll(config: ConfigDict, split: str, prior: bool, bits: bool = Fals
     data, model = config.data, config.model
     size = NATIVE_SIZE.get(data.dataset, 28)
     same_data = data.image_size == size and data.downscale == 1 and data.resize == "bilinear"
-    stack = "conv" if model.scales else "dense"
-    key = (data.dataset, stack, model.process) if model.family == "bruno" else None
+    if model.family != "bruno":
+        return None
+    key = (data.dataset, "conv" if model.bruno.scales else "dense", model.bruno.process)
     column = NLL_COLUMNS.get(f"{split}_prior" if prior else split)
     if key not in NLL or column is None or not same_data or config.evaluation.nll_set_size != NLL_SET_SIZE:
         return None

@@ -125,7 +125,7 @@ def make_optimizer(config: ConfigDict, num_steps: int) -> tuple[optax.GradientTr
     A group "statistics" is left alone. Order: clip every entry, then the global norm; add the gradient of the L2
     penalty (not of the process); zero the process gradients while frozen; RMSProp or Adam; decoupled weight decay
     (not on the process, nor on parameters called "frozen_...", which get no gradient either); times the learning rate,
-    for the process times `process_learning_rate_multiplier` as well.
+    for the process times its `learning_rate_multiplier` as well.
 
     Args:
       config: Section `optimizer`; see the module's description for the process group.
@@ -143,10 +143,11 @@ def make_optimizer(config: ConfigDict, num_steps: int) -> tuple[optax.GradientTr
     flow.append(_preconditioner(config))
     if config.weight_decay > 0:
         flow.append(optax.add_decayed_weights(config.weight_decay, mask=_not_frozen))
+    group = config.groups.get("process", {})
     process = [
-        zero_until(config.process_freeze_steps),
+        zero_until(group.get("freeze_steps", 0)),
         _preconditioner(config),
-        optax.scale(config.process_learning_rate_multiplier),
+        optax.scale(group.get("learning_rate_multiplier", 1.0)),
     ]
     groups = optax.multi_transform(
         {"flow": optax.chain(*flow, rate), "process": optax.chain(*process, rate), "statistics": optax.set_to_zero()},

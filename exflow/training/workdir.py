@@ -71,6 +71,8 @@ def store_config(config: ConfigDict, workdir: Path, has_progress: bool) -> None:
     if has_progress and path.exists():
         try:
             old = json.loads(to_json(from_json(path.read_text())))
+        except UserError:
+            raise
         except (ValueError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{path}: not readable as a configuration. Restore it, or choose another --workdir."

@@ -7,20 +7,23 @@ import pytest
 from ml_collections import ConfigDict
 
 from exflow.config import available_configs, base_config, from_json, load_config, to_json, validate
+from exflow.config.checks import AT_LEAST_ONE, BELOW_ONE, POSITIVE, PROBABILITY
+from exflow.config.families import families
+from exflow.config.flat import flatten
 from exflow.config.load import find_config
 from exflow.config.overrides import nearest, set_from_text, set_value
-from exflow.config.validation import BELOW_ONE, CHOICES, POSITIVE, PROBABILITIES, flatten
+from exflow.config.validation import CHOICES, INTERVALS
 from exflow.errors import UserError
 
 FILE = """
 from exflow.config import base_config
 
 def get_config():
-    config = base_config()
-    config.model.filters = 32
+    config = base_config("bruno")
+    config.model.bruno.filters = 32
     return config
 
-VARIANTS = {"smoke": {"model.filters": 8, "training.num_steps": 4}}
+VARIANTS = {"smoke": {"model.bruno.filters": 8, "training.num_steps": 4}}
 """
 
 
@@ -36,11 +39,11 @@ def config_file(tmp_path):
 
 def test_file_then_variant_then_overrides(config_file):
     config = load_config(str(config_file))
-    assert (config.name, config.variant, config.model.filters) == ("mine", "", 32)
+    assert (config.name, config.variant, config.model.bruno.filters) == ("mine", "", 32)
     config = load_config(f"{config_file}:smoke")
-    assert (config.variant, config.model.filters, config.training.num_steps) == ("smoke", 8, 4)
-    config = load_config(f"{config_file}:smoke", [("model.filters", "9")])
-    assert (config.model.filters, config.training.num_steps) == (9, 4)
+    assert (config.variant, config.model.bruno.filters, config.training.num_steps) == ("smoke", 8, 4)
+    config = load_config(f"{config_file}:smoke", [("model.bruno.filters", "9")])
+    assert (config.model.bruno.filters, config.training.num_steps) == (9, 4)
 
 
 def test_result_is_locked(config_file):
@@ -72,7 +75,7 @@ def test_a_file_that_exists_wins_over_the_bundled_one(config_file, monkeypatch):
     own.parent.mkdir()
     own.write_text(FILE)
     monkeypatch.chdir(config_file.parent)
-    assert load_config("configs/bruno_glyphs.py").model.filters == 32
+    assert load_config("configs/bruno_glyphs.py").model.bruno.filters == 32
 
 
 def test_other_folders_are_not_searched(tmp_path):
@@ -88,16 +91,16 @@ def test_other_folders_are_not_searched(tmp_path):
         ("x = 1", r"mine.py: expected a function get_config\(\)"),
         ("def get_config():\n    return {}", r"mine.py: expected a function get_config\(\) that returns base_config"),
         (
-            "from exflow.config import base_config\ndef get_config():\n    base_config().model.filter = 3",
-            r'mine.py, line 3: AttributeError: Key "filter" does not exist .*Did you mean "filters"',
+            "from exflow.config import base_config\ndef get_config():\n    base_config('bruno').model.filter = 3",
+            r"mine.py, line 3: no key 'filter' here. Did you mean config.model.bruno.filters\?",
         ),
         (
-            "from exflow.config import base_config\ndef get_config():\n    base_config().model.filters = 'a'",
+            "from exflow.config import base_config as b\ndef get_config():\n    b('bruno').model.bruno.filters = 'a'",
             r"mine.py, line 3: TypeError: .*filters",
         ),
         (
             "from ml_collections import ConfigDict\nget_config = lambda: ConfigDict({'name': '', 'variant': ''})",
-            r"config: lacks config.data.augment.flip_horizontal, .* Start from exflow.config.base_config\(\)",
+            r"config.model.family: expected one of bruno, set_vae, got ''. A family of your own",
         ),
     ],
 )
@@ -128,12 +131,12 @@ def test_own_keys_can_be_added_and_overridden(config_file):
 @pytest.mark.parametrize(
     ("key", "text", "value"),
     [
-        ("model.filters", "16", 16),
+        ("model.bruno.filters", "16", 16),
         ("optimizer.learning_rate", "3e-4", 3e-4),
         ("optimizer.learning_rate", "1", 1.0),
-        ("model.remat", "true", True),
-        ("model.remat", "False", False),
-        ("model.process", "student_t", "student_t"),
+        ("model.bruno.remat", "true", True),
+        ("model.bruno.remat", "False", False),
+        ("model.bruno.process", "student_t", "student_t"),
         ("objective.shots", "(1, 5)", (1, 5)),
         ("objective.shots", "1,5", (1, 5)),
         ("objective.shots", "[5]", (5,)),
@@ -143,7 +146,7 @@ def test_own_keys_can_be_added_and_overridden(config_file):
     ],
 )
 def test_text_is_read_as_the_type_of_the_key(key, text, value):
-    config = base_config()
+    config = base_config("bruno")
     set_from_text(config, key, text)
     found = flatten(config)[key]
     assert found == value
@@ -154,56 +157,63 @@ def test_text_is_read_as_the_type_of_the_key(key, text, value):
     ("key", "text", "message"),
     [
         (
-            "model.filters",
+            "model.bruno.filters",
             "abc",
-            r"config.model.filters: expected int, got 'abc'. For example: --config.model.filters=64",
+            r"config.model.bruno.filters: expected int, got 'abc'. For example: --config.model.bruno.filters=64",
         ),
-        ("model.filters", "1.5", r"expected int, got '1.5'"),
-        ("model.filters", "", r"expected int, got ''"),
+        ("model.bruno.filters", "1.5", r"expected int, got '1.5'"),
+        ("model.bruno.filters", "", r"expected int, got ''"),
         ("optimizer.learning_rate", "fast", r"config.optimizer.learning_rate: expected float, got 'fast'"),
-        ("model.remat", "maybe", r"config.model.remat: expected True or False, got 'maybe'"),
+        ("model.bruno.remat", "maybe", r"config.model.bruno.remat: expected True or False, got 'maybe'"),
         ("objective.shots", "one", r"config.objective.shots: expected tuple, got 'one'"),
         ("objective.shots", "(1,", r"config.objective.shots: expected tuple"),
-        ("model", "3", r"config.model: is a section, set one of its keys: config.model.alpha, "),
-        ("model.filter", "3", r"config.model.filter: no such key. Did you mean config.model.filters\?"),
-        ("filters", "3", r"config.filters: no such key. Did you mean config.model.filters\?"),
+        ("model", "3", r"config.model: is a section, set one of its keys: config.model.block_loop, config.model"),
+        ("model.filter", "3", r"config.model.filter: no such key. Did you mean config.model.bruno.filters\?"),
+        ("filters", "3", r"config.filters: no such key. Did you mean config.model.bruno.filters\?"),
         ("optimizer.lerning_rate", "3", r"Did you mean config.optimizer.learning_rate"),
         ("zzz", "3", r"config.zzz: no such key. Did you mean config\."),
     ],
 )
 def test_wrong_overrides(key, text, message):
     with pytest.raises(UserError, match=message):
-        set_from_text(base_config(), key, text)
+        set_from_text(base_config("bruno"), key, text)
 
 
 def test_variant_values_have_the_type_of_the_key():
-    config = base_config()
+    config = base_config("bruno")
     set_value(config, "optimizer.learning_rate", 1)
     set_value(config, "objective.shots", [1, 5])
     assert type(config.optimizer.learning_rate) is float
     assert config.objective.shots == (1, 5)
-    with pytest.raises(UserError, match=r"config.model.filters: expected int, got 1.5"):
-        set_value(config, "model.filters", 1.5)
-    with pytest.raises(UserError, match=r"config.model.filters: expected int, got True"):
-        set_value(config, "model.filters", True)
+    with pytest.raises(UserError, match=r"config.model.bruno.filters: expected int, got 1.5"):
+        set_value(config, "model.bruno.filters", 1.5)
+    with pytest.raises(UserError, match=r"config.model.bruno.filters: expected int, got True"):
+        set_value(config, "model.bruno.filters", True)
 
 
 def test_nearest_prefers_the_same_last_word():
-    assert nearest("train.seed", flatten(base_config()))[0] == "training.seed"
+    assert nearest("train.seed", flatten(base_config("bruno")))[0] == "training.seed"
 
 
 # Validation
 
 
 def test_defaults_are_valid():
-    validate(base_config())
+    validate(base_config("bruno"))
 
 
-@pytest.mark.parametrize("key", CHOICES)
-def test_choices(key):
-    config = base_config()
+@pytest.mark.parametrize(
+    ("family", "key", "choices"),
+    [
+        (name, key, choices)
+        for name, family in families().items()
+        for key, choices in (CHOICES | dict(family.choices)).items()
+    ],
+)
+def test_choices(family, key, choices):
+    config = base_config(family)
     set_value(config, key, "other")
-    with pytest.raises(UserError, match=rf"config.{key}: expected one of {CHOICES[key][0]}, .*, got 'other'"):
+    with pytest.raises(UserError, match=rf"config.{key}: expected one of {choices[0]}, .*, got 'other'"):
         validate(config)
 
 
@@ -216,28 +226,24 @@ def test_choices(key):
         ({"training.seed": str(2**31)}, r"config.training.seed: expected a number below 2\*\*31"),
         ({"data.downscale": "3"}, r"config.data.downscale: expected a divisor of data.image_size = 28, got 3"),
         ({"data.min_set_size": "21"}, r"config.data.min_set_size: expected at most data.set_size = 20, got 21"),
-        ({"model.alpha": "0"}, r"config.model.alpha: expected a positive number, got 0.0. The logit"),
-        ({"model.degrees_of_freedom": "2"}, r"config.model.degrees_of_freedom: expected more than 2, got 2.0"),
-        ({"model.spline_bins": "1"}, r"config.model.spline_bins: expected at least 2 and less than 1000, got 1"),
+        ({"model.bruno.alpha": "0"}, r"config.model.bruno.alpha: expected a positive number, got 0.0. The logit"),
+        ({"model.bruno.degrees_of_freedom": "2"}, r"degrees_of_freedom: expected more than 2, got 2.0"),
+        ({"model.bruno.spline_bins": "1"}, r"bruno.spline_bins: expected at least 2 and less than 1000, got 1"),
         (
-            {"model.coupling": "spline", "model.conditioning": "original"},
-            r"config.model.conditioning: expected none or clean with model.coupling=spline, got 'original'",
+            {"model.bruno.coupling": "spline", "model.bruno.conditioning": "original"},
+            r"config.model.bruno.conditioning: expected none or clean with coupling=spline, got 'original'",
         ),
         (
-            {"model.turn_back": "True"},
-            r"config.model.conditioning: expected original or clean with model.turn_back, got 'none'",
+            {"model.bruno.turn_back": "True"},
+            r"config.model.bruno.conditioning: expected original or clean with turn_back, got 'none'",
         ),
+        ({"objective.num_given": "20"}, r"config.objective.num_given: expected less than the 20 images of a set"),
         (
-            {"model.family": "set_vae", "model.set_vae.context_levels": "none"},
-            r"config.model.set_vae.class_rule: expected elbo with context_levels=none, got 'kl'. A VAE has no latents",
+            {"objective.num_given": "3", "data.min_set_size": "3"},
+            r"config.objective.num_given: expected less than the 3 images of a set, got 3",
         ),
-        ({"objective.num_context": "20"}, r"config.objective.num_context: expected less than the 20 images of a set"),
-        (
-            {"objective.num_context": "3", "data.min_set_size": "3"},
-            r"config.objective.num_context: expected less than the 3 images of a set, got 3",
-        ),
-        ({"model.correlation_range": "0.5,0.2"}, r"config.model.correlation_range: expected \(\) or \(low, high\)"),
-        ({"model.correlation_range": "0.1,1"}, r"config.model.correlation_range: .* got \(0.1, 1\)"),
+        ({"model.bruno.correlation_range": "0.5,0.2"}, r"correlation_range: expected \(\) or \(low, high\)"),
+        ({"model.bruno.correlation_range": "0.1,1"}, r"config.model.bruno.correlation_range: .* got \(0.1, 1\)"),
         ({"optimizer.decay_rate": "1.1"}, r"config.optimizer.decay_rate: expected a factor in \(0, 1\], got 1.1"),
         ({"objective.shots": "()"}, r"config.objective.shots: expected whole numbers of at least 1"),
         ({"objective.shots": "0,"}, r"config.objective.shots: expected whole numbers of at least 1"),
@@ -274,19 +280,20 @@ def test_inconsistent_values(config_file, overrides, message):
         load_config(str(config_file), overrides.items())
 
 
-@pytest.mark.parametrize(
-    ("keys", "bad", "expected"),
-    [
-        (POSITIVE, "0", "expected a positive number"),
-        (BELOW_ONE, "1", r"expected a number in \[0, 1\)"),
-        (PROBABILITIES, "1.5", "expected a probability"),
-    ],
-)
-def test_intervals(keys, bad, expected):
-    for key in keys:
-        config = base_config()
+OUTSIDE = {
+    AT_LEAST_ONE: ("0", "expected at least 1"),
+    POSITIVE: ("0", "expected a positive number"),
+    BELOW_ONE: ("1", r"expected a number in \[0, 1\)"),
+    PROBABILITY: ("1.5", "expected a probability"),
+}
+
+
+@pytest.mark.parametrize("family", families())
+def test_intervals(family):
+    for key, interval in (INTERVALS | dict(families()[family].intervals)).items():
+        config, (bad, message) = base_config(family), OUTSIDE[interval]
         set_from_text(config, key, bad)
-        with pytest.raises(UserError, match=rf"config.{key}: {expected}, got {bad}"):
+        with pytest.raises(UserError, match=rf"config.{key}: {message}, got {bad}"):
             validate(config)
 
 
@@ -307,18 +314,19 @@ def test_json_round_trip(config_file):
 
 
 def test_json_of_an_earlier_version_gets_defaults_and_keeps_own_keys():
-    config = from_json('{"model": {"filters": 7, "my_key": [1, 2]}, "mine": {"a": 1}}')
-    assert (config.model.filters, config.model.my_key, config.mine.a) == (7, (1, 2), 1)
-    assert config.data.to_dict() == base_config().data.to_dict()
+    config = from_json('{"model": {"family": "bruno", "filters": 7, "my_key": [1, 2]}, "mine": {"a": 1}}')
+    assert (config.model.bruno.filters, config.model.my_key, config.mine.a) == (7, (1, 2), 1)
+    assert config.data.to_dict() == base_config("bruno").data.to_dict()
 
 
 # The configs that come with exflow
 
 
 def test_every_key_is_read_somewhere(repository):
-    sources = [path for path in (repository / "exflow").rglob("*.py") if path.parent.name != "config"]
+    sources = [path for path in (repository / "exflow").rglob("*.py") if "config" not in path.parts]
     words = {word for path in sources for word in re.findall(r"\w+", path.read_text())}
-    assert {key.rpartition(".")[2] for key in flatten(base_config())} - words == set()
+    keys = {key for family in families() for key in flatten(base_config(family))}
+    assert {key.rpartition(".")[2] for key in keys} - words == set()
 
 
 VARIANTS = {name: sorted(runpy.run_path(str(find_config(name)))["VARIANTS"]) for name in available_configs()}

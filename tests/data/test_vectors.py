@@ -82,7 +82,7 @@ def test_what_only_pictures_can_have_is_refused_at_start(points) -> None:
         make_pipeline("device", points["train"], EpisodeSpec(2, 2, rotate=True), 0)
     with pytest.raises(UserError, match=r"got float32 vectors, which cannot be warped. Set --config.data.augment.prob"):
         augment.random_affine(jax.random.key(0), jax.numpy.asarray(points["train"].images), rotation_degrees=10.0)
-    config = base_config()
+    config = base_config("bruno")
     config.data.downscale = 2
     with pytest.raises(UserError, match=r"downscale: 2 does not divide the 1x1 of points/train. Set --config.data.dow"):
         build_model(config, points)

@@ -17,7 +17,7 @@ SETS = image_sets([5] * 6)
 
 
 def config_with(**overrides):
-    config = base_config()
+    config = base_config("bruno")
     values = {"image_size": 2}
     config.update_from_flattened_dict({f"data.{key}": value for key, value in values.items()})
     overrides = {"settings": ((2, 1), (4, 2)), "num_trials": 3, "batch_size": 16, "nll_set_size": 5} | overrides

@@ -12,7 +12,7 @@ from exflow.evaluation.published import published_accuracy, published_nll
 
 
 def config_with(**overrides):
-    config = base_config()
+    config = base_config("bruno")
     config.update_from_flattened_dict({key.replace("__", "."): value for key, value in overrides.items()})
     return config
 
@@ -22,7 +22,7 @@ OMNIGLOT = {"data__dataset": "omniglot", "data__split": "vinyals"}
 
 def test_published_likelihoods():
     assert published_nll(config_with(**OMNIGLOT), "test", prior=False)["value"] == 537.043
-    student_t = config_with(**OMNIGLOT, model__process="student_t")
+    student_t = config_with(**OMNIGLOT, model__bruno__process="student_t")
     assert published_nll(student_t, "test", prior=True)["value"] == 546.987
     assert published_nll(student_t, "train", prior=False, bits=True)["value"] == 0.806
     assert published_nll(config_with(data__dataset="cifar10", data__image_size=32), "test", False)["value"] == 7781.070

@@ -51,7 +51,7 @@ def data_set():
 def workdir(tmp_path_factory):
     """A run that has just been initialised, with learned-looking correlations."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    config = base_config()
+    config = base_config("bruno")
     config.update_from_flattened_dict(
         {
             "data.dataset": "blobs",
@@ -59,10 +59,10 @@ def workdir(tmp_path_factory):
             "data.rotate": False,
             "data.sets_per_batch": 4,
             "data.set_size": 5,
-            "model.scales": 0,
-            "model.dense_units": 4,
-            "model.dense_couplings": 1,
-            "model.process": "student_t",
+            "model.bruno.scales": 0,
+            "model.bruno.dense_units": 4,
+            "model.bruno.dense_couplings": 1,
+            "model.bruno.process": "student_t",
         }
     )
     folder.mkdir()
@@ -207,9 +207,9 @@ def outlier_run(folder, process, variant, jump, slow, num_skipped=0):
     for at in range(19, 90, 20):
         losses[at] += jump
         losses[at + 1 : at + 1 + slow] += jump / 4
-    config = base_config()
+    config = base_config("bruno")
     with config.unlocked():
-        config.data.outlier_every, config.model.process, config.variant = 20, process, variant
+        config.data.outlier_every, config.model.bruno.process, config.variant = 20, process, variant
     folder.mkdir()
     (folder / "config.json").write_text(to_json(config))
     losses[:10] += 3
@@ -262,9 +262,9 @@ def test_comparison(workdir, tmp_path):
 
     with pytest.raises(UserError, match=r"--model: expected different names, got tiny, tiny. Rename"):
         command.run(["comparison", f"--model={workdir}", f"--model={workdir}", f"--out={tmp_path}"])
-    elsewhere = base_config()
+    elsewhere = base_config("bruno")
     elsewhere.data.dataset = "glyphs"
-    subjects = [argparse.Namespace(config=config) for config in (base_config(), elsewhere)]
+    subjects = [argparse.Namespace(config=config) for config in (base_config("bruno"), elsewhere)]
     comparison.check_same_data(["a", "b"], subjects[:1] * 2)
     subjects[0].config.data.dataset = "omniglot"
     with pytest.raises(

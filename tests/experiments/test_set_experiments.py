@@ -33,13 +33,13 @@ pytestmark = pytest.mark.slow  # many compilations
 
 SIZE, CLASSES, COUNT = 28, 4, 10
 MODELS = {
-    "vae": {**TINY_IMAGES, "model__set_vae__context_levels": "none"},
+    "vae": {**TINY_IMAGES, "model__set_vae__set_latent_levels": "none"},
     "ns": TINY_IMAGES,
     "hfsgm_lag": {**TINY_IMAGES, **ALL_LEVELS, **ATTENTION},
     "scha_vae": TINY_STREAM,
     "ns_max": {**TINY_IMAGES, "model__set_vae__aggregation": "max"},
     "ns_vectors": TINY_VECTORS,
-    "bruno": {"data__image_size": SIZE, "model__scales": 0},
+    "bruno": {"data__image_size": SIZE, "model__bruno__scales": 0},
 }
 
 

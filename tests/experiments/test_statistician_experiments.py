@@ -44,7 +44,7 @@ def workdirs(tmp_path_factory):
     def make(data_set, context_levels="top"):
         folder, dim = tmp_path_factory.mktemp("run"), 2 if data_set == "points" else 1
         options = {"data__options": NUMBERS if dim == 1 else "", "evaluation__nll_set_size": 8, "data__rotate": False}
-        levels = {"model__set_vae__context_levels": context_levels}
+        levels = {"model__set_vae__set_latent_levels": context_levels}
         config = small_config(data__dataset=data_set, **options, **TINY_VECTORS, **levels)
         (folder / "config.json").write_text(to_json(config))
         like, rng = loading.params_like(build(config, (1, 1, dim)), config), np.random.default_rng(1)

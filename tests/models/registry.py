@@ -5,20 +5,23 @@ import pytest
 from exflow.config import base_config
 
 IMAGE_SHAPE = (8, 8, 1)
+TINY_BRUNO = {
+    "model.bruno.filters": 4,
+    "model.bruno.residual_blocks": 0,
+    "model.bruno.dense_units": 8,
+    "model.bruno.dense_couplings": 2,
+}
 
 
 def small_config(**overrides):
     """Return the base configuration with a tiny network and dotted overrides."""
-    config = base_config()
+    config = base_config(overrides.pop("model__family", "bruno"))
     with config.unlocked():
         config.update_from_flattened_dict(
             {
                 "data.sets_per_batch": 4,
                 "data.set_size": 5,
-                "model.filters": 4,
-                "model.residual_blocks": 0,
-                "model.dense_units": 8,
-                "model.dense_couplings": 2,
+                **(TINY_BRUNO if config.model.family == "bruno" else {}),
                 **{key.replace("__", "."): value for key, value in overrides.items()},
             }
         )
@@ -31,7 +34,7 @@ TINY_VECTORS = {
     "model__set_vae__likelihood": "gaussian",
     "model__set_vae__hidden": 8,
     "model__set_vae__latent_dim": 2,
-    "model__set_vae__context_dim": 3,
+    "model__set_vae__set_latent_dim": 3,
     "model__set_vae__num_levels": 2,
     "model__set_vae__class_rule": "elbo",
 }
@@ -46,18 +49,24 @@ TINY_STREAM = TINY_IMAGES | {
     "model__set_vae__levels": "4-1,1-1",
     "model__set_vae__decoder_blocks": "32-1,8-1",
 }
-ALL_LEVELS = {"model__set_vae__context_levels": "all"}
+ALL_LEVELS = {"model__set_vae__set_latent_levels": "all"}
 ATTENTION = {"model__set_vae__aggregation": "attention", "model__set_vae__prior_aggregation": "attention"}
 
 
 MODELS = {
-    "bruno_gaussian": small_config(model__scales=0),
-    "bruno_student_t": small_config(model__scales=0, model__process="student_t", model__degrees_of_freedom=7.0),
-    "bruno_mixture": small_config(model__scales=0, model__process="mixture", model__degrees_of_freedom=7.0),
-    "bruno_low_rank": small_config(model__scales=0, model__process="low_rank", model__process_rank=2),
-    "bruno_spline": small_config(model__scales=0, model__coupling="spline", model__spline_bins=3),
-    "bruno_conditional": small_config(model__scales=0, model__conditioning="original"),
-    "vae": small_config(**TINY_VECTORS, model__set_vae__context_levels="none"),
+    "bruno_gaussian": small_config(model__bruno__scales=0),
+    "bruno_student_t": small_config(
+        model__bruno__scales=0, model__bruno__process="student_t", model__bruno__degrees_of_freedom=7.0
+    ),
+    "bruno_mixture": small_config(
+        model__bruno__scales=0, model__bruno__process="mixture", model__bruno__degrees_of_freedom=7.0
+    ),
+    "bruno_low_rank": small_config(
+        model__bruno__scales=0, model__bruno__process="low_rank", model__bruno__process_rank=2
+    ),
+    "bruno_spline": small_config(model__bruno__scales=0, model__bruno__coupling="spline", model__bruno__spline_bins=3),
+    "bruno_conditional": small_config(model__bruno__scales=0, model__bruno__conditioning="original"),
+    "vae": small_config(**TINY_VECTORS, model__set_vae__set_latent_levels="none"),
     "ns": small_config(**TINY_VECTORS),
     "ns_lag": small_config(**TINY_VECTORS, **ATTENTION),
     "hfsgm": small_config(**TINY_VECTORS, **ALL_LEVELS),
@@ -71,9 +80,9 @@ MODELS = {
     "scha_vae_lag": small_config(
         **TINY_STREAM,
         **ATTENTION,
-        model__set_vae__latents_to_contexts=True,
+        model__set_vae__examples_to_set_latents=True,
         model__set_vae__residual_posteriors=True,
-        model__set_vae__decoder_context="map",
+        model__set_vae__decoder_set_stream="map",
     ),
 }
 # Long compilations, which the models tested by default cover in other combinations

@@ -17,7 +17,7 @@ REPORT = """
 import sys
 from exflow.config import base_config
 from exflow.training import configure_devices
-config = base_config()
+config = base_config("bruno")
 config.data.sets_per_batch, config.training.num_devices = int(sys.argv[1]), int(sys.argv[2])
 import os
 os.sched_getaffinity = lambda pid: set(range(int(sys.argv[3])))

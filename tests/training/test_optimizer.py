@@ -15,8 +15,9 @@ STEPS = 30
 
 def section(**values):
     """Section `optimizer` with some values changed."""
-    config = base_config().optimizer
-    config.update(**values)
+    config = base_config("bruno").optimizer
+    for key, value in values.items():
+        (config.groups.process if key in ("learning_rate_multiplier", "freeze_steps") else config)[key] = value
     return config
 
 
@@ -109,7 +110,7 @@ def test_process_learning_rate_scales_the_update(x64):
     """A gradient scale would cancel; this does not."""
     rule = RMSProp()
     expected = reference("process", lambda t, g, p: 0.01 * 0.1 * rule(t, g))
-    history = train(section(learning_rate=0.01, process_learning_rate_multiplier=0.1))
+    history = train(section(learning_rate=0.01, learning_rate_multiplier=0.1))
     np.testing.assert_allclose([step["process"] for step in history], expected, rtol=1e-12, atol=1e-14)
     unscaled = train(section(learning_rate=0.01))
     np.testing.assert_array_equal(history[-1]["flow"]["w"], unscaled[-1]["flow"]["w"])
@@ -121,7 +122,7 @@ def test_frozen_process_sees_zero_gradients(x64, name):
     frozen = 12
     rule = {"rmsprop": RMSProp, "adam": Adam}[name]()
     expected = reference("process", lambda t, g, p: 0.01 * rule(t, g * (t >= frozen)))
-    history = train(section(name=name, learning_rate=0.01, process_freeze_steps=frozen))
+    history = train(section(name=name, learning_rate=0.01, freeze_steps=frozen))
     actual = np.array([step["process"] for step in history])
     np.testing.assert_array_equal(actual[:frozen], np.tile(parameters()["process"], (frozen, 1)))
     np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-14)

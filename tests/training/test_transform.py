@@ -10,7 +10,7 @@ from exflow.typing import Batch
 
 
 def test_outliers_are_the_last_images_of_every_nth_step():
-    config = base_config()
+    config = base_config("bruno")
     config.data.outlier_every, config.data.set_size = 3, 4
     x_set = np.random.default_rng(0).integers(0, 200, (2, 4, 2, 2, 1)).astype(np.uint8)
     mask = np.array([[True] * 4, [True, True, False, False]])
@@ -24,7 +24,7 @@ def test_outliers_are_the_last_images_of_every_nth_step():
 
 
 def test_keys_of_the_augmentation_reach_it():
-    config = base_config()
+    config = base_config("bruno")
     config.data.augment_set.update({"probability": 1.0, "flip_horizontal": 1.0})
     x_set = jnp.asarray(np.random.default_rng(0).integers(0, 200, (2, 3, 4, 4, 1)).astype(np.uint8))
     batch = Batch(x_set, jnp.ones((2, 3), bool), jnp.zeros(2, jnp.int32))
@@ -33,6 +33,6 @@ def test_keys_of_the_augmentation_reach_it():
 
 
 def test_without_outliers_nothing_changes():
-    config = base_config()
+    config = base_config("bruno")
     batch = Batch(jnp.ones((2, 3, 2, 2, 1), jnp.uint8), jnp.ones((2, 3), bool), jnp.zeros(2, jnp.int32))
     assert build_transform(config)(jax.random.key(0), batch, 0).x_set is batch.x_set

@@ -66,11 +66,11 @@ def test_config_is_stored_and_checked(tmp_path):
     store_config(longer, tmp_path, has_progress=True)  # these may change
     stored = (tmp_path / "config.json").read_text()
     assert json.loads(stored)["training"]["num_steps"] == 1000
-    other = toy_config(model__filters=3, data__rotate=False, optimizer__learning_rate=0.5, training__seed=4)
+    other = toy_config(model__bruno__filters=3, data__rotate=False, optimizer__learning_rate=0.5, training__seed=4)
     with pytest.raises(UserError) as caught:
         store_config(other, tmp_path, has_progress=True)
     for difference in (
-        "model.filters: 64 -> 3",
+        "model.bruno.filters: 64 -> 3",
         "data.rotate: true -> false",
         "optimizer.learning_rate: 0.01 -> 0.5",
         "training.seed: 0 -> 4",
@@ -84,14 +84,14 @@ def test_config_is_stored_and_checked(tmp_path):
 def test_many_differences(tmp_path):
     store_config(toy_config(), tmp_path, has_progress=False)
     stored = json.loads((tmp_path / "config.json").read_text())
-    stored["model"]["filters"] = -1
+    stored["model"]["bruno"]["filters"] = -1
     for name in ("sets_per_batch", "set_size", "image_size", "min_set_size", "downscale"):
         stored["data"][name] = -1
     stored["data"]["pipeline"] = "none"
     (tmp_path / "config.json").write_text(json.dumps(stored))
     with pytest.raises(UserError, match=r"data\.downscale: -1 -> 1.*; and 1 more\)") as caught:
         store_config(toy_config(), tmp_path, has_progress=True)
-    assert "model.filters" not in str(caught.value)
+    assert "model.bruno.filters" not in str(caught.value)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UserError, match="not readable as a configuration"):
         store_config(toy_config(), tmp_path, has_progress=True)

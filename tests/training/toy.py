@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from exflow.config import base_config
+from exflow.config.flat import put
 from exflow.config.overrides import set_from_text
 from exflow.data.pipelines.episodes import Pipeline
 from exflow.model import Model
@@ -26,15 +27,14 @@ DIM = 16
 
 def toy_config(**overrides):
     """Complete configuration of a short run; overrides are written section__key=value."""
-    config = base_config()
+    config = base_config("bruno")
     config.data.sets_per_batch, config.data.set_size = NUM_SETS, SET_SIZE
     config.optimizer.learning_rate = 1e-2
     config.training.update(
         num_steps=20, log_every=5, evaluate_every=0, checkpoint_every=5, compilation_cache=False, num_devices=1
     )
     for name, value in overrides.items():
-        section, key = name.split("__")
-        config[section][key] = value
+        put(config, name.replace("__", "."), value)
     return config
 
 

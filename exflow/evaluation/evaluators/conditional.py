@@ -143,10 +143,10 @@ def validate(
 
     Returns:
       `nll_given_<number>` in nats per target view; `nll` in the form of the objective (given
-      `config.objective.num_context` views, or -log p(x_n | x_<n) where that is 0), the same in `bits_per_dim`, and
+      `config.objective.num_given` views, or -log p(x_n | x_<n) where that is 0), the same in `bits_per_dim`, and
       `nll_prior` given none.
     """
-    num_context = config.objective.num_context
+    num_context = config.objective.num_given
     sets = _draw(config, image_sets)
     elements = placement.replicate(_encode(config, model, params, image_sets, transform, key, description))
     exists, owner = sets.mask[:, sets.first_target :], objects(sets, image_sets)
@@ -164,7 +164,7 @@ def validate(
 
 
 def _draw(config: ConfigDict, image_sets: Any) -> views.ViewSets:
-    numbers = (*views.NUM_GIVEN, config.objective.num_context)
+    numbers = (*views.NUM_GIVEN, config.objective.num_given)
     return views.draw_view_sets(image_sets, config.evaluation.nll_set_size, config.training.seed, numbers)
 
 

@@ -73,7 +73,8 @@ def write_view_samples(
     elements = jax.tree.map(lambda leaf: leaf.reshape(*rows.shape, *leaf.shape[1:]), elements)
     params = placement.on_one_device(params)
     written = []
-    numbers = [number for number in sorted({*NUM_GIVEN, config.objective.num_context}) if 0 < number < rows.shape[1]]
+    trained = 0 if model.sets is None else model.sets.num_given
+    numbers = [number for number in sorted({*NUM_GIVEN, trained}) if 0 < number < rows.shape[1]]
     for number in numbers:
         given = np.zeros(rows.shape[1], bool)
         given[np.arange(number) * rows.shape[1] // number] = True

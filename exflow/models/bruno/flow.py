@@ -41,11 +41,11 @@ CHANNELS_PER_BLOCK = (0, 1, 0)
 CHECKERBOARDS_AT_END = (0, 1, 0, 1)
 
 
-def bruno_flow(model: ConfigDict, image_shape: tuple[int, int, int]) -> Bijector:
+def bruno_flow(config: ConfigDict, image_shape: tuple[int, int, int]) -> Bijector:
     """Build the flow from dequantized pixels `[batch, height, width, channels]` to latent vectors `[batch, dim]`.
 
     Args:
-      model: Section `model` of the configuration.
+      config: Section `model` of the configuration.
       image_shape: Height, width and channels.
 
     Returns:
@@ -53,16 +53,18 @@ def bruno_flow(model: ConfigDict, image_shape: tuple[int, int, int]) -> Bijector
       except with conditioning "original". With conditioning it takes contexts [batch, context_dim].
 
     Raises:
-      UserError: The image cannot be squeezed as often as `model.scales` asks.
+      UserError: The image cannot be squeezed as often as `model.bruno.scales` asks.
     """
+    model = config.bruno
     height, width, _ = image_shape
     num_squeezes = max(model.scales - 1, 0)
     if height % 2**num_squeezes or width % 2**num_squeezes:
         raise UserError(
-            f"config.model.scales: {model.scales} scales halve the image {num_squeezes} times, but {height}x{width} "
-            f"is not divisible by {2**num_squeezes}. Use fewer scales or another config.data.image_size."
+            f"config.model.bruno.scales: {model.scales} scales halve the image {num_squeezes} times, but "
+            f"{height}x{width} is not divisible by {2**num_squeezes}. Use fewer scales or another "
+            "config.data.image_size."
         )
-    conv, dense = _conditioners(model)
+    conv, dense = _conditioners(config)
 
     def coupling(mask: MaskFunction | Mask, conditioner: Network) -> Bijector:
         if model.coupling == "spline":
@@ -100,19 +102,20 @@ def dense_mask(name: str, shape: tuple[int, int, int], parity: int) -> Mask | Ma
     return flat_checkerboard(shape, parity) if name == "checkerboard" else alternate(parity)
 
 
-def _conditioners(model: ConfigDict) -> tuple[Network, Network]:
+def _conditioners(config: ConfigDict) -> tuple[Network, Network]:
     """Networks of the convolutional and of the dense couplings."""
+    model = config.bruno
     shared = {
         "initialization": model.initialization,
         "weight_norm": model.weight_norm,
         "bounded_features": model.bounded_features,
-        "compute_dtype": jnp.bfloat16 if model.compute_dtype == "bfloat16" else None,
+        "compute_dtype": jnp.bfloat16 if config.compute_dtype == "bfloat16" else None,
     }
-    dense = {"bfloat16_products": model.compute_dtype == "bfloat16_products"}
+    dense = {"bfloat16_products": config.compute_dtype == "bfloat16_products"}
     conv = {
         "filters": model.filters,
         "num_blocks": model.residual_blocks,
-        "block_loop": model.block_loop,
+        "block_loop": config.block_loop,
         "gradient": model.conv_gradient,
         "remat": model.remat,
     }

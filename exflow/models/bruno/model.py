@@ -44,7 +44,7 @@ class Latent(NamedTuple):
 
 
 def bruno(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
-    """Build BRUNO from sections `model` and `objective` of the configuration.
+    """Build BRUNO from sections `model.bruno` and `objective` of the configuration.
 
     The loss is generative_weight times the negative log-likelihood in nats per image (`scored_log_probs` tells which
     images count and what they are given), plus discriminative_weight times the cross-entropy of few-shot episodes
@@ -57,8 +57,8 @@ def bruno(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
     Returns:
       Model with parameters `{"flow": ..., "process": ...}`, and `"objective"` if the temperature is learned.
     """
-    model, objective = config.model, config.objective
-    flow = bruno_flow(model, image_shape)
+    model, objective = config.model.bruno, config.objective
+    flow = bruno_flow(config.model, image_shape)
     process = PROCESSES[model.process]
     dim = image_shape[0] * image_shape[1] * image_shape[2]
     context_dim = 0 if model.conditioning == "none" else CONTEXT_DIM
@@ -109,7 +109,7 @@ def bruno(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
         noise_key, query_key = jax.random.split(key)
         latent = encode(params, noise_key, batch.x_set, batch.context)
         process_params = process.constrain(learned(params["process"]))
-        log_probs, counted = scored_log_probs(process, process_params, latent, batch.mask, objective.num_context)
+        log_probs, counted = scored_log_probs(process, process_params, latent, batch.mask, objective.num_given)
         nll = -jnp.where(counted, log_probs, 0.0).sum() / counted.sum()
         total = objective.generative_weight * nll
         metrics = {"nll": nll, "bits_per_dim": bits_per_dim(nll, dim)}
@@ -193,7 +193,7 @@ def bruno(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
             leave_one_out=leave_one_out,
             class_log_probs=class_log_probs,
             sample=sample,
-            num_given=objective.num_context,
+            num_given=objective.num_given,
         ),
         process=ProcessFunctions(
             predictive=lambda params, state: process.predictive(constrain(params), state),
@@ -218,7 +218,7 @@ def scored_log_probs(
     process_params: Params,
     latent: Latent,
     mask: Bool[Array, "batch set"],
-    num_context: int,
+    num_given: int,
 ) -> tuple[Float[Array, "batch scored"], Bool[Array, "batch scored"]]:
     """Log-densities of the images that count, in nats.
 
@@ -227,19 +227,19 @@ def scored_log_probs(
       process_params: Its parameters.
       latent: Of sets of images, leading axes [batch, set].
       mask: True for images that exist.
-      num_context: 0: log p(x_n | x_<n) of every image. k: the first k images are given, and every other image counts
+      num_given: 0: log p(x_n | x_<n) of every image. k: the first k images are given, and every other image counts
         with its density given those k alone (the objective of Conditional BRUNO, k = 1).
 
     Returns:
       Log-densities, and which of them are of images that exist.
     """
-    if num_context == 0:
+    if num_given == 0:
         return process.log_prob(process_params, latent.z, mask) + latent.log_det, mask
     empty = process.init_state(process_params, mask.shape[:1])
-    state = process.update_set(process_params, empty, latent.z[:, :num_context], mask[:, :num_context])
+    state = process.update_set(process_params, empty, latent.z[:, :num_given], mask[:, :num_given])
     state = jax.tree.map(lambda leaf: leaf[:, None], state)
-    log_probs = process.predictive_log_prob(process_params, state, latent.z[:, num_context:])
-    return log_probs + latent.log_det[:, num_context:], mask[:, num_context:]
+    log_probs = process.predictive_log_prob(process_params, state, latent.z[:, num_given:])
+    return log_probs + latent.log_det[:, num_given:], mask[:, num_given:]
 
 
 def _masked(values: Array, mask: Array | None) -> Array:

@@ -64,10 +64,11 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
     """
     options, objective = config.model.set_vae, config.objective
     likelihood = find_likelihood(options.likelihood)
-    networks = set_autoencoder(options, likelihood, image_shape, config.model.compute_dtype)
+    networks = set_autoencoder(options, likelihood, image_shape, config.model.compute_dtype, config.model.block_loop)
     dim, vectors = math.prod(image_shape), likelihood.name == "gaussian"
     contexts = num_contexts(options)
-    mean_evidence = options.hierarchy != "stream" and options.context_levels == "top" and options.aggregation == "mean"
+    one_level = options.hierarchy != "stream" and options.set_latent_levels == "top"
+    mean_evidence = one_level and options.aggregation == "mean"
     width = max(options.hidden, options.encoder_filters * image_shape[0] * image_shape[1])
 
     def apply(params: Params, method: Any, *args: Any) -> Any:

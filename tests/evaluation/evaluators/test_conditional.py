@@ -25,7 +25,7 @@ MODEL, SETS = conditional_toy(), view_sets()
 
 
 def config_with(**overrides):
-    config = base_config()
+    config = base_config("bruno")
     config.data.rotate = False
     config.evaluation.update(nll_set_size=6, batch_size=16, num_sample_rows=3)
     config.update_from_flattened_dict({key.replace("__", "."): value for key, value in overrides.items()})

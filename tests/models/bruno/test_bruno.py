@@ -16,7 +16,7 @@ from tests.models.test_set_models import batch_of, images, in_float64, perturbed
 
 
 def num_parameters(image_shape, **overrides):
-    published = {"model__filters": 64, "model__residual_blocks": 8, "model__dense_couplings": 6}
+    published = {"model__bruno__filters": 64, "model__bruno__residual_blocks": 8, "model__bruno__dense_couplings": 6}
     published["model__block_loop"] = "scan"  # traces fast; the parameters are the same
     config = small_config(**published | overrides)
     model = bruno(config, image_shape)
@@ -30,13 +30,25 @@ def num_parameters(image_shape, **overrides):
 @pytest.mark.parametrize(
     ("image_shape", "overrides", "published"),
     [
-        ((28, 28, 1), {"model__dense_units": 512, "model__process": "student_t"}, 14_746_718),
-        ((32, 32, 3), {"model__dense_units": 512}, 35_873_098),
-        ((28, 28, 1), {"model__dense_units": 512, "model__scales": 0}, 8_821_472),
-        ((28, 28, 1), {"model__dense_units": 512, "model__scales": 0, "model__process": "student_t"}, 8_822_256),
-        ((28, 28, 1), {"model__dense_units": 256, "model__filters": 32, "model__process": "student_t"}, 5_511_486),
-        ((28, 28, 1), {"model__dense_units": 256, "model__scales": 0}, 4_023_008),
-        ((28, 28, 1), {"model__dense_units": 256, "model__scales": 0, "model__process": "student_t"}, 4_023_792),
+        ((28, 28, 1), {"model__bruno__dense_units": 512, "model__bruno__process": "student_t"}, 14_746_718),
+        ((32, 32, 3), {"model__bruno__dense_units": 512}, 35_873_098),
+        ((28, 28, 1), {"model__bruno__dense_units": 512, "model__bruno__scales": 0}, 8_821_472),
+        (
+            (28, 28, 1),
+            {"model__bruno__dense_units": 512, "model__bruno__scales": 0, "model__bruno__process": "student_t"},
+            8_822_256,
+        ),
+        (
+            (28, 28, 1),
+            {"model__bruno__dense_units": 256, "model__bruno__filters": 32, "model__bruno__process": "student_t"},
+            5_511_486,
+        ),
+        ((28, 28, 1), {"model__bruno__dense_units": 256, "model__bruno__scales": 0}, 4_023_008),
+        (
+            (28, 28, 1),
+            {"model__bruno__dense_units": 256, "model__bruno__scales": 0, "model__bruno__process": "student_t"},
+            4_023_792,
+        ),
     ],
 )
 def test_parameter_counts_equal_the_published_models(image_shape, overrides, published):
@@ -53,7 +65,7 @@ def test_flow_starts_as_the_identity_in_the_documented_order(x64):
     np.testing.assert_allclose(z, np.stack(channels, axis=-1).reshape(2, 64), rtol=1e-10, atol=1e-10)
 
 
-EVERYTHING = {"model__scales": 3, "model__residual_blocks": 1, "model__bounded_features": True}
+EVERYTHING = {"model__bruno__scales": 3, "model__bruno__residual_blocks": 1, "model__bruno__bounded_features": True}
 
 
 @pytest.mark.parametrize("options", [{}, pytest.param(EVERYTHING, marks=pytest.mark.slow)], ids=str)
@@ -76,7 +88,7 @@ def test_log_det_equals_the_automatic_jacobian(x64, options):
 
 @pytest.mark.slow
 def test_gradients_are_finite_and_reach_every_parameter():
-    model = bruno(small_config(model__residual_blocks=1), IMAGE_SHAPE)
+    model = bruno(small_config(model__bruno__residual_blocks=1), IMAGE_SHAPE)
     batch = batch_of(images(4, 5))
     params = perturbed(jax.jit(model.init)(jax.random.key(0), batch), jax.random.key(1))
     gradients = jax.jit(jax.grad(lambda params: model.loss(params, jax.random.key(0), batch)[0]))(params)
@@ -90,14 +102,16 @@ def test_gradients_are_finite_and_reach_every_parameter():
 
 def dense_model(**overrides):
     """Dense-only BRUNO with compiled functions, which is all these tests need."""
-    model = bruno(small_config(model__scales=0, **overrides), IMAGE_SHAPE)
+    model = bruno(small_config(model__bruno__scales=0, **overrides), IMAGE_SHAPE)
     compiled = {name: jax.jit(getattr(model, name)) for name in ("init", "loss", "encode", "conditional_log_probs")}
     return model._replace(**compiled)
 
 
 @pytest.mark.parametrize("process", ["gaussian", "student_t"])
 def test_empirical_start_is_the_closed_form_optimum(process):
-    model = dense_model(model__process=process, model__process_init="empirical", model__learn_mean=True)
+    model = dense_model(
+        model__bruno__process=process, model__bruno__process_init="empirical", model__bruno__learn_mean=True
+    )
     generator = np.random.default_rng(0)
     base = generator.integers(40, 200, (64, 1, *IMAGE_SHAPE))
     batch = batch_of(jnp.asarray(base + generator.integers(-30, 30, (64, 5, *IMAGE_SHAPE)), jnp.uint8))
@@ -120,7 +134,7 @@ def test_empirical_start_is_the_closed_form_optimum(process):
 
 @pytest.mark.parametrize("learn_mean", [False, True])
 def test_constant_mean_gets_no_gradient(learn_mean):
-    model, batch = dense_model(model__learn_mean=learn_mean), batch_of(images(4, 5))
+    model, batch = dense_model(model__bruno__learn_mean=learn_mean), batch_of(images(4, 5))
     params = model.init(jax.random.key(0), batch)
     gradients = jax.grad(lambda params: model.loss(params, jax.random.key(0), batch)[0])(params)
     assert bool(np.any(gradients["process"]["mean"] != 0)) == learn_mean
@@ -170,7 +184,7 @@ def test_masked_queries_do_not_count(x64):
 
 
 def test_correlations_drawn_from_a_range():
-    config = small_config(model__scales=0, model__correlation_range=(0.3, 0.8))
+    config = small_config(model__bruno__scales=0, model__bruno__correlation_range=(0.3, 0.8))
     model, batch = bruno(config, IMAGE_SHAPE), batch_of(images(2, 3))
     drawn, again, other = (jax.jit(model.init)(jax.random.key(seed), batch)["process"] for seed in (0, 0, 1))
     correlation = np.asarray(jax.nn.sigmoid(drawn["raw_correlation"]))

@@ -15,16 +15,16 @@ from tests.models.test_set_models import batch_of, images, perturbed
 pytestmark = pytest.mark.slow  # many compilations
 
 VARIANTS = {
-    "spline": {"model__coupling": "spline"},
-    "affine_scaled": {"model__coupling": "affine_scaled"},
-    "checkerboard": {"model__dense_mask": "checkerboard"},
+    "spline": {"model__bruno__coupling": "spline"},
+    "affine_scaled": {"model__bruno__coupling": "affine_scaled"},
+    "checkerboard": {"model__bruno__dense_mask": "checkerboard"},
 }
 
 
 @functools.cache
 def start(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Latents and log-determinants of two images right after initialisation."""
-    flow = bruno_flow(small_config(model__scales=1, **VARIANTS.get(name, {})).model, IMAGE_SHAPE)
+    flow = bruno_flow(small_config(model__bruno__scales=1, **VARIANTS.get(name, {})).model, IMAGE_SHAPE)
     x = jax.random.uniform(jax.random.key(0), (2, *IMAGE_SHAPE), jnp.float32, 0.0, 256.0)
     return jax.device_get(jax.jit(lambda x: flow.forward(flow.init(jax.random.key(1), x), x))(x))
 
@@ -39,7 +39,7 @@ def test_flow_starts_as_the_published_one(name):
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_parameter_learns(name):
-    model = bruno(small_config(model__scales=0, **VARIANTS[name]), IMAGE_SHAPE)
+    model = bruno(small_config(model__bruno__scales=0, **VARIANTS[name]), IMAGE_SHAPE)
     batch = batch_of(images(4, 5))
     params = perturbed(jax.jit(model.init)(jax.random.key(0), batch), jax.random.key(1))
     gradients = jax.jit(jax.grad(lambda params: model.loss(params, jax.random.key(0), batch)[0]))(params)
@@ -62,7 +62,11 @@ def test_dense_checkerboard_alternates_along_rows_and_columns():
 @pytest.mark.parametrize("process", PROCESSES)
 def test_refit_improves_and_keeps_what_moments_do_not_tell(process):
     config = small_config(
-        model__scales=0, model__process=process, model__process_rank=2, model__learn_mean=True, model__dense_couplings=0
+        model__bruno__scales=0,
+        model__bruno__process=process,
+        model__bruno__process_rank=2,
+        model__bruno__learn_mean=True,
+        model__bruno__dense_couplings=0,
     )
     model, rng = bruno(config, IMAGE_SHAPE), np.random.default_rng(0)
     base = rng.integers(40, 200, (16, 1, *IMAGE_SHAPE))

@@ -40,7 +40,10 @@ def counts(params):
 @pytest.mark.parametrize("conditioning", MODES)
 def test_parameter_counts(conditioning):
     """The published model m1: 32x32 grey images, three scales; the clean one has no frozen biases."""
-    overrides = [("model.conditioning", conditioning), ("model.block_loop", "scan")]  # traces fast, equal parameters
+    overrides = [
+        ("model.bruno.conditioning", conditioning),
+        ("model.block_loop", "scan"),
+    ]  # traces fast
     config = load_config("conditional_bruno", overrides)
     model = bruno(config, (32, 32, 1))
     params = params_like(model, config)
@@ -58,8 +61,12 @@ def test_published_settings():
     for variant, (optimizer, num_steps) in expected.items():
         config = load_config(f"conditional_bruno{variant}")
         assert (config.optimizer.name, config.training.num_steps) == (optimizer, num_steps)
-        assert (config.data.sets_per_batch, config.data.set_size, config.objective.num_context) == (4, 16, 1)
-        assert (config.optimizer.b1, config.optimizer.b2, config.optimizer.process_freeze_steps) == (0.9, 0.999, 499)
+        assert (config.data.sets_per_batch, config.data.set_size, config.objective.num_given) == (4, 16, 1)
+        assert (config.optimizer.b1, config.optimizer.b2, config.optimizer.groups.process.freeze_steps) == (
+            0.9,
+            0.999,
+            499,
+        )
         rate = learning_rate_schedule(config.optimizer, num_steps)(num_steps - 1)
         np.testing.assert_allclose(rate, 1e-3 * np.exp(num_steps * np.log(0.999995)), rtol=1e-5)
         options = datasets.parse_options(config.data.dataset, config.data.options)
@@ -67,7 +74,7 @@ def test_published_settings():
 
 
 def test_data_without_contexts_are_refused_at_the_start():
-    config, bare = small_config(model__conditioning="clean"), image_sets([5] * 3, IMAGE_SHAPE)
+    config, bare = small_config(model__bruno__conditioning="clean"), image_sets([5] * 3, IMAGE_SHAPE)
     with pytest.raises(UserError, match="toy/test: expected 2 numbers known of every image"):
         modes.build_model(config, {"train": bare})
 
@@ -116,7 +123,7 @@ def test_flow_is_exact(x64, conditioning, scales, coupling, turn):
 @functools.cache
 def conditional_model(num_context=0, process="gaussian"):
     """A dense-only model whose functions are compiled, perturbed float32 parameters, and a batch."""
-    options = {"model__scales": 0, "model__conditioning": "original", "model__process": process}
+    options = {"model__bruno__scales": 0, "model__bruno__conditioning": "original", "model__bruno__process": process}
     model, batch = (
         bruno(small_config(**options, objective__num_context=num_context), IMAGE_SHAPE),
         batch_of(images(4, 5)),
@@ -181,8 +188,8 @@ def test_samples_follow_their_context():
 
 
 def test_frozen_biases_never_change():
-    few = {"model__scales": 1, "model__dense_couplings": 0}
-    config = small_config(model__conditioning="original", optimizer__weight_decay=0.1, **few)
+    few = {"model__bruno__scales": 1, "model__bruno__dense_couplings": 0}
+    config = small_config(model__bruno__conditioning="original", optimizer__weight_decay=0.1, **few)
     model = bruno(config, IMAGE_SHAPE)
     batch = batch_of(images(4, 5))
     before = jax.jit(model.init)(jax.random.key(0), batch)
@@ -212,7 +219,7 @@ def test_a_missing_or_wrong_context_is_an_error(context, message):
 
 
 def test_an_unconditional_model_ignores_the_context():
-    model, batch = bruno(small_config(model__scales=0), IMAGE_SHAPE), batch_of(images(4, 5))
+    model, batch = bruno(small_config(model__bruno__scales=0), IMAGE_SHAPE), batch_of(images(4, 5))
     assert model.context_dim == 0
     init, loss = jax.jit(model.init), jax.jit(model.loss)
     bare = batch._replace(context=None)

@@ -20,7 +20,7 @@ from tests.models.test_set_models import batch_of, images, perturbed, take
 
 VECTOR, MAP, STREAM = ({"model.set_vae.hierarchy": name} for name in ("vector", "map", "stream"))
 ATTENTION = {"model.set_vae.aggregation": "attention"}
-ALL = {"model.set_vae.context_levels": "all"}
+ALL = {"model.set_vae.set_latent_levels": "all"}
 COUNTS = {  # of the original code, by config variant and width
     ("vae", 256): 7_496_267,
     ("vae", 512): 13_345_099,
@@ -288,7 +288,6 @@ def test_pictures_of_64_pixels_are_those_of_32_seen_and_shown_in_blocks():
 @pytest.mark.parametrize(
     ("options", "shape", "message"),
     [
-        ({"hidden": 6}, (28, 28, 1), "hidden: expected a multiple of 4"),
         ({}, (14, 14, 1), "expected images of 28x28, 32x32, 64x64"),
         ({"hierarchy": "map"}, (1, 1, 2), "vectors need hierarchy=vector"),
         ({"hierarchy": "stream"}, (64, 64, 3), "stream needs images of 28x28 or 32x32"),
@@ -305,9 +304,8 @@ def test_impossible_options_are_refused(options, shape, message):
 
 
 def test_set_vaes_have_no_products_of_their_own():
-    config = small_config(model__family="set_vae", model__compute_dtype="bfloat16_products")
-    with pytest.raises(UserError, match=r"compute_dtype: set VAEs compute in float32 or bfloat16, got bfloat16_pro"):
-        build(config, (28, 28, 1))
+    with pytest.raises(UserError, match=r"compute_dtype: expected one of float32, bfloat16, got 'bfloat16_products'"):
+        load_config("set_vae_omniglot", [("model.compute_dtype", "bfloat16_products")])
 
 
 def test_terms_type_is_a_sum_of_three():

@@ -15,7 +15,7 @@ from tests.models.test_set_models import batch_of, images, perturbed
 
 pytestmark = pytest.mark.slow  # many compilations
 
-CONTEXT_LEVELS = {"vae": {"model__set_vae__context_levels": "none"}, "ns": {}, "hfsgm": ALL_LEVELS}
+CONTEXT_LEVELS = {"vae": {"model__set_vae__set_latent_levels": "none"}, "ns": {}, "hfsgm": ALL_LEVELS}
 SHAPE = (1, 1, 2)
 MASK = jnp.asarray([[True] * 3, [True, False, True], [True, True, False]])
 

@@ -102,7 +102,7 @@ def test_equal_elements_have_latents_of_their_own(statistician):
 
 @pytest.mark.slow
 def test_elements_of_a_vae_have_weights_of_their_own():
-    overrides = TINY_VECTORS | {"model__set_vae__context_levels": "none", "evaluation__importance_samples": 8}
+    overrides = TINY_VECTORS | {"model__set_vae__set_latent_levels": "none", "evaluation__importance_samples": 8}
     model = build(small_config(**overrides), (1, 1, 2))
     x_set = images(3, 4, shape=(1, 1, 2))
     params = perturbed(jax.jit(model.init)(jax.random.key(0), batch_of(x_set)), jax.random.key(1))

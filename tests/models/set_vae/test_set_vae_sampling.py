@@ -20,7 +20,7 @@ SLOW = pytest.mark.slow  # many compilations of convolutions
 TWO_PER_RESOLUTION = {
     "model__set_vae__encoder_blocks": "8-1,4-1,1-1",
     "model__set_vae__levels": "4-2,1-2",
-    "model__set_vae__level_loop": "scan",
+    "model__block_loop": "scan",
     "model__set_vae__aggregation": "attention",
 }
 OTHERS = {

@@ -1,6 +1,6 @@
 """From configuration rows to networks: every set VAE is one encoder, one hierarchy and one decoder.
 
-| model | hierarchy | context_levels | aggregation | film |
+| model | hierarchy | set_latent_levels | aggregation | film |
 |---|---|---|---|---|
 | VAE | vector | none | | |
 | NS, NS-LAG | vector | top | mean, attention | |
@@ -30,11 +30,14 @@ from exflow.models.set_vae.networks.stream_hierarchy import StreamHierarchy
 from exflow.models.set_vae.networks.stream_layout import per_block
 
 IMAGE_SIZES = (28, 32, 64)
-COMPUTE_DTYPES = ("float32", "bfloat16")
 
 
 def set_autoencoder(
-    options: ConfigDict, likelihood: Likelihood, image_shape: tuple[int, int, int], compute_dtype: str = "float32"
+    options: ConfigDict,
+    likelihood: Likelihood,
+    image_shape: tuple[int, int, int],
+    compute_dtype: str = "float32",
+    block_loop: str = "auto",
 ) -> SetAutoencoder:
     """Build the networks.
 
@@ -43,6 +46,7 @@ def set_autoencoder(
       likelihood: Of an element.
       image_shape: Height, width and channels; (1, 1, D) for vectors.
       compute_dtype: "float32", or "bfloat16" for the hidden layers of encoder, decoder and residual blocks.
+      block_loop: How equal levels and blocks are computed: "scan", "unroll" or "auto" (by backend).
 
     Returns:
       Module with `encode`, `top_down` and `decode`.
@@ -50,8 +54,6 @@ def set_autoencoder(
     Raises:
       UserError: Networks of these options do not exist for such images.
     """
-    if options.hidden % 4:
-        raise UserError(f"config.model.set_vae.hidden: expected a multiple of 4, got {options.hidden}.")
     height, width, channels = image_shape
     vectors = height == width == 1
     if not vectors and (height != width or height not in IMAGE_SIZES):
@@ -60,13 +62,9 @@ def set_autoencoder(
             f"got {height}x{width}. Set --config.data.image_size=28."
         )
     num_outputs = likelihood.num_outputs(channels)
-    if compute_dtype not in COMPUTE_DTYPES:
-        raise UserError(
-            f"config.model.compute_dtype: set VAEs compute in {' or '.join(COMPUTE_DTYPES)}, got {compute_dtype}."
-        )
     dtype = jnp.bfloat16 if compute_dtype == "bfloat16" else None
     if options.hierarchy == "stream":
-        return _stream(options, vectors, height, num_outputs, dtype)
+        return _stream(options, vectors, height, num_outputs, dtype, block_loop)
     maps = options.hierarchy == "map"
     if vectors and (maps or likelihood.name != "gaussian"):
         raise UserError(
@@ -89,8 +87,8 @@ def set_autoencoder(
     hierarchy = DirectHierarchy(
         style=style,
         num_levels=options.num_levels,
-        context_levels=options.context_levels,
-        context_dim=options.context_dim,
+        context_levels=options.set_latent_levels,
+        context_dim=options.set_latent_dim,
         latent_dim=options.latent_dim,
         aggregation=options.aggregation,
         prior_aggregation=options.prior_aggregation,
@@ -101,9 +99,9 @@ def set_autoencoder(
     )
     contexts = max(num_contexts(options), 1)  # that of the unused weights where there are none
     if vectors:
-        decoder = VectorDecoder(style, channels, contexts * options.context_dim, options.shared_variance)
+        decoder = VectorDecoder(style, channels, contexts * options.set_latent_dim, options.shared_variance)
         return SetAutoencoder(VectorEncoder(style), hierarchy, decoder)
-    decoder = ImageDecoder(style, height, num_outputs, contexts * options.context_dim, options.encoder_filters)
+    decoder = ImageDecoder(style, height, num_outputs, contexts * options.set_latent_dim, options.encoder_filters)
     return SetAutoencoder(ConvEncoder(style, options.encoder_filters, options.raw_elements), hierarchy, decoder)
 
 
@@ -111,10 +109,12 @@ def num_contexts(options: ConfigDict) -> int:
     """Latents of the set that a model of these options has; 0 for a VAE."""
     if options.hierarchy == "stream":
         return len(per_block(options.levels))
-    return {"none": 0, "top": 1, "all": options.num_levels}[options.context_levels]
+    return {"none": 0, "top": 1, "all": options.num_levels}[options.set_latent_levels]
 
 
-def _stream(options: ConfigDict, vectors: bool, image_size: int, num_outputs: int, dtype: Any) -> SetAutoencoder:
+def _stream(
+    options: ConfigDict, vectors: bool, image_size: int, num_outputs: int, dtype: Any, block_loop: str
+) -> SetAutoencoder:
     try:
         encoder, levels, decoder = (per_block(options[key]) for key in ("encoder_blocks", "levels", "decoder_blocks"))
     except ValueError as error:
@@ -134,15 +134,17 @@ def _stream(options: ConfigDict, vectors: bool, image_size: int, num_outputs: in
     hierarchy = StreamHierarchy(
         width=options.hidden,
         levels=levels[::-1],
-        context_dim=options.context_dim,
+        context_dim=options.set_latent_dim,
         latent_dim=options.latent_dim,
         aggregation=options.aggregation,
-        latents_to_contexts=options.latents_to_contexts,
+        latents_to_contexts=options.examples_to_set_latents,
         residual_posteriors=options.residual_posteriors,
         log_variance_bound=options.log_variance_bound,
         limit_level=options.limit_level,
-        level_loop=options.level_loop,
+        level_loop=block_loop,
     )
-    computed = {"block_loop": options.level_loop, "compute_dtype": dtype}
-    outputs = StreamDecoder(options.hidden, decoder[::-1], image_size, num_outputs, options.decoder_context, **computed)
+    computed = {"block_loop": block_loop, "compute_dtype": dtype}
+    outputs = StreamDecoder(
+        options.hidden, decoder[::-1], image_size, num_outputs, options.decoder_set_stream, **computed
+    )
     return SetAutoencoder(PyramidEncoder(options.hidden, encoder, **computed), hierarchy, outputs)
