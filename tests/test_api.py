@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from exflow.model import sets_of
+from exflow.api import TrainedModel
 from tests.evaluation.toy import toy_model, toy_params
 from tests.evaluation.toy_data import image_sets, joint_log_prob, predictive_log_prob
 
@@ -15,7 +15,7 @@ LOG_DET = 4 * np.log(1 / 64)
 
 @pytest.fixture(scope="module")
 def model():
-    return Model(toy_model(), PARAMS)
+    return TrainedModel(toy_model(), PARAMS)
 
 
 def latents(x):
@@ -47,7 +47,7 @@ def test_sets_of_any_shape_and_ragged_sets(model):
     joint = model.set_log_prob(IMAGES, mask)
     expected = [joint_log_prob(latents(IMAGES[c][mask[c]]), PARAMS) + mask[c].sum() * LOG_DET for c in range(3)]
     np.testing.assert_allclose(joint, expected, rtol=2e-5)
-    conditional = sets_of(model).conditional(IMAGES, mask)
+    conditional = model.conditional_log_probs(IMAGES, mask)
     assert conditional.shape == (3, 6)
     assert not conditional[~mask].any()
     np.testing.assert_allclose(conditional.sum(-1), joint, rtol=1e-5)
@@ -130,7 +130,7 @@ def test_arbitrary_sizes_compile_a_few_programs():
         calls.append("update")
         return base.update(*arguments)
 
-    model = Model(base._replace(encode=encode, update=update), PARAMS)
+    model = TrainedModel(base._replace(encode=encode, update=update), PARAMS)
     state, x = model.init_state(), IMAGES.reshape(-1, 2, 2, 1)
     for size in range(1, 17):
         state = model.update(state, x[:size])

@@ -21,7 +21,7 @@ LOG_DET = DIM * np.log(1 / 64)
 
 @pytest.fixture(scope="module")
 def model():
-    return Model(conditional_toy(), PARAMS)
+    return TrainedModel(conditional_toy(), PARAMS)
 
 
 def latents(x, context):
@@ -115,14 +115,14 @@ def test_a_trained_conditional_model_is_opened_from_its_folder(tmp_path):
     x, context = rng.integers(0, 256, (4, 8, 8, 1), dtype=np.uint8), rng.normal(size=(4, 2)).astype(np.float32)
     elements = jax.jit(set_model.encode)(states[1].params, None, jnp.asarray(x), jnp.asarray(context))
     direct = jax.jit(sets_of(set_model).conditional)(states[1].params, elements)
-    np.testing.assert_allclose(sets_of(model).conditional(x, context=context), direct, rtol=1e-5)
+    np.testing.assert_allclose(model.conditional_log_probs(x, context=context), direct, rtol=1e-5)
     state = model.update(model.init_state(), x[:3], context=context[:3])
     np.testing.assert_allclose(model.log_prob(state, x[3], context=context[3]), direct[3], rtol=1e-5)
     assert model.sample(state, jax.random.key(0), 3, coherent=True, context=context[:3]).shape == (3, 8, 8, 1)
 
 
 def test_an_unconditional_model_takes_none():
-    model = Model(toy_model(SHAPE), toy_params(DIM))
+    model = TrainedModel(toy_model(SHAPE), toy_params(DIM))
     assert model.context_dim == 0
     with pytest.raises(ValueError, match="context: expected none, this model does not know of contexts. Leave it out"):
         model.update(model.init_state(), IMAGES[0], context=jnp.zeros((6, 2)))

@@ -1,11 +1,9 @@
 """A conditional toy model and its data: the view of an object is the object plus a shift known from its context."""
 
-from typing import NamedTuple
-
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
+from exflow.core.gaussian_process import GaussianPredictive
 from exflow.data.registry import group_by_class
 from tests.evaluation.toy import toy_model, toy_params
 
@@ -16,11 +14,6 @@ VARIANCE, COVARIANCE = 0.5, 0.4
 PARAMS = toy_params(DIM, VARIANCE, COVARIANCE)
 
 
-class ToyPredictive(NamedTuple):
-    mean: Array
-    variance: Array
-
-
 def conditional_toy():
     """`toy_model` whose latents are those of the image minus the shift of its context."""
     base = toy_model(SHAPE)
@@ -28,24 +21,26 @@ def conditional_toy():
     def shift(context):
         return context @ jnp.asarray(SHIFT)
 
-    def encode(params, key, x, context):
+    def encode(params, key, x, context=None):
         element = base.encode(params, key, x)
         return element._replace(z=element.z - shift(context))
 
     def predictive(params, state):
         weight = COVARIANCE / (VARIANCE - COVARIANCE + state.count[..., None] * COVARIANCE)
-        return ToyPredictive(weight * state.total, (VARIANCE - COVARIANCE) * (1 + weight) * jnp.ones_like(state.total))
+        variance = (VARIANCE - COVARIANCE) * (1 + weight) * jnp.ones_like(state.total)
+        return GaussianPredictive(weight * state.total, variance)
 
-    def decode(params, z, context):
+    def decode(params, z, context=None):
         x = jnp.floor((z + shift(context)) * 64 + 128)
         return jnp.clip(x, 0, 255).astype(jnp.uint8).reshape(*z.shape[:-1], *SHAPE)
 
-    def sample(params, state, key, num_samples, coherent, context):
-        pixels = base.sample(params, state, key, num_samples, coherent)  # of the unshifted view
+    def sample(params, state, key, num_samples, coherent=False, context=None):
+        pixels = base.sets.sample(params, state, key, num_samples, coherent)  # of the unshifted view
         z = (pixels.astype(jnp.float32).reshape(*pixels.shape[:-3], DIM) + 0.5 - 128) / 64
         return decode(params, z, context)
 
-    return base._replace(encode=encode, sample=sample, context_dim=2, predictive=predictive, decode=decode)
+    process = base.process._replace(predictive=predictive, decode=decode)
+    return base._replace(encode=encode, context_dim=2, sets=base.sets._replace(sample=sample), process=process)
 
 
 def view_sets(num_objects=6, num_views=12, seed=0, name="toy_views/test"):

@@ -1,5 +1,6 @@
 """Small instances of every model family: a new family gets the shared tests of `test_set_models.py` by one line."""
 
+import jax
 import pytest
 
 from exflow.config import base_config
@@ -91,6 +92,14 @@ SLOW = (
     *("cns", "cns_lag", "chfsgm", "chfsgm_lag", "scha_vae", "scha_vae_lag"),
 )
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in MODELS]
+
+
+def compiled(model):
+    """The same model with its functions compiled."""
+    names = ("update", "log_prob", "joint", "conditional", "leave_one_out", "class_log_probs")
+    sets = {name: jax.jit(getattr(model.sets, name)) for name in names}
+    sets["sample"] = jax.jit(model.sets.sample, static_argnums=(3, 4))
+    return model._replace(loss=jax.jit(model.loss), encode=jax.jit(model.encode), sets=model.sets._replace(**sets))
 
 
 def is_set_vae(name):

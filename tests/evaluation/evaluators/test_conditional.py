@@ -77,7 +77,8 @@ def test_coverage_of_a_student_t_predictive():
     params = student_t_process.from_moments(*(jnp.full(3, value) for value in (0.1, 1.0, 0.3, 5.0)))
     empty = student_t_process.init_state(params, (1,))
     state = student_t_process.update_set(params, empty, jnp.ones((1, 2, 3)))
-    model = toy_model()._replace(predictive=student_t_process.predictive)
+    model = toy_model()
+    model = model._replace(process=model.process._replace(predictive=student_t_process.predictive))
     law = student_t_process.predictive(params, state)
     z = jnp.linspace(-2, 3, 21)[None, :, None] * jnp.ones((1, 1, 3))
     found = views.coverage(model, params, state, ToyElement(z, np.zeros((1, 21))))
@@ -178,7 +179,7 @@ def test_chosen_views_are_sorted_by_angle():
 
 
 def test_rows_of_a_coherent_picture_are_one_object():
-    states = jax.tree.map(lambda leaf: np.asarray(leaf)[None], MODEL.init_state(PARAMS))
+    states = jax.tree.map(lambda leaf: np.asarray(leaf)[None], MODEL.sets.init_state(PARAMS))
     context = np.zeros((1, 200, 2), np.float32)
     for coherent, expected in ((True, VARIANCE - COVARIANCE), (False, VARIANCE)):  # variance inside a row
         grid = view_pictures._sample_views(MODEL, PARAMS, states, jax.random.key(0), context, coherent, num_rows=30)

@@ -144,9 +144,9 @@ def test_trials_can_be_run_in_parts_and_are_compiled_once():
 
     def update(*arguments):
         calls.append(1)
-        return MODEL.update(*arguments)
+        return MODEL.sets.update(*arguments)
 
-    model = MODEL._replace(update=update)
+    model = MODEL._replace(sets=MODEL.sets._replace(update=update))
     whole = few_shot.few_shot_accuracy(model, PARAMS, elements, 3, 1, 5, seed=0)
     parts = [few_shot.few_shot_accuracy(model, PARAMS, elements, 3, 1, range(k, 5, 2), seed=0) for k in (0, 1)]
     assert sorted(whole.corrected.trials) == sorted(parts[0].corrected.trials + parts[1].corrected.trials)

@@ -11,7 +11,7 @@ from exflow.model import sets_of
 from exflow.models.bruno.flow import bruno_flow
 from exflow.models.bruno.model import bruno
 from exflow.typing import Batch
-from tests.models.registry import IMAGE_SHAPE, small_config
+from tests.models.registry import IMAGE_SHAPE, compiled, small_config
 from tests.models.test_set_models import batch_of, images, in_float64, perturbed
 
 
@@ -103,8 +103,7 @@ def test_gradients_are_finite_and_reach_every_parameter():
 def dense_model(**overrides):
     """Dense-only BRUNO with compiled functions, which is all these tests need."""
     model = bruno(small_config(model__bruno__scales=0, **overrides), IMAGE_SHAPE)
-    compiled = {name: jax.jit(getattr(model, name)) for name in ("init", "loss", "encode", "conditional_log_probs")}
-    return model._replace(**compiled)
+    return compiled(model)._replace(init=jax.jit(model.init))
 
 
 @pytest.mark.parametrize("process", ["gaussian", "student_t"])
@@ -116,7 +115,7 @@ def test_empirical_start_is_the_closed_form_optimum(process):
     base = generator.integers(40, 200, (64, 1, *IMAGE_SHAPE))
     batch = batch_of(jnp.asarray(base + generator.integers(-30, 30, (64, 5, *IMAGE_SHAPE)), jnp.uint8))
     default = model.init(jax.random.key(0), batch)
-    params = model.refit(default, model.encode(default, jax.random.key(2), batch.x_set), batch.mask)
+    params = model.process.refit.fit(default, model.encode(default, jax.random.key(2), batch.x_set), batch.mask)
     key = jax.random.key(1)
 
     @jax.jit
@@ -152,7 +151,7 @@ def test_discriminative_objective_equals_brute_force(x64):
     batch, key = batch_of(images(4, 5)), jax.random.key(2)
     params = in_float64(perturbed(model.init(jax.random.key(0), batch), jax.random.key(1)))
     temperature = np.exp(float(params["objective"]["log_temperature"]))
-    loss, metrics = model.loss(params, key, batch)
+    loss, metrics, _ = model.loss(params, key, batch)
     np.testing.assert_allclose(metrics["temperature"], temperature, rtol=1e-12)
     latent = model.encode(params, jax.random.split(key)[0], batch.x_set)  # the other key chooses queries
     total = -0.5 * sets_of(model).conditional(params, latent).mean()

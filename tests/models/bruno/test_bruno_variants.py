@@ -77,7 +77,7 @@ def test_refit_improves_and_keeps_what_moments_do_not_tell(process):
         for name, raw in params["process"].items()
     }
     refitted = jax.jit(
-        lambda params: model.refit(params, model.encode(params, jax.random.key(2), batch.x_set), batch.mask)
+        lambda params: model.process.refit.fit(params, model.encode(params, jax.random.key(2), batch.x_set), batch.mask)
     )(params)
     for name in ("raw_degrees_of_freedom", "raw_gaussian_weight"):
         if name in params["process"]:

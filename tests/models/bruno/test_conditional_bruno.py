@@ -19,7 +19,7 @@ from exflow.models.bruno.model import bruno
 from exflow.models.registry import params_like
 from exflow.training.optimizer import learning_rate_schedule, make_optimizer
 from tests.evaluation.toy_data import image_sets
-from tests.models.registry import IMAGE_SHAPE, small_config
+from tests.models.registry import IMAGE_SHAPE, compiled, small_config
 from tests.models.test_set_models import batch_of, contexts, images, in_float64, perturbed
 
 pytestmark = pytest.mark.slow  # many compilations
@@ -130,9 +130,7 @@ def conditional_model(num_context=0, process="gaussian"):
     )
     with jax.enable_x64(False):
         params = perturbed(jax.jit(model.init)(jax.random.key(0), batch), jax.random.key(1))
-    functions = ("loss", "encode", "update", "log_prob", "conditional_log_probs", "decode")
-    compiled = {function: jax.jit(getattr(model, function)) for function in functions}
-    return model._replace(**compiled, sample=jax.jit(model.sample, static_argnums=(3, 4))), params, batch
+    return compiled(model), params, batch
 
 
 def test_joint_is_invariant_under_permutations_of_pairs(x64):
@@ -154,7 +152,7 @@ def test_targets_are_scored_given_the_context_images_alone(process, num_context)
     model, params, batch = conditional_model(num_context, process)
     batch = batch._replace(mask=jnp.asarray([[True] * 4 + [False]] * 3 + [[True] * 5]))
     key = jax.random.key(2)
-    loss, metrics = model.loss(params, key, batch)
+    loss, metrics, _ = model.loss(params, key, batch)
     elements = model.encode(params, jax.random.split(key)[0], batch.x_set, batch.context)
 
     def part(row, positions):
@@ -180,10 +178,10 @@ def test_samples_follow_their_context():
         assert samples.shape == (3, 4, *IMAGE_SHAPE)
         turned = sets_of(model).sample(params, state, jax.random.key(0), 3, coherent, label[::-1])
         assert (samples != turned).any(axis=(1, 2, 3, 4)).sum() >= 2  # the latents are the same
-    mean = model.predictive(params, state).mean
-    decoded = model.decode(params, mean, label[0])
+    mean = model.process.predictive(params, state).mean
+    decoded = model.process.decode(params, mean, label[0])
     again = model.encode(params, None, decoded, label[0])
-    error = np.abs(model.decode(params, again.z, label[0]).astype(int) - np.asarray(decoded, int))
+    error = np.abs(model.process.decode(params, again.z, label[0]).astype(int) - np.asarray(decoded, int))
     assert np.median(error) <= 1  # the flow is inverted up to rounding of the pixels
 
 

@@ -1,5 +1,6 @@
 """Set VAEs: the published sizes, the terms of the bound, the objective, and what classes and samples are made of."""
 
+import functools
 import math
 
 import jax
@@ -76,7 +77,12 @@ def test_bfloat16_changes_hidden_layers_alone(variant):
         model = build(config, (28, 28, 1))
         params = jax.jit(model.init)(jax.random.key(0), batch)
         params = {**params, "networks": perturbed(params["networks"], jax.random.key(1))}
-        (loss, metrics), grads = jax.jit(jax.value_and_grad(model.loss, has_aux=True))(params, jax.random.key(2), batch)
+
+        def value_and_metrics(params, model=model):
+            value, *others = model.loss(params, jax.random.key(2), batch)
+            return value, others
+
+        (loss, metrics), grads = jax.jit(jax.value_and_grad(value_and_metrics, has_aux=True))(params)
         for leaf in jax.tree.leaves((loss, metrics, grads)):
             assert leaf.dtype == jnp.float32
         found.append((float(loss), np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(grads["networks"])])))
@@ -148,7 +154,7 @@ def test_loss_is_the_weighted_bound_of_the_epoch(statistician):
     config = small_config(**TINY_VECTORS, objective__alpha=2.0, objective__alpha_decay=0.5, objective__epoch_steps=10)
     compiled, loss = jax.jit(build(config, (1, 1, 2)).loss), {}
     for step in (0, 9, 10, 29):
-        loss[step], metrics = compiled(
+        loss[step], metrics, _ = compiled(
             params, jax.random.key(2), batch_of(x_set)._replace(step=jnp.asarray(step, jnp.int32))
         )
         w = 1 + 2 * 0.5 ** (step // 10)
@@ -166,10 +172,8 @@ def test_free_bits_switch_off_small_divergences(statistician):
     _, params, x_set = statistician
     for threshold in (0.0, 1e4):
         model = build(small_config(**TINY_VECTORS, objective__free_bits=threshold), (1, 1, 2))
-        (loss, metrics), grads = jax.value_and_grad(model.loss, has_aux=True)(
-            params, jax.random.key(2), batch_of(x_set)
-        )
-        del loss, metrics
+        loss = functools.partial(model.loss, key=jax.random.key(2), batch=batch_of(x_set))
+        grads = jax.grad(lambda params, loss=loss: loss(params).value)(params)
         prior = grads["networks"]["hierarchy"]["element_1_prior"]["head"]["Linear_0"]["kernel"]
         assert bool((prior == 0).all()) == (threshold > 0)
 
@@ -234,7 +238,7 @@ def test_images_of_fair_coins_cost_a_bit_per_pixel():
     params = jax.jit(model.init)(jax.random.key(0), batch)
     output = params["networks"]["decoder"]["stack"]["output"]
     params["networks"]["decoder"]["stack"]["output"] = jax.tree.map(jnp.zeros_like, output)
-    _, metrics = model.loss(params, jax.random.key(1), batch)
+    _, metrics, _ = model.loss(params, jax.random.key(1), batch)
     np.testing.assert_allclose(metrics["reconstruction"], 784 * math.log(2), rtol=1e-5)
 
 
@@ -261,10 +265,10 @@ def test_colour_pictures_have_models_of_every_kind(options, shape, likelihood):
     config = small_config(model__family="set_vae", model__set_vae__likelihood=likelihood, **options)
     model, x_set = build(config, shape), images(2, 3, shape=shape)
     params = jax.eval_shape(model.init, jax.random.key(0), batch_of(x_set))
-    loss, _ = jax.eval_shape(model.loss, params, jax.random.key(1), batch_of(x_set))
+    loss, *_ = jax.eval_shape(model.loss, params, jax.random.key(1), batch_of(x_set))
     assert loss.shape == ()
     state = jax.eval_shape(lambda params: sets_of(model).init_state(params, (2,)), params)
-    samples = jax.eval_shape(lambda *given: model.sample(*given, 5), params, state, jax.random.key(2))
+    samples = jax.eval_shape(lambda *given: model.sets.sample(*given, 5), params, state, jax.random.key(2))
     assert (samples.shape, samples.dtype) == ((5, 2, *shape), jnp.uint8)
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from exflow.core.latents import bounds, terms
 from exflow.models.registry import build
-from exflow.models.set_vae import BOUND, set_bounds
+from exflow.models.set_vae import set_bounds
+from exflow.models.set_vae.model import BOUND
 from tests.models.registry import ALL_LEVELS, TINY_VECTORS, small_config
 from tests.models.test_set_models import batch_of, images, perturbed
 
@@ -21,10 +22,9 @@ MASK = jnp.asarray([[True] * 3, [True, False, True], [True, True, False]])
 
 
 @functools.cache
-def statistician(name, importance_samples=1):
-    """A model of vectors and its parameters, the same for any number of samples."""
-    options = {**TINY_VECTORS, **CONTEXT_LEVELS[name], "evaluation__importance_samples": importance_samples}
-    model = build(small_config(**options), SHAPE)
+def statistician(name):
+    """A model of vectors and its parameters."""
+    model = build(small_config(**TINY_VECTORS, **CONTEXT_LEVELS[name]), SHAPE)
     params = jax.jit(model.init)(jax.random.key(0), batch_of(images(4, 5, shape=SHAPE)))
     return model, perturbed(params, jax.random.key(1))
 
@@ -48,7 +48,7 @@ def keys_of_the_model(number):
 def test_one_draw_is_the_bound_of_the_model():
     model, params = statistician("hfsgm")
     found = weigh(set_bounds.elbo_terms, "hfsgm", keys_of_the_model(1)[0])
-    expected = jax.jit(model.joint_log_prob)(params, elements("hfsgm"), MASK)
+    expected = jax.jit(model.sets.joint)(params, elements("hfsgm"), MASK)
     np.testing.assert_allclose(terms.elbo(found), expected, rtol=1e-5)
     assert found.kl_elements.shape == found.kl_contexts.shape == (2, 3)
     assert (found.kl_elements > -1e-6).all()
@@ -58,12 +58,12 @@ def test_one_draw_is_the_bound_of_the_model():
 @pytest.mark.parametrize("name", CONTEXT_LEVELS)
 def test_many_draws_are_the_importance_weighted_bound_of_the_model(name):
     """Of sets, or where they share no latent of their elements."""
-    model, params = statistician(name, 4)
+    model, params = statistician(name)
     alone = name == "vae"
     function = set_bounds.element_log_weights if alone else set_bounds.log_weights
     weights = weigh(function, name, keys_of_the_model(4))
     assert weights.shape == ((4, 3, 3) if alone else (4, 3))
-    expected = jax.jit(model.joint_log_prob)(params, elements(name), MASK)
+    expected = jax.jit(model.sets.joint, static_argnums=3)(params, elements(name), MASK, 4)
     state = bounds.init(weights.shape[1:])
     for part in (weights[:1], weights[1:]):
         state = bounds.update(state, part)

@@ -102,15 +102,15 @@ def test_equal_elements_have_latents_of_their_own(statistician):
 
 @pytest.mark.slow
 def test_elements_of_a_vae_have_weights_of_their_own():
-    overrides = TINY_VECTORS | {"model__set_vae__set_latent_levels": "none", "evaluation__importance_samples": 8}
+    overrides = TINY_VECTORS | {"model__set_vae__set_latent_levels": "none"}
     model = build(small_config(**overrides), (1, 1, 2))
     x_set = images(3, 4, shape=(1, 1, 2))
     params = perturbed(jax.jit(model.init)(jax.random.key(0), batch_of(x_set)), jax.random.key(1))
     mask = jnp.asarray([[True] * 4, [True, False, True, False], [False] * 4])
-    joint = jax.jit(model.joint_log_prob)
+    joint = jax.jit(model.sets.joint, static_argnums=3)
     alone = jax.tree.map(lambda leaf: leaf[:, :, None], model.encode(params, None, x_set))
-    expected = jnp.where(mask, joint(params, alone, jnp.ones((3, 4, 1), bool)), 0.0).sum(axis=1)
-    np.testing.assert_allclose(joint(params, model.encode(params, None, x_set), mask), expected, rtol=1e-5)
+    expected = jnp.where(mask, joint(params, alone, jnp.ones((3, 4, 1), bool), 8), 0.0).sum(axis=1)
+    np.testing.assert_allclose(joint(params, model.encode(params, None, x_set), mask, 8), expected, rtol=1e-5)
 
 
 @pytest.mark.slow
@@ -118,11 +118,12 @@ def test_elements_of_a_vae_have_weights_of_their_own():
 def test_whatever_stands_in_the_holes_has_no_influence_on_gradients(statistician, padding):
     model, params, x_set = statistician
     mask = jnp.asarray([[True] * 3 + [False] * 2] * 4)
-    gradient = jax.jit(
-        lambda x_set: jax.grad(model.loss, has_aux=True)(
-            params, jax.random.key(2), batch_of(x_set)._replace(mask=mask)
-        )[0]["networks"]
-    )
+
+    @jax.jit
+    def gradient(x_set):
+        batch = batch_of(x_set)._replace(mask=mask)
+        return jax.grad(lambda params: model.loss(params, jax.random.key(2), batch).value)(params)["networks"]
+
     for leaf, expected in zip(
         *(jax.tree.leaves(gradient(x)) for x in (x_set.at[:, 3:].set(padding), x_set)), strict=True
     ):
@@ -131,13 +132,12 @@ def test_whatever_stands_in_the_holes_has_no_influence_on_gradients(statistician
 
 @pytest.mark.slow
 def test_more_draws_of_the_latents_tighten_the_bound(statistician):
-    _, params, x_set = statistician
+    model, params, x_set = statistician
     x_set = images(200, 3, seed=5, shape=(1, 1, 2))
     found = []
     for draws in (1, 8, 64):
-        model = build(small_config(**TINY_VECTORS, evaluation__importance_samples=draws), (1, 1, 2))
         elements = model.encode(params, None, x_set)
-        found.append(np.asarray(sets_of(model).joint(params, elements, jnp.ones((200, 3), bool))))
+        found.append(np.asarray(sets_of(model).joint(params, elements, jnp.ones((200, 3), bool), draws)))
     for looser, tighter in itertools.pairwise(found):
         difference = tighter - looser
         assert difference.mean() > 2 * difference.std() / math.sqrt(len(difference))
@@ -150,7 +150,7 @@ def test_coherent_samples_share_a_context(statistician):
     state = sets_of(model).update(
         params, sets_of(model).init_state(params, (1,)), model.encode(params, None, x_set[:1])
     )
-    draw_set = jax.jit(model.sample, static_argnums=(3, 4))
+    draw_set = jax.jit(model.sets.sample, static_argnums=(3, 4))
 
     def spread(coherent):
         keys = jax.random.split(jax.random.key(0), 200)
