@@ -128,9 +128,9 @@ def test_arbitrary_sizes_compile_a_few_programs():
 
     def update(*arguments):
         calls.append("update")
-        return base.update(*arguments)
+        return base.sets.update(*arguments)
 
-    model = TrainedModel(base._replace(encode=encode, update=update), PARAMS)
+    model = TrainedModel(base._replace(encode=encode, sets=base.sets._replace(update=update)), PARAMS)
     state, x = model.init_state(), IMAGES.reshape(-1, 2, 2, 1)
     for size in range(1, 17):
         state = model.update(state, x[:size])
