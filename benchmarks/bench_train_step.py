@@ -28,16 +28,18 @@ class ExflowStep:
     """The step of `exflow.training` on a mesh, with donation; a call advances the state."""
 
     def __init__(self, config: ConfigDict, params: Params, batch: Batch, mesh: Mesh):
-        optimizer, schedule = make_optimizer(config.optimizer, config.training.num_steps)
+        model = build_model(config)
+        optimizer, schedule = make_optimizer(config.optimizer, config.training.num_steps, model.group_of)
         ema_decay, key = config.optimizer.ema_decay, jax.random.key(SEED)
         self.state = init_train_state(optimizer, params, ema_decay, mesh)
-        self.step = make_train_step(build_model(config), optimizer, schedule, _given, key, mesh, ema_decay)
+        self.step = make_train_step(model, optimizer, schedule, _given, key, mesh, ema_decay)
         self.batch = batch
 
     def __call__(self) -> jax.Array:
         """Take a step and return its loss."""
-        self.state, history = self.step(self.state, (), [self.batch])
-        return history[-1]["loss"]
+        (inputs,) = self.step.place([self.batch])
+        self.state, metrics = self.step.step(self.state, (), inputs)
+        return metrics["loss"]
 
 
 class PlainStep:
@@ -45,12 +47,12 @@ class PlainStep:
 
     def __init__(self, config: ConfigDict, params: Params, batch: Batch):
         model = build_model(config)
-        optimizer, _ = make_optimizer(config.optimizer, config.training.num_steps)
+        optimizer, _ = make_optimizer(config.optimizer, config.training.num_steps, model.group_of)
 
         @jax.jit
         def step(params, opt_state, number, batch):
             key = named_keys(jax.random.key(SEED), number).loss
-            (loss, _), grads = jax.value_and_grad(model.loss, has_aux=True)(params, key, batch)
+            loss, grads = jax.value_and_grad(lambda params: model.loss(params, key, batch).value)(params)
             updates, opt_state = optimizer.update(grads, opt_state, params)
             return optax.apply_updates(params, updates), opt_state, number + 1, loss
 

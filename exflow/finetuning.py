@@ -1,26 +1,23 @@
-"""`--mode=finetune`: train a model further with another objective, from a working directory or a bundled model."""
-
-from collections.abc import Callable
-from pathlib import Path
+"""Where `--mode=finetune` starts: the parameters of a working directory or a bundled model."""
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from exflow import loading, modes
+from exflow import loading
 from exflow.config.families import find_family
 from exflow.config.flat import flatten
 from exflow.errors import UserError
+from exflow.training.setup import WarmStart
 from exflow.typing import Params
 
 IMAGE_KEYS = ("image_size", "resize", "downscale")
 
 
-def finetune(config: ConfigDict, workdir: Path) -> None:
-    """Start from the parameters that `config.training.init_from` names, train and evaluate; the same command resumes.
+def starting_point(config: ConfigDict) -> WarmStart:
+    """The parameters that `config.training.init_from` names, as the start of a run of this configuration.
 
-    The optimizer starts anew (the published fine-tuning goes on with the averages of its generative run). Averaged
-    parameters are taken where the source was evaluated with them.
+    Averaged parameters are taken where the source was evaluated with them.
 
     Raises:
       UserError: No source is named, it cannot be read, or it has another model or sees other images.
@@ -33,8 +30,7 @@ def finetune(config: ConfigDict, workdir: Path) -> None:
         )
     trained = loading.find(source)
     check_same_model(config, trained.config, source)
-    if modes.train(config, workdir, warm_start=start_from(trained.params, source)).finished:
-        modes.evaluate(config, workdir)
+    return start_from(trained.params, source)
 
 
 def check_same_model(config: ConfigDict, source: ConfigDict, name: str) -> None:
@@ -60,14 +56,14 @@ def check_same_model(config: ConfigDict, source: ConfigDict, name: str) -> None:
         )
 
 
-def start_from(source: Params, name: str) -> Callable[[Params], Params]:
-    """Function that replaces initial parameters by those of the source, group by group.
+def start_from(source: Params, name: str) -> WarmStart:
+    """Function that replaces initial parameters by those of the source, one top-level parameter after the other.
 
-    Groups that the source lacks, such as the temperature of the few-shot objective, keep their initial values.
+    Those that the source lacks, such as the temperature of the few-shot objective, keep their initial values.
     """
 
     def warm_start(initial: Params) -> Params:
-        params = {group: source.get(group, value) for group, value in initial.items()}
+        params = {part: source.get(part, value) for part, value in initial.items()}
         if jax.tree.map(np.shape, params) != jax.tree.map(np.shape, initial):
             raise UserError(f"{name}: its parameters have other shapes than this config gives. Use its model section.")
         return jax.tree.map(lambda value, like: np.asarray(value, like.dtype), params, initial)

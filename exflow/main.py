@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from ml_collections import ConfigDict
+
 from exflow.config import available_configs, load_config
 from exflow.errors import UserError
 
-MODES = ("train_and_evaluate", "train", "evaluate", "sample", "finetune")
+MODES = ("train_and_evaluate", "train", "evaluate", "sample", "finetune")  # the names in exflow.modes.MODES
 FLAGS = ("--config", "--workdir", "--mode", "--debug", "--help")
 USAGE = "python -m exflow.main --config=FILE[:VARIANT] [--workdir=DIR] [--mode=MODE] [--config.SECTION.KEY=VALUE ...]"
 
@@ -47,23 +49,24 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]
     return flags, [(key, value) for key, _, value in (text[len("--config.") :].partition("=") for text in overrides)]
 
 
-def run(argv: Sequence[str]) -> None:
-    """Do what the command line says; raises UserError for mistakes in it."""
+def resolve(argv: Sequence[str]) -> tuple[str, ConfigDict, Path]:
+    """Mode, configuration and working directory that the command line means; raises UserError for mistakes in it."""
     flags, overrides = parse(argv)
     config = load_config(flags.config, overrides)
     workdir = flags.workdir or Path("runs") / "-".join(filter(None, (config.name, config.variant)))
-
-    from exflow import finetuning, modes  # after the mistakes that need no JAX to be found
-
-    getattr(finetuning if flags.mode == "finetune" else modes, flags.mode)(config, workdir)
+    return flags.mode, config, workdir
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of `exflow` and `python -m exflow.main`: a user's mistake is one line and exit code 2."""
+    argv = sys.argv[1:] if argv is None else argv
     try:
-        run(sys.argv[1:])
+        mode, config, workdir = resolve(argv)
+        from exflow import modes  # after the mistakes that need no JAX to be found
+
+        modes.MODES[mode](config, workdir)
     except UserError as error:
-        if "--debug" in sys.argv:
+        if "--debug" in argv:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -30,6 +30,7 @@ from exflow.errors import UserError
 from exflow.evaluation import encoding, evaluator, placement, results
 from exflow.evaluation.scoring import likelihood
 from exflow.models.registry import num_parameters
+from exflow.training.inputs import build_model, load_data
 from exflow.training.state import evaluation_params
 from exflow.training.workdir import write_atomically
 
@@ -101,8 +102,8 @@ def run(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     result = modes.train(config, workdir)
     if not result.finished:
         raise UserError(f"{workdir}: training was stopped. The same command resumes it.")
-    validation = modes.load_data(config)["validation"]
-    model = modes.build_model(config, modes.load_data(config))
+    validation = load_data(config)["validation"]
+    model = build_model(config, load_data(config))
     params = evaluation_params(result.state) if config.evaluation.use_ema else result.state.params
     metrics = evaluator.validate(config, model, params, validation)
     if config.evaluation.noise_draws > 1:

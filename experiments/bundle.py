@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from exflow import loading, modes
+from exflow import loading
 from exflow.errors import UserError
 from exflow.evaluation import evaluator
 from exflow.training import configure_devices
@@ -48,12 +48,12 @@ def bundle(workdir: Path, name: str, note: str = "") -> Path:
         )
     shipped = loading.find(name)
     config = shipped.config
-    _, meta = modes.load_params(trained.config, workdir, trained.model)
+    _, meta = load_params(trained.config, workdir, trained.model)
     info = {"training_seconds": meta["wall_seconds"], "training_cpu_seconds": meta["cpu_seconds"], "bundled": name}
     info |= {"note": note} if note else {}
     with tempfile.TemporaryDirectory() as scratch:
         step = shipped.info["step"]
-        image_sets = modes.load_data(config)
+        image_sets = load_data(config)
         evaluator.evaluate(config, Path(scratch), shipped.model, shipped.params, step, image_sets, info=info)
         results = json.loads((Path(scratch) / "results.json").read_text())
         shutil.copytree(Path(scratch) / "samples", workdir / "bundled_samples", dirs_exist_ok=True)

@@ -9,6 +9,9 @@ from exflow.config import load_config
 from exflow.data import datasets
 from exflow.errors import UserError
 from exflow.loading import find
+from exflow.training import inputs
+from exflow.training.loop import fit
+from exflow.training.setup import set_up
 
 pytestmark = pytest.mark.slow  # many compilations
 
@@ -59,18 +62,19 @@ def test_starts_with_the_parameters_of_the_source(source):
 def test_learning_goes_on_from_the_source(source, tmp_path):
     config = finetuning_config(source, **{"optimizer.learning_rate": 1e-30, "training.num_steps": 1})
     trained = find(source)
-    done = modes.train(config, tmp_path, warm_start=finetuning.start_from(trained.params, "source"))
+    with set_up(config, tmp_path, warm_start=finetuning.start_from(trained.params, "source")) as run:
+        done = fit(run)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(done.state.params), jax.device_get(trained.params))
 
 
 def test_refusals(source, tmp_path):
     with pytest.raises(UserError, match="init_from to a working directory or a bundled model, or train from scratch"):
-        finetuning.finetune(finetuning_config(""), tmp_path)
+        modes.finetune(finetuning_config(""), tmp_path)
     with pytest.raises(UserError, match="no working directory 'nowhere' and no bundled model"):
-        finetuning.finetune(finetuning_config("nowhere"), tmp_path)
+        modes.finetune(finetuning_config("nowhere"), tmp_path)
     config = finetuning_config(source, **{"model.bruno.dense_units": 9, "data.resize": "area"})
     with pytest.raises(UserError, match=r"bruno.dense_units: 9 here, 8 there; config.data.resize: 'area' here"):
-        finetuning.finetune(config, tmp_path)
+        modes.finetune(config, tmp_path)
     with pytest.raises(UserError, match="is for --mode=finetune"):
         modes.train(finetuning_config(source), tmp_path)
     assert not list(tmp_path.iterdir())
@@ -79,13 +83,13 @@ def test_refusals(source, tmp_path):
 def test_only_training_classes_reach_the_pipeline(omniglot_available):
     """The sets of the fine-tuning config come from the train split, which shares no class with validation and test."""
     config = load_config("bruno_omniglot_finetune:smoke")
-    sets = modes.load_data(config)
+    sets = inputs.load_data(config)
     train, validation, test = (set(sets[part].class_ids.tolist()) for part in datasets.SPLITS)
     assert (len(train), len(validation), len(test)) == (1028, 172, 423)
     assert not train & validation
     assert not train & test
     assert not validation & test
-    pipeline = modes.build_pipeline(config, sets["train"])
+    pipeline = inputs.build_pipeline(config, sets["train"])
     images, index, _ = pipeline.resident[:3]
     assert len(index) == 1028
     for image in sets["test"].images[::500]:
@@ -94,7 +98,7 @@ def test_only_training_classes_reach_the_pipeline(omniglot_available):
 
 def test_the_command_line_knows_the_mode(monkeypatch, tmp_path):
     calls = []
-    monkeypatch.setattr(finetuning, "finetune", lambda config, workdir: calls.append((config, workdir)))
-    main.run(["--config=bruno_omniglot_finetune:cpu", "--mode=finetune", f"--workdir={tmp_path}"])
+    monkeypatch.setitem(modes.MODES, "finetune", lambda config, workdir: calls.append((config, workdir)))
+    main.main(["--config=bruno_omniglot_finetune:cpu", "--mode=finetune", f"--workdir={tmp_path}"])
     assert calls[0][0].objective.ways == (20, 5)
     assert calls[0][1] == tmp_path

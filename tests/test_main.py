@@ -17,21 +17,19 @@ def calls(monkeypatch):
     """Records what the command line calls instead of doing it."""
     made = []
     for mode in command.MODES:
-        monkeypatch.setattr(
-            modes, mode, lambda config, workdir, mode=mode: made.append((mode, config, workdir)), raising=False
-        )
+        monkeypatch.setitem(modes.MODES, mode, lambda config, workdir, mode=mode: made.append((mode, config, workdir)))
     return made
 
 
 def test_default_mode_trains_and_evaluates_in_a_folder_named_after_the_config(calls):
-    command.run(["--config=configs/bruno_glyphs.py"])
+    command.main(["--config=configs/bruno_glyphs.py"])
     ((mode, config, workdir),) = calls
     assert (mode, workdir) == ("train_and_evaluate", Path("runs/bruno_glyphs"))
     assert (config.name, config.variant) == ("bruno_glyphs", "")
 
 
 def test_flags_and_overrides_arrive(calls, tmp_path):
-    command.run(
+    command.main(
         ["--config", "bruno_glyphs:smoke", f"--workdir={tmp_path}", "--mode=sample", "--config.data.set_size=9"]
     )
     mode, config, workdir = calls[-1]
@@ -39,8 +37,23 @@ def test_flags_and_overrides_arrive(calls, tmp_path):
 
 
 def test_variant_is_part_of_the_default_folder(calls):
-    command.run(["--config=bruno_glyphs:smoke"])
+    command.main(["--config=bruno_glyphs:smoke"])
     assert calls[-1][2] == Path("runs/bruno_glyphs-smoke")
+
+
+def test_the_names_are_those_of_the_table():
+    assert tuple(modes.MODES) == command.MODES
+
+
+def test_mistakes_are_found_without_jax(repository):
+    argv = ["--config=bruno_glyphs:smoke", "--config.training.num_step=3"]
+    program = (
+        "import sys; from exflow.errors import UserError; from exflow.main import resolve\n"
+        f"try: resolve({argv})\n"
+        "except UserError: print('jax' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=repository, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("False\n", "")
 
 
 def test_a_value_may_hold_equals_signs_and_dashes():
@@ -97,7 +110,7 @@ def test_other_errors_keep_their_traceback(monkeypatch, calls):
     def broken(config, workdir):
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr(modes, "train_and_evaluate", broken)
+    monkeypatch.setitem(modes.MODES, "train_and_evaluate", broken)
     with pytest.raises(ZeroDivisionError, match="a defect"):
         _main(monkeypatch, "--config=bruno_glyphs:smoke")
 

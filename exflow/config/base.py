@@ -111,6 +111,8 @@ def _group() -> dict:
         "freeze_steps": 0,  # these parameters stay as initialised for so many steps
         "clip_value": 0.0,  # of every entry of the group's gradient, after that of all groups; 0 = none
         "clip_norm": 0.0,  # of the norm of the group's gradient; 0 = none
+        "l2": 0.0,  # times the parameter, added to the clipped gradient
+        "weight_decay": 0.0,  # decoupled
     }
 
 

@@ -12,8 +12,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Float32, UInt8
 
+from exflow.data.contexts import known_context
 from exflow.data.resize import resize
-from exflow.errors import UserError
 from exflow.evaluation.chunks import in_chunks
 from exflow.evaluation.placement import data_parallel, replicate
 from exflow.model import Model
@@ -107,7 +107,7 @@ def encode_split(
     check_images(model, images)
     if any(rotation % 2 for rotation in rotations) and images.shape[1] != images.shape[2]:
         raise ValueError(f"rotations: quarter turns need square images, got {images.shape[1:3]}. Use rotations=(0,).")
-    context = known_context(model, image_sets)
+    context = known_context(image_sets, model.context_dim)
     if context is not None:
         if any(rotations):
             raise ValueError("rotations: quarter turns would contradict the context of the images. Use rotations=(0,).")
@@ -123,25 +123,6 @@ def encode_split(
         return np.ascontiguousarray(np.moveaxis(out, 2, 1))
 
     return jax.tree.map(scatter, elements)
-
-
-def known_context(model: Model, image_sets: Any) -> Float[np.ndarray, "images context"] | None:
-    """Context of every image of a split, None for a model that takes none.
-
-    Raises:
-      UserError: The model needs contexts and the data set has none, or of another length.
-    """
-    if model.context_dim == 0:
-        return None
-    context = image_sets.context
-    got = 0 if context is None else context.shape[1]
-    if got != model.context_dim:
-        raise UserError(
-            f"{image_sets.name}: expected {model.context_dim} numbers known of every image, such as its view angle as "
-            f"(sin, cos), got {got}. Use a data set of views, such as rotated_glyphs, or "
-            "--config.model.bruno.conditioning=none."
-        )
-    return np.asarray(context)
 
 
 def downscaling(factor: int) -> Callable[[np.ndarray], np.ndarray] | None:

@@ -3,7 +3,7 @@
 A checkpoint holds `state`, all arrays of the training state under names from its tree, and `meta`, a JSON object with
 the step, metrics, configuration and a digest of everything. Arrays are copied to the host before the save returns, so
 that training may reuse its buffers. Reading recomputes the digest: a truncated, missing or altered file is noticed even
-where Orbax would fill in zeros. Only the first of several processes touches the disk; the others are sent what it read.
+where Orbax would fill in zeros. Only the first of several hosts touches the disk; the others are sent what it read.
 """
 
 import json
@@ -55,7 +55,7 @@ class Checkpoints:
           best_metric: Name in the metrics given to `save` by which the best is chosen; "" keeps only the latest.
           best_mode: "max" or "min".
           notify: Called with one line for the user where something is wrong.
-          read_only: Leave damaged checkpoints where they are; another process may be training here.
+          read_only: Leave damaged checkpoints where they are; another run may be training here.
         """
         self.directory, self._read_only = Path(directory), read_only
         self._keep, self._best_metric, self._notify = max(keep, 1), best_metric, notify

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,10 @@ import orbax.checkpoint as ocp
 
 from exflow.errors import UserError
 
-FORMAT = 1  # raised when older programs could not read what is written
+FORMAT = 2  # raised when older programs could not read what is written
+# Format 1: where the state of a group's optimizer lay, and what its group is called now
+FORMER_STATE = re.compile(r"(opt_state/\d+)/inner_states/(\w+)/inner_state/")
+FORMER_GROUPS = {"flow": "main"}
 
 
 class DamagedCheckpoint(Exception):
@@ -22,7 +26,7 @@ class DamagedCheckpoint(Exception):
 
 
 def only_this_process() -> ocp.options.MultiprocessingOptions:
-    """Orbax options: the first process reads and writes, without waiting for others."""
+    """Orbax options: the first host reads and writes, without waiting for others."""
     index = jax.process_index()
     return ocp.options.MultiprocessingOptions(primary_host=index, active_processes={index})
 
@@ -60,11 +64,29 @@ def read_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             raise UserError(f"{path}: written by a newer exflow (format {meta['format']}). Update exflow.")
         if digest != digest_of(arrays, meta):
             raise DamagedCheckpoint("its content differs from what was written")
+        if meta["format"] < 2:
+            arrays = from_format_1(arrays)
     except (UserError, DamagedCheckpoint):
         raise
     except Exception as error:  # Orbax and TensorStore raise many kinds for truncated, missing and garbled files
         raise DamagedCheckpoint(f"it cannot be read: {type(error).__name__}") from error
     return arrays, meta
+
+
+def from_format_1(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays of a checkpoint of format 1 under the names of format 2.
+
+    A state of format 1 has every group, whatever the model: a group that has no parameters has nothing but counters of
+    updates, which are left out.
+    """
+
+    def rename(match: re.Match[str]) -> str:
+        return f"{match[1]}/{FORMER_GROUPS.get(match[2], match[2])}/"
+
+    renamed = {FORMER_STATE.sub(rename, name): array for name, array in arrays.items()}
+    of_a_group = {name: found[0] for name in renamed if (found := re.match(r"opt_state/\d+/[a-z]\w*/", name))}
+    full = {group for name, group in of_a_group.items() if not re.search(r"/\d+(/count)?$", name)}
+    return {name: array for name, array in renamed.items() if of_a_group.get(name) in full | {None}}
 
 
 @contextmanager

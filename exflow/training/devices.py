@@ -23,14 +23,14 @@ def configure_devices(config: ConfigDict) -> Mesh:
 
     On accelerators all devices are used. A CPU is split into as many virtual devices as it has cores available, or the
     largest smaller number that divides the sets of a batch, because one device runs convolutions on one thread.
-    `config.training.num_devices`, unless 0, fixes the number (per process). If JAX has been used before in this
+    `config.training.num_devices`, unless 0, fixes the number (per host). If JAX has been used before in this
     process, the number of virtual devices is what it is, and as many of them are used as divide the batch.
 
     Args:
       config: Complete configuration; `data.sets_per_batch` and `training` are read.
 
     Returns:
-      Mesh with the axis "data" over the devices of all processes.
+      Mesh with the axis "data" over the devices of all hosts.
 
     Raises:
       UserError: The sets of a batch cannot be divided evenly, or there are fewer devices than asked for.

@@ -1,4 +1,4 @@
-"""Several processes as one: start them, and send small things from the first to all."""
+"""Several hosts (operating-system processes) as one: start them, and send small things from the first to all."""
 
 import json
 import os
@@ -13,13 +13,13 @@ from exflow.errors import UserError
 
 
 def initialize_distributed() -> int:
-    """Join the other processes when the environment says so; call before anything touches a device.
+    """Join the other hosts when the environment says so; call before anything touches a device.
 
     `EXFLOW_COORDINATOR=host:port`, `EXFLOW_NUM_PROCESSES` and `EXFLOW_PROCESS_ID` name them explicitly;
     `EXFLOW_DISTRIBUTED=auto` lets JAX ask the cluster (Slurm, Open MPI, TPU pods, Kubernetes).
 
     Returns:
-      Number of processes as far as it is known before devices are touched: 1 for a cluster's own answer.
+      Number of hosts as far as it is known before devices are touched: 1 for a cluster's own answer.
 
     Raises:
       UserError: The variables are incomplete.
@@ -39,7 +39,7 @@ def initialize_distributed() -> int:
 
 
 def broadcast_bytes(data: bytes) -> bytes:
-    """`data` of the first process, in every process."""
+    """`data` of the first host, in every host."""
     if jax.process_count() == 1:
         return data
     length = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
@@ -50,12 +50,12 @@ def broadcast_bytes(data: bytes) -> bytes:
 
 
 def broadcast_json(value: Any) -> Any:
-    """JSON `value` of the first process, in every process."""
+    """JSON `value` of the first host, in every host."""
     return json.loads(broadcast_bytes(json.dumps(value).encode()))
 
 
 def broadcast_tree(tree: Any) -> Any:
-    """A tree of arrays of the first process, bit for bit, in every process; elsewhere only shapes and dtypes count."""
+    """A tree of arrays of the first host, bit for bit, in every host; elsewhere only shapes and dtypes count."""
     if jax.process_count() == 1:
         return tree
     leaves, structure = jax.tree.flatten(tree)
@@ -68,8 +68,8 @@ def broadcast_tree(tree: Any) -> Any:
     return jax.tree.unflatten(structure, result)
 
 
-def on_first_process(action: Callable[[], None]) -> None:
-    """Run `action` in the first process only; a UserError there is raised in every process."""
+def on_first_host(action: Callable[[], None]) -> None:
+    """Run `action` in the first host only; a UserError there is raised in every host."""
     message = ""
     if jax.process_index() == 0:
         try:
@@ -81,8 +81,8 @@ def on_first_process(action: Callable[[], None]) -> None:
         raise UserError(message)
 
 
-def any_process(flag: bool) -> bool:
-    """Whether `flag` is set in any process; every process must call it at the same point."""
+def any_host(flag: bool) -> bool:
+    """Whether `flag` is set in any host; every host must call it at the same point."""
     if jax.process_count() == 1:
         return flag
     return bool(np.asarray(multihost_utils.process_allgather(np.bool_(flag))).any())

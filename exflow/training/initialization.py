@@ -1,7 +1,6 @@
 """Parameters before the first step: initialised on the first batch, and what has a closed form fitted on several."""
 
 import itertools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,7 +10,7 @@ from jax.sharding import Mesh
 from exflow.model import Model, Refit
 from exflow.training.hosts import broadcast_tree
 from exflow.training.sharding import place_inputs, replicated
-from exflow.training.step import named_keys
+from exflow.training.step import Transform, named_keys
 from exflow.typing import Batch, Params, PRNGKey
 
 STREAM = 0x72656669  # separates the noise of a refit from all other draws made with the same key
@@ -24,9 +23,9 @@ def batches_at(
     start_step: int,
     num_batches: int,
     key: PRNGKey,
-    transform: Callable[[PRNGKey, Batch, Any], Batch] | None = None,
+    transform: Transform | None = None,
 ) -> list[Batch]:
-    """The batches of consecutive steps, transformed as in training, as numpy arrays in every process."""
+    """The batches of consecutive steps, transformed as in training, as numpy arrays in every host."""
 
     def prepare(resident: Any, inputs: Any, step: Any) -> Batch:
         batch = pipeline.materialize(resident, inputs)
@@ -41,12 +40,17 @@ def batches_at(
 
 
 def initial_params(model: Model, key: PRNGKey, batch: Batch) -> Params:
-    """`model.init` as numpy arrays, equal in all processes."""
+    """`model.init` as numpy arrays, equal in all hosts."""
     return broadcast_tree(jax.device_get(jax.jit(model.init)(key, batch)))
 
 
+def refit_of(model: Model) -> Refit | None:
+    """What of a model has a closed form, and when it is fitted; None: nothing."""
+    return None if model.process is None else model.process.refit
+
+
 def fit_in_closed_form(model: Model, refit: Refit, params: Params, key: PRNGKey, batches: list[Batch]) -> Params:
-    """Set the parameters that have a closed form, such as those of BRUNO's process, to their optimum on some batches.
+    """Set the parameters that have a closed form to their optimum on some batches.
 
     Batches are encoded one after the other by one compiled call each, because convolutions inside a loop are slow on
     CPU.
@@ -59,7 +63,7 @@ def fit_in_closed_form(model: Model, refit: Refit, params: Params, key: PRNGKey,
       batches: From `batches_at`.
 
     Returns:
-      New parameters as numpy arrays, equal in all processes.
+      New parameters as numpy arrays, equal in all hosts.
     """
     encode = jax.jit(model.encode)
     keys = jax.random.split(jax.random.fold_in(key, STREAM), len(batches))

@@ -4,6 +4,8 @@ import json
 import math
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ class MetricsWriter:
           workdir: Existing working directory.
           first_step: Step at which training resumes.
           num_steps: Step at which it ends, for the progress bar.
-          active: False in all but the first of several processes; nothing is written then.
+          active: False in all but the first of several hosts; nothing is written then.
         """
         self._active, self._bar, self._num_steps = active, None, num_steps
         if not active:
@@ -90,16 +92,15 @@ class Stopwatch:
 
     def __init__(self, wall: float = 0.0, cpu: float = 0.0):
         self._wall, self._cpu = wall, cpu
-        self.resume()
+        self._start: tuple[float, float] | None = (time.perf_counter(), time.process_time())
 
-    def resume(self) -> None:
-        """Count from now on."""
-        self._start = (time.perf_counter(), time.process_time())
-
-    def pause(self) -> None:
-        """Stop counting."""
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Do not count what is done meanwhile."""
         self._wall, self._cpu = self.read()
         self._start = None
+        yield
+        self._start = (time.perf_counter(), time.process_time())
 
     def read(self) -> tuple[float, float]:
         """Seconds so far: wall, CPU (of all threads of this process)."""

@@ -1,8 +1,8 @@
-"""Optimizers with the original's semantics, learning rate schedules and a learning rate of its own for the process.
+"""Optimizers with the semantics of TensorFlow 1, learning rate schedules, and options of each group of parameters.
 
-The original scales the *gradient* of the process parameters; under RMSProp and Adam a constant factor cancels, so that
-only its freeze at the start has an effect. exflow scales the *update*, which is a real learning rate, and freezes by
-zeroing the gradient, as the original does (the squared-gradient average keeps decaying meanwhile).
+The multiplier of a group scales its *update*, which is a real learning rate. (The original BRUNO scales the gradient of
+its process; under RMSProp and Adam a constant factor cancels.) A freeze zeroes the gradient, as the original does: the
+averages of the optimizer keep decaying meanwhile.
 """
 
 import math
@@ -16,6 +16,7 @@ from jaxtyping import Array
 from ml_collections import ConfigDict
 
 from exflow.errors import UserError
+from exflow.training.groups import MAIN, GroupOf, by_group
 from exflow.typing import Params
 
 Schedule = Callable[[Any], Array]
@@ -119,17 +120,21 @@ def _preconditioner(config: ConfigDict) -> optax.GradientTransformation:
     raise UserError(f"config.optimizer.name: expected 'rmsprop' or 'adam', got {config.name!r}.")
 
 
-def make_optimizer(config: ConfigDict, num_steps: int) -> tuple[optax.GradientTransformation, Schedule]:
-    """Build the optimizer for parameters whose top level may hold a group "process", and "objective", treated alike.
+def make_optimizer(
+    config: ConfigDict, num_steps: int, group_of: GroupOf
+) -> tuple[optax.GradientTransformation, Schedule]:
+    """Build the optimizer of all groups of a model's parameters.
 
-    A group "statistics" is left alone. Order: clip every entry, then the global norm; add the gradient of the L2
-    penalty (not of the process); zero the process gradients while frozen; RMSProp or Adam; decoupled weight decay
-    (not on the process, nor on parameters called "frozen_...", which get no gradient either); times the learning rate,
-    for the process times its `learning_rate_multiplier` as well.
+    Order: clip every entry, then the global norm, of all gradients given; the same with the limits of the group; add
+    the gradient of the L2 penalty; zero all that while the group is frozen; RMSProp or Adam; decoupled weight decay
+    (not while the group is frozen, nor on parameters called "frozen_...", which get no gradient either); times the
+    multiplier of the group and the learning rate. `config.l2` and `config.weight_decay` are those of group "main",
+    other groups have their own.
 
     Args:
-      config: Section `optimizer`; see the module's description for the process group.
+      config: Section `optimizer`. `groups.<group>` holds the options of a group; a group without has no options.
       num_steps: Length of training in steps, for the cosine schedule.
+      group_of: Name of a top-level parameter -> its group.
 
     Returns:
       The transformation of gradients into parameter updates, and the learning rate after a number of updates.
@@ -138,25 +143,28 @@ def make_optimizer(config: ConfigDict, num_steps: int) -> tuple[optax.GradientTr
       UserError: Unknown optimizer or schedule.
     """
     schedule = learning_rate_schedule(config, num_steps)
+    adaptive = _preconditioner(config)
     rate = optax.scale_by_schedule(lambda count: -schedule(count))
-    flow = [optax.add_decayed_weights(config.l2)] if config.l2 > 0 else []
-    flow.append(_preconditioner(config))
-    if config.weight_decay > 0:
-        flow.append(optax.add_decayed_weights(config.weight_decay, mask=_not_frozen))
-    group = config.groups.get("process", {})
-    process = [
-        zero_until(group.get("freeze_steps", 0)),
-        _preconditioner(config),
-        optax.scale(group.get("learning_rate_multiplier", 1.0)),
-    ]
-    groups = optax.multi_transform(
-        {"flow": optax.chain(*flow, rate), "process": optax.chain(*process, rate), "statistics": optax.set_to_zero()},
-        _group_labels,
-    )
-    clip = [optax.clip(config.clip_value)] if config.clip_value > 0 else []
-    if config.clip_norm > 0:
-        clip.append(optax.clip_by_global_norm(config.clip_norm))
-    return optax.chain(*clip, groups), schedule
+
+    def optimizer_of(group: str) -> optax.GradientTransformation:
+        options = config.groups.get(group)
+        decay = config if group == MAIN else options
+        l2 = [optax.add_decayed_weights(decay.l2)] if decay is not None and decay.l2 > 0 else []
+        decoupled = []
+        if decay is not None and decay.weight_decay > 0:
+            decoupled.append(optax.add_decayed_weights(decay.weight_decay, mask=_not_frozen))
+        if options is None:
+            return optax.chain(*l2, adaptive, *decoupled, rate)
+        freeze, multiplier = zero_until(options.freeze_steps), optax.scale(options.learning_rate_multiplier)
+        decoupled += [freeze] if decoupled else []
+        return optax.chain(*_clipping(options), *l2, freeze, adaptive, *decoupled, multiplier, rate)
+
+    return optax.chain(*_clipping(config), by_group(optimizer_of, group_of)), schedule
+
+
+def _clipping(limits: ConfigDict) -> list[optax.GradientTransformation]:
+    clip = [optax.clip(limits.clip_value)] if limits.clip_value > 0 else []
+    return [*clip, optax.clip_by_global_norm(limits.clip_norm)] if limits.clip_norm > 0 else clip
 
 
 def _not_frozen(params: Params) -> Any:
@@ -166,10 +174,3 @@ def _not_frozen(params: Params) -> Any:
         return not str(getattr(path[-1], "key", "")).startswith("frozen_") if path else True
 
     return jax.tree.map_with_path(trained, params)
-
-
-def _group_labels(params: Params) -> Any:
-    if not isinstance(params, dict):
-        return "flow"
-    groups = {"process": "process", "objective": "process", "statistics": "statistics"}
-    return {name: groups.get(name, "flow") for name in params}

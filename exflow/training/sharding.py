@@ -36,7 +36,7 @@ def check_divides(num_sets: int, num_devices: int, name: str = "config.data.sets
 
 
 def replicate(mesh: Mesh, tree: Any) -> Any:
-    """Put a tree of host arrays, equal in every process, whole on every device of the mesh."""
+    """Put a tree of host arrays, equal in every host, whole on every device of the mesh."""
     return jax.tree.map(lambda x: _place(x, replicated(mesh), np.shape(x)), tree)
 
 
@@ -45,8 +45,8 @@ def place_inputs(mesh: Mesh, inputs: Any) -> Any:
 
     Args:
       mesh: Mesh with the axis "data".
-      inputs: Tree of host arrays. Arrays with axes hold this process's share of the batch's sets along the first axis;
-        scalars are equal in all processes.
+      inputs: Tree of host arrays. Arrays with axes hold this host's share of the batch's sets along the first axis;
+        scalars are equal in all hosts.
 
     Returns:
       Global arrays: the first axis spread over the mesh, scalars replicated.
@@ -56,7 +56,7 @@ def place_inputs(mesh: Mesh, inputs: Any) -> Any:
         x = np.asarray(x)
         if x.ndim == 0:
             return _place(x, replicated(mesh), x.shape)
-        return _place(x, sharded_sets(mesh), (x.shape[0] * num_processes(mesh), *x.shape[1:]))
+        return _place(x, sharded_sets(mesh), (x.shape[0] * num_hosts(mesh), *x.shape[1:]))
 
     return jax.tree.map(place, inputs)
 
@@ -69,17 +69,17 @@ def place_stacked_inputs(mesh: Mesh, inputs: Sequence[Any]) -> Any:
         if x.ndim == 1:
             return _place(x, replicated(mesh), x.shape)
         sharding = NamedSharding(mesh, PartitionSpec(None, "data"))
-        return _place(x, sharding, (x.shape[0], x.shape[1] * num_processes(mesh), *x.shape[2:]))
+        return _place(x, sharding, (x.shape[0], x.shape[1] * num_hosts(mesh), *x.shape[2:]))
 
     return jax.tree.map(place, *inputs)
 
 
 def _place(x: Any, sharding: NamedSharding, global_shape: tuple[int, ...]) -> jax.Array:
-    if num_processes(sharding.mesh) == 1:
+    if num_hosts(sharding.mesh) == 1:
         return jax.device_put(x, sharding)
     return jax.make_array_from_process_local_data(sharding, np.asarray(x), global_shape)
 
 
-def num_processes(mesh: Any) -> int:
-    """Number of processes whose devices the mesh holds."""
+def num_hosts(mesh: Any) -> int:
+    """Number of hosts whose devices the mesh holds."""
     return len({device.process_index for device in mesh.devices.flat})

@@ -1,6 +1,6 @@
 """The compiled training step: materialize a batch, differentiate, guard against non-finite values, update."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -10,12 +10,23 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from exflow.model import Model
+from exflow.training.groups import STATISTICS
+from exflow.training.phases import of_moving, phase_key, phase_metrics, phases_of
 from exflow.training.sharding import place_inputs, place_stacked_inputs, replicated, sharded_sets
 from exflow.training.state import TrainState
 from exflow.typing import Batch, Params, PRNGKey
 
 Metrics = dict[str, Array]
-TrainStep = Callable[[TrainState, Any, list[Any]], tuple[TrainState, list[Metrics]]]
+Transform = Callable[[PRNGKey, Batch, Any], Batch]  # (key, batch, number of the step from 0) -> batch
+
+
+class TrainStep(NamedTuple):
+    """The compiled step and how it wants its inputs."""
+
+    # Inputs of consecutive steps on the host -> on the devices, for as many calls as these steps take
+    place: Callable[[list[Any]], Iterator[Any]]
+    # (state, resident, placed inputs) -> (state, metrics, of several steps with a leading axis). The state is donated
+    step: Callable[[TrainState, Any, Any], tuple[TrainState, Metrics]]
 
 
 class StepKeys(NamedTuple):
@@ -60,18 +71,18 @@ def make_train_step(
     key: PRNGKey,
     mesh: Mesh,
     ema_decay: float = 0.0,
-    transform: Callable[[PRNGKey, Batch, Any], Batch] | None = None,
+    transform: Transform | None = None,
     scan: bool | None = None,
 ) -> TrainStep:
-    """Build the function that advances training by as many steps as it is given inputs.
+    """Build the step of training: every phase of the model once, one after the other, on one batch.
 
-    A step's randomness depends on `key` and the step's number only. A step whose loss, or whose gradient's squared
-    norm, is not finite changes neither parameters, moving average nor optimizer state: it is counted and skipped. (The
-    squared norm covers gradients so large that their square, which the optimizers average, would be infinite.)
+    A step's randomness depends on `key` and the step's number only. A step where the loss of a phase, or its gradient's
+    squared norm, is not finite changes neither parameters, moving average nor optimizer state: it is counted and
+    skipped. (The squared norm covers gradients so large that their square, which the optimizers average, would be
+    infinite.)
 
     Args:
-      model: Provides `loss(params, key, batch)`. Its statistics, running averages of batch
-        normalisation, replace the parameters of that name.
+      model: Provides the losses. Running averages that a loss gives replace the parameters called "statistics".
       optimizer: Gradients to updates.
       schedule: Learning rate after a number of updates, for the metrics.
       materialize: (resident, inputs) -> Batch, of the data pipeline.
@@ -79,19 +90,15 @@ def make_train_step(
       mesh: Devices over which the sets of the batch are spread.
       ema_decay: Decay of the parameters' moving average, 0 for none. After n updates the decay used is
         min(ema_decay, (1 + n) / (10 + n)), so that the initial values are forgotten quickly.
-      transform: Optional augmentation (key, batch, number of the step from 0) -> batch.
-      scan: True runs the steps of one call in one `lax.scan`, one dispatch; False dispatches them one by one. Default:
-        True except on CPU, where convolutions inside a loop run about 30 times slower and a dispatch costs nothing.
+      transform: Optional augmentation.
+      scan: True runs all steps it is given inputs for in one `lax.scan`, one dispatch; False dispatches them one by
+        one. Default: True except on CPU, where convolutions inside a loop run about 30 times slower and a dispatch
+        costs nothing.
 
     Returns:
-      Function (state, resident, list of host inputs) -> (state, list of metrics). The state given is donated. With
-      `scan` there is one metrics entry with a leading axis, else one per step.
+      The compiled step.
     """
     use_scan = jax.default_backend() != "cpu" if scan is None else scan
-
-    def differentiated(params: Params, key: PRNGKey, batch: Batch) -> tuple[Array, tuple[Metrics, Params]]:
-        found = model.loss(params, key, batch)
-        return found.value, (found.metrics, found.statistics)
 
     def step(state: TrainState, resident: Any, inputs: Any) -> tuple[TrainState, Metrics]:
         keys = named_keys(key, state.step)
@@ -99,17 +106,20 @@ def make_train_step(
         if transform is not None:
             batch = jax.lax.with_sharding_constraint(transform(keys.transform, batch, state.step), sharded_sets(mesh))
         batch = batch._replace(step=state.step)
-        (loss, (metrics, statistics)), grads = jax.value_and_grad(differentiated, has_aux=True)(
-            state.params, keys.loss, batch
-        )
-        grad_norm = optax.tree.norm(grads)
-        finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         num_updates = state.step - state.num_skipped
-
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        if statistics is not None:
-            params = dict(params, statistics=statistics)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        params, opt_state, finite, metrics = dict(state.params), state.opt_state, jnp.bool_(True), {}
+        for number, phase in enumerate(phases_of(model, params)):
+            moving, phase_loss = of_moving(phase, params, model.group_of)
+            loss_key = phase_key(keys.loss, number)
+            (value, loss), grads = jax.value_and_grad(phase_loss, has_aux=True)(moving, loss_key, batch)
+            grad_norm = optax.tree.norm(grads)
+            finite &= jnp.isfinite(value) & jnp.isfinite(grad_norm)
+            updates, opt_state = optimizer.update(grads, opt_state, moving)
+            params |= optax.apply_updates(moving, updates)  # pyright: ignore[reportOperatorIssue]
+            if loss.statistics is not None:
+                params |= {STATISTICS: loss.statistics}
+            own = {"loss": value} | loss.metrics | {"grad_norm": grad_norm}
+            metrics |= phase_metrics(phase, number, own)
         ema_params = state.ema_params
         if ema_decay:
             n = num_updates.astype(jnp.float32) + 1
@@ -128,9 +138,7 @@ def make_train_step(
             num_skipped_in_a_row=(state.num_skipped_in_a_row + 1) * skipped,
             num_skipped=state.num_skipped + skipped,
         )
-        metrics = {"loss": loss} | metrics
         metrics |= {
-            "grad_norm": grad_norm,
             "learning_rate": schedule(num_updates),
             "num_skipped": new_state.num_skipped,
             "num_skipped_in_a_row": new_state.num_skipped_in_a_row,
@@ -142,22 +150,10 @@ def make_train_step(
     def compiled(function: Callable) -> Callable:
         return jax.jit(function, donate_argnums=0, out_shardings=(whole, whole))
 
-    one = compiled(step)
-    many = compiled(
-        lambda state, resident, stacked: jax.lax.scan(
-            lambda carry, inputs: step(carry, resident, inputs), state, stacked
-        )
-    )
+    if not use_scan:
+        return TrainStep(lambda inputs: (place_inputs(mesh, step_inputs) for step_inputs in inputs), compiled(step))
 
-    def run_one_by_one(state: TrainState, resident: Any, inputs: list[Any]) -> tuple[TrainState, list[Metrics]]:
-        history = []
-        for step_inputs in inputs:
-            state, metrics = one(state, resident, place_inputs(mesh, step_inputs))
-            history.append(metrics)
-        return state, history
+    def steps(state: TrainState, resident: Any, stacked: Any) -> tuple[TrainState, Metrics]:
+        return jax.lax.scan(lambda carry, inputs: step(carry, resident, inputs), state, stacked)
 
-    def run_scanned(state: TrainState, resident: Any, inputs: list[Any]) -> tuple[TrainState, list[Metrics]]:
-        state, metrics = many(state, resident, place_stacked_inputs(mesh, inputs))
-        return state, [metrics]
-
-    return run_scanned if use_scan else run_one_by_one
+    return TrainStep(lambda inputs: iter([place_stacked_inputs(mesh, inputs)]), compiled(steps))

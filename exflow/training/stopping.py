@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from exflow.training.hosts import any_process
+from exflow.training.hosts import any_host
 
 
 class StopRequest:
@@ -31,10 +31,10 @@ class StopRequest:
         self._signal = signal_name
 
     def reason(self, now: bool = False) -> str:
-        """Why to stop, or ""; all processes must ask equally often and get one answer.
+        """Why to stop, or ""; all hosts must ask equally often and get one answer.
 
         Args:
-          now: Ask the other processes in this call; otherwise they are asked in every tenth.
+          now: Ask the other hosts in this call; otherwise they are asked in every tenth.
         """
         here = self._signal
         if not here and self._deadline is not None and time.monotonic() >= self._deadline:
@@ -44,7 +44,7 @@ class StopRequest:
             return here
         if not now and self._calls % 10:
             return ""
-        return (here or "another process stops") if any_process(bool(here)) else ""
+        return (here or "another host stops") if any_host(bool(here)) else ""
 
 
 @contextmanager

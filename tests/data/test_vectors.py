@@ -13,7 +13,7 @@ from exflow.data.pipelines.episodes import PIPELINES, EpisodeSpec, make_pipeline
 from exflow.data.registry import LabelledImages, register
 from exflow.data.vectors import label_vectors
 from exflow.errors import UserError
-from exflow.modes import build_model
+from exflow.training.inputs import build_model
 
 
 def numbered_sets() -> LabelledImages:

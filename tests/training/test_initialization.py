@@ -5,12 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from exflow.model import Refit
-from exflow.training.initialization import batches_at, fit_in_closed_form
-from exflow.training.loop import fit
+from exflow.model import ProcessFunctions, Refit
+from exflow.training.initialization import batches_at, fit_in_closed_form, refit_of
 from exflow.training.sharding import make_mesh
 from exflow.training.step import named_keys
-from tests.training.toy import DIM, NUM_SETS, SET_SIZE, device_pipeline, host_pipeline, toy_config, toy_model
+from tests.training.toy import DIM, NUM_SETS, SET_SIZE, device_pipeline, fit, host_pipeline, toy_config, toy_model
 
 
 def shrink(key, batch, step):
@@ -18,7 +17,7 @@ def shrink(key, batch, step):
     return batch._replace(x_set=(batch.x_set // factor).astype(jnp.uint8))
 
 
-def refitting_model():
+def refitting_model(at_start=True, every=0, num_batches=2):
     """The toy model with its process mean as closed form: the mean latent, which its loss does not find as fast."""
 
     def encode(params, key, x, context=None):
@@ -31,7 +30,8 @@ def refitting_model():
         mean = jnp.where(present, element_set, 0.0).sum(axis=(0, 1)) / present.sum(axis=(0, 1))
         return {**params, "process": {**params["process"], "mean": mean}}
 
-    return toy_model()._replace(encode=encode), Refit(refitted, at_start=True, every=0, num_batches=2)
+    process = ProcessFunctions(None, None, Refit(refitted, at_start, every, num_batches))
+    return toy_model()._replace(encode=encode, process=process)
 
 
 def run(workdir, model=None, pipeline=None, **options):
@@ -52,14 +52,14 @@ def test_batches_are_those_of_training_transformed():
 
 
 def test_parameters_are_initialised_on_the_first_batch_and_fitted_on_several(tmp_path):
-    shapes, (model, refit) = [], refitting_model()
+    shapes, model = [], refitting_model(num_batches=3)
 
     def init(key, batch):
         shapes.append(batch.x_set.shape)
         return toy_model().init(key, batch)
 
     options = {"training__num_steps": 1, "optimizer__learning_rate": 0.0}
-    result = run(tmp_path, model._replace(init=init), refit=refit._replace(num_batches=3), **options)
+    result = run(tmp_path, model._replace(init=init), **options)
     assert set(shapes) == {(NUM_SETS, SET_SIZE, 4, 4, 1)}
     params = jax.device_get(result.state.params)
     pipeline = device_pipeline()
@@ -69,35 +69,34 @@ def test_parameters_are_initialised_on_the_first_batch_and_fitted_on_several(tmp
 
 
 def test_missing_elements_of_ragged_sets_do_not_count():
-    (model, refit), pipeline, key = refitting_model(), host_pipeline(), jax.random.key(0)
+    model, pipeline, key = refitting_model(), host_pipeline(), jax.random.key(0)
     batches = batches_at(pipeline, (), make_mesh(jax.devices()[:1]), 0, 2, key)
     assert not all(batch.mask.all() for batch in batches)
     params = model.init(key, batches[0])
-    fitted = fit_in_closed_form(model, refit, params, key, batches)
+    fitted = fit_in_closed_form(model, refit_of(model), params, key, batches)
     present = np.concatenate([model.encode(params, None, batch.x_set)[batch.mask] for batch in batches])
     np.testing.assert_allclose(fitted["process"]["mean"], present.mean(axis=0), atol=1e-5)
 
 
 def test_a_refreshed_run_resumes_bit_for_bit(tmp_path):
-    model, refit = refitting_model()
-    options = {"refit": refit._replace(every=4), "training__checkpoint_every": 3}
+    model, options = refitting_model(every=4), {"training__checkpoint_every": 3}
     whole = run(tmp_path / "whole", model, training__num_steps=11, **options)
     run(tmp_path / "parts", model, training__num_steps=6, **options)
     parts = run(tmp_path / "parts", model, training__num_steps=11, **options)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(parts.state.params), jax.device_get(whole.state.params))
-    unrefreshed = run(tmp_path / "plain", model, training__num_steps=11, refit=refit)
+    unrefreshed = run(tmp_path / "plain", refitting_model(), training__num_steps=11)
     difference = whole.state.params["process"]["mean"] - unrefreshed.state.params["process"]["mean"]
     assert np.abs(difference).max() > 1e-3
 
 
-@pytest.mark.parametrize("refits", [False, True])
-def test_a_warm_start_replaces_what_init_and_refit_found(tmp_path, refits):
-    given, (model, refit) = {}, refitting_model()
+@pytest.mark.parametrize("at_start", [False, True])
+def test_a_warm_start_replaces_what_init_and_refit_found(tmp_path, at_start):
+    given = {}
 
     def warm_start(initial):
         given.update(jax.tree.map(lambda leaf: np.full_like(leaf, 0.25), initial))
         return given
 
     options = {"training__num_steps": 1, "optimizer__learning_rate": 0.0}
-    result = run(tmp_path, model, warm_start=warm_start, refit=refit if refits else None, **options)
+    result = run(tmp_path, refitting_model(at_start), warm_start=warm_start, **options)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(result.state.params), given)

@@ -13,9 +13,8 @@ import jax
 import numpy as np
 import pytest
 
-from exflow.training.loop import fit
 from exflow.training.sharding import make_mesh
-from tests.training.toy import arrays_by_name, device_pipeline, host_pipeline, toy_config, toy_model
+from tests.training.toy import arrays_by_name, device_pipeline, fit, host_pipeline, toy_config, toy_model
 
 TOY = Path(__file__).with_name("toy.py")
 

@@ -13,9 +13,9 @@ import pytest
 
 from exflow.errors import UserError
 from exflow.training.checkpoint_format import list_steps, read_checkpoint
-from exflow.training.loop import TrainingDiverged, fit
+from exflow.training.history import TrainingDiverged
 from exflow.training.sharding import make_mesh
-from tests.training.toy import device_pipeline, host_pipeline, toy_config, toy_model
+from tests.training.toy import device_pipeline, fit, host_pipeline, toy_config, toy_model
 
 
 def run(workdir, pipeline=None, model=None, evaluate=None, num_devices=1, **overrides):

@@ -65,11 +65,10 @@ def test_progress_bar_on_a_terminal(tmp_path, capsys, monkeypatch):
 
 def test_stopwatch_adds_up_and_pauses():
     watch = Stopwatch(100.0, 50.0)
-    watch.pause()
-    stopped = watch.read()
-    time.sleep(0.02)
-    assert watch.read() == stopped
-    watch.resume()
+    with watch.paused():
+        stopped = watch.read()
+        time.sleep(0.02)
+        assert watch.read() == stopped
     time.sleep(0.02)
     wall, cpu = watch.read()
     assert wall >= stopped[0] + 0.02

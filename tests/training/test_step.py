@@ -21,7 +21,7 @@ def prepare(pipeline=None, num_devices=1, model=None, transform=None, scan=None,
     config = toy_config(**overrides)
     mesh = make_mesh(jax.devices()[:num_devices])
     pipeline, model = pipeline or device_pipeline(), model or toy_model()
-    optimizer, schedule = make_optimizer(config.optimizer, config.training.num_steps)
+    optimizer, schedule = make_optimizer(config.optimizer, config.training.num_steps, model.group_of)
     resident, key = replicate(mesh, pipeline.resident), jax.random.key(0)
     ema_decay = config.optimizer.ema_decay
     step = make_train_step(
@@ -31,8 +31,10 @@ def prepare(pipeline=None, num_devices=1, model=None, transform=None, scan=None,
     state = init_train_state(optimizer, jax.jit(model.init)(key, batch), ema_decay, mesh)
 
     def run(state, count, start=0):
-        inputs = list(itertools.islice(pipeline.batches(start), count))
-        state, history = step(state, resident, inputs)
+        history = []
+        for inputs in step.place(list(itertools.islice(pipeline.batches(start), count))):
+            state, metrics = step.step(state, resident, inputs)
+            history.append(metrics)
         rows = [np.atleast_1d(row["loss"]) for row in jax.device_get(history)]
         return state, history, np.concatenate(rows)
 

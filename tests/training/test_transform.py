@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from exflow.config import base_config
-from exflow.modes import build_transform
+from exflow.training.inputs import build_transform
 from exflow.typing import Batch
 
 

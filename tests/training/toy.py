@@ -121,6 +121,17 @@ def slowed(pipeline: Pipeline, seconds: float) -> Pipeline:
     return pipeline._replace(batches=batches)
 
 
+def fit(config, workdir, model, pipeline, *, evaluate=None, transform=None, mesh=None, warm_start=None):
+    """Train a model on a pipeline, as the modes do with what the configuration says."""
+    from exflow.training import configure_devices, loop
+    from exflow.training.inputs import Inputs
+    from exflow.training.setup import set_up
+
+    inputs = Inputs(mesh or configure_devices(config), model, pipeline, transform, {})
+    with set_up(config, workdir, warm_start, inputs) as run:
+        return loop.fit(run, evaluate)
+
+
 def main(arguments: list[str]) -> None:
     """Train in a working directory; see the module's description."""
     workdir, *options = arguments
@@ -135,7 +146,6 @@ def main(arguments: list[str]) -> None:
         else:
             set_from_text(config, key, value)
     from exflow.training import configure_devices
-    from exflow.training.loop import fit
 
     mesh = configure_devices(config)
     pipeline = (

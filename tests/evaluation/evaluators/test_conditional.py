@@ -11,6 +11,7 @@ from scipy.stats import norm, t
 
 from exflow.config import base_config
 from exflow.core import student_t_process
+from exflow.data.contexts import known_context
 from exflow.errors import UserError
 from exflow.evaluation import encoding, evaluate, validate
 from exflow.evaluation.evaluators.conditional import per_target
@@ -208,4 +209,4 @@ def test_data_without_context_is_refused():
     with pytest.raises(ValueError, match="rotations: quarter turns would contradict the context"):
         encoding.encode_split(MODEL, PARAMS, None, SETS, (0, 2))
     model: Model = toy_model((2, 3, 1))
-    assert encoding.known_context(model, SETS) is None  # ignored
+    assert known_context(SETS, model.context_dim) is None  # ignored

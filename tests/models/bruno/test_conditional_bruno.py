@@ -8,7 +8,6 @@ import numpy as np
 import optax
 import pytest
 
-from exflow import modes
 from exflow.config import load_config
 from exflow.core.bijectors.rotation import turn_back
 from exflow.data import datasets
@@ -17,6 +16,7 @@ from exflow.model import sets_of
 from exflow.models.bruno.flow import bruno_flow
 from exflow.models.bruno.model import bruno
 from exflow.models.registry import params_like
+from exflow.training.inputs import build_model
 from exflow.training.optimizer import learning_rate_schedule, make_optimizer
 from tests.evaluation.toy_data import image_sets
 from tests.models.registry import IMAGE_SHAPE, compiled, small_config
@@ -76,7 +76,7 @@ def test_published_settings():
 def test_data_without_contexts_are_refused_at_the_start():
     config, bare = small_config(model__bruno__conditioning="clean"), image_sets([5] * 3, IMAGE_SHAPE)
     with pytest.raises(UserError, match="toy/test: expected 2 numbers known of every image"):
-        modes.build_model(config, {"train": bare})
+        build_model(config, {"train": bare})
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_frozen_biases_never_change():
     model = bruno(config, IMAGE_SHAPE)
     batch = batch_of(images(4, 5))
     before = jax.jit(model.init)(jax.random.key(0), batch)
-    optimizer, _ = make_optimizer(config.optimizer, 10)
+    optimizer, _ = make_optimizer(config.optimizer, 10, model.group_of)
 
     @jax.jit
     def step(params, state):
