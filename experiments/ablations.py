@@ -26,6 +26,7 @@ from exflow import modes
 from exflow.config import base_config, load_config, validate
 from exflow.config.flat import flatten
 from exflow.config.overrides import set_value
+from exflow.config.renamed import convert
 from exflow.errors import UserError
 from exflow.evaluation import encoding, evaluator, placement, results
 from exflow.evaluation.scoring import likelihood
@@ -145,7 +146,9 @@ def run_all(variant: str, switches: list[str], seeds: range, steps: int, root: P
             entry = name | {"changes": changes(config)}
             if switch != "base" and changes(configuration(variant, switch, 0, steps)) == changes(base):
                 continue  # this variant has it as the switch sets it
-            if any(entry.items() <= done.items() for done in content["runs"]):
+            family = config.model.family  # older results have the names that keys had then
+            known = (done | {"changes": convert(family, done["changes"])} for done in content["runs"])
+            if any(entry.items() <= done.items() for done in known):
                 continue
             print(f"{variant}, {switch}, seed {seed}", flush=True)
             entry |= run(config, workdir_of(root, variant, switch, seed, steps))

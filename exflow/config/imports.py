@@ -31,7 +31,7 @@ def import_and_resolve(names: Iterable[str]) -> tuple[str, ...]:
 
 @contextmanager
 def neighbours(folder: Path) -> Iterator[None]:
-    """While a config file of this folder runs, it finds the modules beside it."""
+    """While a config file of this folder runs, it finds the modules beside it first; later, they find theirs last."""
     path = str(folder.resolve())
     token = _CONFIG_FOLDER.set(folder.resolve())
     sys.path.insert(0, path)
@@ -39,8 +39,9 @@ def neighbours(folder: Path) -> Iterator[None]:
         yield
     finally:
         _CONFIG_FOLDER.reset(token)
-        if path in sys.path:
-            sys.path.remove(path)
+        sys.path.remove(path)
+        if path not in sys.path:
+            sys.path.append(path)
 
 
 def _resolve(name: str) -> str:

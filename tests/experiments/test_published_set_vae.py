@@ -43,7 +43,7 @@ def test_numbers_belong_to_their_data():
         ("set_vae_omniglot:fast_ns", {}, 96.6),
         ("set_vae_omniglot:fast_ns", {"aggregation": "mean", "sample_means": False}, 96.6),
         ("set_vae_omniglot:ns", {"hidden": 8}, None),
-        ("set_vae_omniglot:fast_ns", {"context_levels": "all"}, None),
+        ("set_vae_omniglot:fast_ns", {"set_latent_levels": "all"}, None),
         ("set_vae_omniglot:cpu_ns", {}, None),
         ("neural_statistician_omniglot", {}, None),
     ],

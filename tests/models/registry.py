@@ -17,15 +17,9 @@ TINY_BRUNO = {
 def small_config(**overrides):
     """Return the base configuration with a tiny network and dotted overrides."""
     config = base_config(overrides.pop("model__family", "bruno"))
-    with config.unlocked():
-        config.update_from_flattened_dict(
-            {
-                "data.sets_per_batch": 4,
-                "data.set_size": 5,
-                **(TINY_BRUNO if config.model.family == "bruno" else {}),
-                **{key.replace("__", "."): value for key, value in overrides.items()},
-            }
-        )
+    tiny = TINY_BRUNO if config.model.family == "bruno" else {}
+    given = {key.replace("__", "."): value for key, value in overrides.items()}
+    config.update_from_flattened_dict({"data.sets_per_batch": 4, "data.set_size": 5, **tiny, **given})
     return config
 
 

@@ -146,7 +146,7 @@ def validate(
       `config.objective.num_given` views, or -log p(x_n | x_<n) where that is 0), the same in `bits_per_dim`, and
       `nll_prior` given none.
     """
-    num_context = config.objective.num_given
+    num_given = config.objective.num_given
     sets = _draw(config, image_sets)
     elements = placement.replicate(_encode(config, model, params, image_sets, transform, key, description))
     exists, owner = sets.mask[:, sets.first_target :], objects(sets, image_sets)
@@ -154,8 +154,8 @@ def validate(
         number: per_target(-views.score(model, params, elements, sets, number).log_prob, exists, owner).value
         for number in sets.numbers
     }
-    if num_context:
-        nll = curve.get(num_context, curve[sets.first_target])
+    if num_given:
+        nll = curve.get(num_given, curve[sets.first_target])
     else:
         joint, prior = likelihood.set_log_probs(model, params, elements, likelihood.Sets(sets.rows, sets.mask))
         nll = likelihood.summarize(likelihood.SetLogProbs(joint[None], prior[None], sets.mask)).nll.value

@@ -142,15 +142,15 @@ def test_standard_error_is_over_objects():
     np.testing.assert_allclose(estimate.standard_error, np.sqrt((residual**2).sum() * 2) / 5)
 
 
-@pytest.mark.parametrize("num_context", [0, 1, 3])
-def test_validation(num_context):
-    config = config_with(objective__num_context=num_context)
+@pytest.mark.parametrize("num_given", [0, 1, 3])
+def test_validation(num_given):
+    config = config_with(objective__num_given=num_given)
     values = validate(config, MODEL, PARAMS, SETS)
-    numbers = sorted({0, 1, 2, 4, num_context})
+    numbers = sorted({0, 1, 2, 4, num_given})
     assert set(values) == {"nll", "nll_prior", "bits_per_dim"} | {f"nll_given_{number}" for number in numbers}
     assert values["nll_prior"] == values["nll_given_0"]
-    if num_context:
-        assert values["nll"] == values[f"nll_given_{num_context}"]
+    if num_given:
+        assert values["nll"] == values[f"nll_given_{num_given}"]
     else:  # mean over positions 1..6 of every set
         assert values["nll_given_4"] < values["nll"] < values["nll_prior"]
 

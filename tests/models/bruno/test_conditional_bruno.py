@@ -121,11 +121,11 @@ def test_flow_is_exact(x64, conditioning, scales, coupling, turn):
 
 
 @functools.cache
-def conditional_model(num_context=0, process="gaussian"):
+def conditional_model(num_given=0, process="gaussian"):
     """A dense-only model whose functions are compiled, perturbed float32 parameters, and a batch."""
     options = {"model__bruno__scales": 0, "model__bruno__conditioning": "original", "model__bruno__process": process}
     model, batch = (
-        bruno(small_config(**options, objective__num_context=num_context), IMAGE_SHAPE),
+        bruno(small_config(**options, objective__num_given=num_given), IMAGE_SHAPE),
         batch_of(images(4, 5)),
     )
     with jax.enable_x64(False):
@@ -146,10 +146,10 @@ def test_joint_is_invariant_under_permutations_of_pairs(x64):
     assert np.abs(joint(batch.x_set[:, order], batch.context) - expected).max() > 1e-2
 
 
-@pytest.mark.parametrize("num_context", [1, 2])
+@pytest.mark.parametrize("num_given", [1, 2])
 @pytest.mark.parametrize("process", ["gaussian", "student_t"])
-def test_targets_are_scored_given_the_context_images_alone(process, num_context):
-    model, params, batch = conditional_model(num_context, process)
+def test_targets_are_scored_given_the_context_images_alone(process, num_given):
+    model, params, batch = conditional_model(num_given, process)
     batch = batch._replace(mask=jnp.asarray([[True] * 4 + [False]] * 3 + [[True] * 5]))
     key = jax.random.key(2)
     loss, metrics, _ = model.loss(params, key, batch)
@@ -160,8 +160,8 @@ def test_targets_are_scored_given_the_context_images_alone(process, num_context)
 
     total, number = 0.0, 0
     for row in range(4):
-        state = sets_of(model).update(params, sets_of(model).init_state(params), part(row, np.arange(num_context)))
-        for target in range(num_context, 5):
+        state = sets_of(model).update(params, sets_of(model).init_state(params), part(row, np.arange(num_given)))
+        for target in range(num_given, 5):
             if batch.mask[row, target]:
                 total, number = total - float(sets_of(model).log_prob(params, state, part(row, target))), number + 1
     np.testing.assert_allclose(loss, total / number, rtol=1e-5)
