@@ -8,10 +8,10 @@ Published, bits/dim on test images: 3.654 with the Gaussian process (`:student_t
 `--config.data.split=standard_trainval --config.training.best_metric=` trains on all.
 """
 
+from _bruno_recipes import SMALL_CONV_BRUNO, SMOKE
 from ml_collections import ConfigDict
 
 from exflow.config import base_config
-from exflow.config.recipes import SMALL_CONV_BRUNO, SMOKE
 
 
 def get_config() -> ConfigDict:

@@ -9,10 +9,10 @@ training images are held out and the checkpoint that is best on them is evaluate
 `--config.data.split=standard_trainval --config.training.best_metric=` trains on all 60,000 and evaluates the last one.
 """
 
+from _bruno_recipes import FAST_ON_ACCELERATOR, SMALL_CONV_BRUNO, SMOKE
 from ml_collections import ConfigDict
 
 from exflow.config import base_config
-from exflow.config.recipes import FAST_ON_ACCELERATOR, SMALL_CONV_BRUNO, SMOKE
 
 
 def get_config() -> ConfigDict:

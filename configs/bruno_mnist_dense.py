@@ -14,10 +14,10 @@ and 932.2. The original validated on test images; here 5,000 training images are
 seed) after 30,000 updates by Adam, 4 to 5 minutes each while six runs shared one H200.
 """
 
+from _bruno_recipes import FAST_ADAM, SMOKE
 from ml_collections import ConfigDict
 
 from exflow.config import base_config
-from exflow.config.recipes import FAST_ADAM, SMOKE
 
 
 def get_config() -> ConfigDict:

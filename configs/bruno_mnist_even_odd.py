@@ -8,10 +8,10 @@ Gaussian process (`:student_t`: 567.7); 5,510,702 parameters (5,511,486). The sa
 configs/bruno_mnist_dense.py:even_odd.
 """
 
+from _bruno_recipes import FAST_ON_ACCELERATOR, SMALL_CONV_BRUNO, SMOKE
 from ml_collections import ConfigDict
 
 from exflow.config import base_config
-from exflow.config.recipes import FAST_ON_ACCELERATOR, SMALL_CONV_BRUNO, SMOKE
 
 
 def get_config() -> ConfigDict:

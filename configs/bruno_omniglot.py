@@ -18,10 +18,10 @@ Expected on test characters (5-way 1-shot / 5-way 5-shot / 20-way 1-shot / 20-wa
   quality does not follow from likelihood.
 """
 
+from _bruno_recipes import FAST_ON_ACCELERATOR
 from ml_collections import ConfigDict
 
 from exflow.config import base_config
-from exflow.config.recipes import FAST_ON_ACCELERATOR
 
 
 def get_config() -> ConfigDict:

@@ -22,10 +22,10 @@ updates give 98.1 / 99.6 / 94.2 / 98.7 % in 8 minutes of an H200 that three runs
 the logarithm of the softmax is computed as one function, which cannot become log 0.
 """
 
+from _bruno_recipes import FAST_ON_ACCELERATOR
 from ml_collections import ConfigDict
 
 from exflow.config import base_config
-from exflow.config.recipes import FAST_ON_ACCELERATOR
 
 
 def get_config() -> ConfigDict:

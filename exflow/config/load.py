@@ -55,7 +55,12 @@ def load_config(spec: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigD
 
 def available_configs() -> list[str]:
     """Names of the configs that come with exflow."""
-    return sorted(path.stem for path in _bundled_folder().glob("*.py"))
+    return sorted(path.stem for path in _bundled_folder().glob("[!_]*.py"))
+
+
+def variants_of(path: str) -> dict[str, dict[str, Any]]:
+    """Variants of a config file, each with the dotted keys that it sets."""
+    return _run(find_config(path))[1]
 
 
 def find_config(path: str) -> Path:

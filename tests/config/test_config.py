@@ -1,7 +1,6 @@
 """Configurations: files, variants, overrides, validation and their one-line errors."""
 
 import re
-import runpy
 
 import pytest
 from ml_collections import ConfigDict
@@ -10,7 +9,7 @@ from exflow.config import available_configs, base_config, from_json, load_config
 from exflow.config.checks import AT_LEAST_ONE, BELOW_ONE, POSITIVE, PROBABILITY
 from exflow.config.families import families
 from exflow.config.flat import flatten
-from exflow.config.load import find_config
+from exflow.config.load import find_config, variants_of
 from exflow.config.overrides import nearest, set_from_text, set_value
 from exflow.config.validation import CHOICES, INTERVALS
 from exflow.errors import UserError
@@ -329,7 +328,7 @@ def test_every_key_is_read_somewhere(repository):
     assert {key.rpartition(".")[2] for key in keys} - words == set()
 
 
-VARIANTS = {name: sorted(runpy.run_path(str(find_config(name)))["VARIANTS"]) for name in available_configs()}
+VARIANTS = {name: sorted(variants_of(name)) for name in available_configs()}
 
 
 @pytest.mark.parametrize("spec", [f"{name}:{variant}" for name in VARIANTS for variant in ["", *VARIANTS[name]]])

@@ -45,9 +45,8 @@ def test_a_config_has_the_keys_of_its_family_alone(codes):
         "codes": {"num_bits": 8, "kind": "plain"},
     }
     assert codes.objective.to_dict() == {"commitment": 1.0}
-    assert codes.optimizer.groups.to_dict() == {
-        "generator": {"learning_rate_multiplier": 1.0, "freeze_steps": 0, "clip_value": 0.0, "clip_norm": 0.0}
-    }
+    assert codes.optimizer.groups.to_dict().keys() == {"generator"}
+    assert codes.optimizer.groups.generator.learning_rate_multiplier == 1.0
     validate(codes)
 
 
