@@ -5,9 +5,9 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from exflow import finetuning
-from exflow.evaluation import evaluator
+from exflow import evaluation, finetuning
 from exflow.evaluation.pictures.sample_files import write_samples
+from exflow.evaluation.registry import check_best_metric
 from exflow.training.devices import configure_devices
 from exflow.training.inputs import build_model, load_data
 from exflow.training.loop import FitResult, Validate, fit
@@ -48,7 +48,7 @@ def evaluate(config: ConfigDict, workdir: Path) -> None:
     model = build_model(config, image_sets)
     params, meta = load_params(config, Path(workdir), model)
     info = {"training_seconds": meta["wall_seconds"], "training_cpu_seconds": meta["cpu_seconds"]}
-    evaluator.evaluate(config, Path(workdir), model, params, meta["step"], image_sets, info=info)
+    evaluation.evaluate(config, Path(workdir), model, params, meta["step"], image_sets, info=info)
 
 
 def sample(config: ConfigDict, workdir: Path) -> None:
@@ -70,12 +70,17 @@ MODES: dict[str, Callable[[ConfigDict, Path], object]] = {
 
 
 def validation(run: Run) -> Validate:
-    """How a run is validated: with the parameters that its evaluation will take."""
+    """How a run is validated: with the parameters that its evaluation will take.
+
+    Raises:
+      UserError: Validation gives no such metric as the one that chooses the best checkpoint.
+    """
+    check_best_metric(run.config, run.inputs.model)
 
     def validate(state: TrainState, step: int) -> dict[str, float]:
         del step
         config = run.config
         params = evaluation_params(state) if config.evaluation.use_ema else state.params
-        return evaluator.validate(config, run.inputs.model, params, run.inputs.image_sets["validation"])
+        return evaluation.validate(config, run.inputs.model, params, run.inputs.image_sets["validation"])
 
     return validate

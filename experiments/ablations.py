@@ -22,13 +22,14 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from exflow import modes
+from exflow import evaluation, modes
 from exflow.config import base_config, load_config, validate
 from exflow.config.flat import flatten
 from exflow.config.overrides import set_value
 from exflow.config.renamed import convert
 from exflow.errors import UserError
-from exflow.evaluation import encoding, evaluator, placement, results
+from exflow.evaluation import encoding, placement, results
+from exflow.evaluation.run import evaluation_key
 from exflow.evaluation.scoring import likelihood
 from exflow.models.registry import num_parameters
 from exflow.training.inputs import build_model, load_data
@@ -106,7 +107,7 @@ def run(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     validation = load_data(config)["validation"]
     model = build_model(config, load_data(config))
     params = evaluation_params(result.state) if config.evaluation.use_ema else result.state.params
-    metrics = evaluator.validate(config, model, params, validation)
+    metrics = evaluation.validate(config, model, params, validation)
     if config.evaluation.noise_draws > 1:
         metrics["nll"] = nll_bound(config, model, params, validation)
         metrics["bits_per_dim"] = likelihood.bits_per_dim(metrics["nll"], model.image_shape)
@@ -124,7 +125,7 @@ def run(config: ConfigDict, workdir: Path) -> dict[str, Any]:
 def nll_bound(config: ConfigDict, model: Any, params: Any, image_sets: Any) -> float:
     """Importance-weighted bound of `evaluation.noise_draws` draws on the NLL, nats per image."""
     options, count = config.evaluation, np.asarray(image_sets.count)
-    key = jax.random.fold_in(jax.random.key(config.training.seed), evaluator.SEED)
+    key = evaluation_key(config)
     sets = likelihood.draw_sets(count, 1, image_sets.index.shape[1], options.nll_set_size, config.training.seed)
     transform, params, draws = encoding.downscaling(config.data.downscale), placement.replicate(params), []
     for draw in range(options.noise_draws):

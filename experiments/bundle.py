@@ -14,9 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from exflow import loading
+from exflow import evaluation, loading
 from exflow.errors import UserError
-from exflow.evaluation import evaluator
 from exflow.training import configure_devices
 from experiments.collect import RESULTS, command_of
 
@@ -54,7 +53,7 @@ def bundle(workdir: Path, name: str, note: str = "") -> Path:
     with tempfile.TemporaryDirectory() as scratch:
         step = shipped.info["step"]
         image_sets = load_data(config)
-        evaluator.evaluate(config, Path(scratch), shipped.model, shipped.params, step, image_sets, info=info)
+        evaluation.evaluate(config, Path(scratch), shipped.model, shipped.params, step, image_sets, info=info)
         results = json.loads((Path(scratch) / "results.json").read_text())
         shutil.copytree(Path(scratch) / "samples", workdir / "bundled_samples", dirs_exist_ok=True)
     content = json.dumps({"command": command_of(results["config"]), **results}, indent=1) + "\n"

@@ -19,8 +19,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from exflow import evaluation
 from exflow.errors import UserError
-from exflow.evaluation import evaluator, results
+from exflow.evaluation import results
 from exflow.model import sets_of
 from exflow.models.registry import num_parameters
 from experiments import plots
@@ -115,7 +116,7 @@ def measured(subject: Subject, flags: argparse.Namespace) -> dict[str, dict[str,
     latents = model.core.latents
     classifies = latents is None or latents.num_set_latents > 0  # all but a VAE, to which classes are alike
     config.evaluation.settings = SETTINGS if classifies else ()
-    found = evaluator.evaluate_split(
+    found = evaluation.evaluate_split(
         config, model.core, model.params, subject.image_sets["test"], "test", subject.transform, print
     )
     entries = {}

@@ -9,8 +9,8 @@ import argparse
 from itertools import product
 from pathlib import Path
 
+from exflow import evaluation
 from exflow.errors import UserError
-from exflow.evaluation import evaluator
 from experiments import plots
 from experiments.report import Report
 from experiments.subject import SPLITS, add_subject_arguments, open_subject, positive
@@ -35,7 +35,7 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     subject.config.evaluation.num_trials = flags.trials
     entries = {}
     for split in flags.splits:
-        found = evaluator.evaluate_split(
+        found = evaluation.evaluate_split(
             subject.config,
             subject.model.core,
             subject.model.params,

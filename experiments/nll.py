@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from exflow import evaluation
 from exflow.errors import UserError
-from exflow.evaluation import encoding, evaluator
+from exflow.evaluation import encoding
 from exflow.evaluation.scoring import likelihood
 from exflow.evaluation.scoring.likelihood import Estimate
 from experiments import plots
@@ -46,7 +47,7 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     path = out / "nll.png"
     with plots.figure(path) as (axes,):
         for split in flags.splits:
-            entries |= evaluator.evaluate_split(
+            entries |= evaluation.evaluate_split(
                 subject.config,
                 model.core,
                 model.params,

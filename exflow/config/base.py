@@ -139,6 +139,7 @@ def _training() -> dict:
 
 def _evaluation() -> dict:
     return {
+        "evaluators": (),  # names of exflow.evaluation.registry; (): all that the model can serve
         "batch_size": 256,  # images per encoding call
         "splits": ("test",),  # of train, validation, test
         "use_ema": True,  # evaluate the averaged parameters, where optimizer.ema_decay keeps them

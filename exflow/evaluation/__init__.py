@@ -1,5 +1,5 @@
-"""Evaluation of any set model: likelihood, few-shot accuracy and samples, from images that are encoded once."""
+"""Evaluation of trained models by what they can do, from images that are encoded once."""
 
-from exflow.evaluation.evaluator import evaluate, validate, write_samples
+from exflow.evaluation.run import evaluate, evaluate_split, validate
 
-__all__ = ["evaluate", "validate", "write_samples"]
+__all__ = ["evaluate", "evaluate_split", "validate"]

@@ -19,6 +19,8 @@ from exflow.evaluation.placement import data_parallel, replicate
 from exflow.model import Model
 from exflow.typing import Element, Params, PRNGKey
 
+Transform = Callable[[np.ndarray], np.ndarray]
+KEPT_BYTES = 2**32  # of encodings on the host, besides the newest one
 VALUES = {  # what a model takes, by its value_dtype, and how to get there
     "uint8": ("uint8 pixels 0..255", "Round and clip them."),
     "float32": ("float32 vectors", "Convert them with astype(numpy.float32)."),
@@ -76,7 +78,7 @@ def encode_split(
     image_sets: Any,
     rotations: Sequence[int] = (0, 1, 2, 3),
     batch_size: int = 500,
-    transform: Callable[[np.ndarray], Any] | None = None,
+    transform: Transform | None = None,
     description: str | None = None,
 ) -> Element:
     """Encode every image of a split under every rotation.
@@ -125,7 +127,35 @@ def encode_split(
     return jax.tree.map(scatter, elements)
 
 
-def downscaling(factor: int) -> Callable[[np.ndarray], np.ndarray] | None:
+class Encodings:
+    """Elements of a split by draw of the noise, encoded when they are asked for first and kept while they fit."""
+
+    def __init__(self, encode: Callable[[int | None], Element], num_draws: int, kept_bytes: int = KEPT_BYTES):
+        """Keep what `encode` gives.
+
+        Args:
+          encode: Takes the number of a noise draw, or None for noise at its mean; gives elements
+            [class, rotation, image] as NumPy arrays.
+          num_draws: Noise draws that there are.
+          kept_bytes: Bound on what is kept besides the newest encoding; the oldest ones go first.
+        """
+        self.num_draws, self._encode, self._kept_bytes = num_draws, encode, kept_bytes
+        self._kept: dict[int | None, Element] = {}
+
+    def __call__(self, draw: int | None) -> Element:
+        """Elements of a noise draw, or with the noise at its mean (None)."""
+        if draw not in self._kept:
+            while sum(map(_num_bytes, self._kept.values())) > self._kept_bytes:
+                del self._kept[next(iter(self._kept))]
+            self._kept[draw] = self._encode(draw)
+        return self._kept[draw]
+
+
+def _num_bytes(tree: Element) -> int:
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+
+
+def downscaling(factor: int) -> Transform | None:
     """Transform of square images to the rounded means of factor x factor pixels; None for factor 1."""
     if factor == 1:
         return None

@@ -4,11 +4,9 @@ import json
 import re
 
 import numpy as np
-import pytest
 
 from exflow.config import base_config
 from exflow.evaluation import results
-from exflow.evaluation.published import published_accuracy, published_nll
 
 
 def config_with(**overrides):
@@ -18,40 +16,6 @@ def config_with(**overrides):
 
 
 OMNIGLOT = {"data__dataset": "omniglot", "data__split": "vinyals"}
-
-
-def test_published_likelihoods():
-    assert published_nll(config_with(**OMNIGLOT), "test", prior=False)["value"] == 537.043
-    student_t = config_with(**OMNIGLOT, model__bruno__process="student_t")
-    assert published_nll(student_t, "test", prior=True)["value"] == 546.987
-    assert published_nll(student_t, "train", prior=False, bits=True)["value"] == 0.806
-    assert published_nll(config_with(data__dataset="cifar10", data__image_size=32), "test", False)["value"] == 7781.070
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"data__dataset": "glyphs"},
-        {"data__downscale": 2},
-        {"data__image_size": 14},
-        {"data__resize": "area"},
-        {"evaluation__nll_set_size": 8},
-        {"model__family": "other"},
-    ],
-)
-def test_no_published_likelihood_for_another_protocol(change):
-    assert published_nll(config_with(**{**OMNIGLOT, **change}), "test", prior=False) is None
-
-
-def test_published_accuracies():
-    assert published_accuracy(config_with(**OMNIGLOT), "test", 20, 1)["value"] == 69.2
-    fine_tuned = config_with(**OMNIGLOT, objective__discriminative_weight=1.0)
-    assert published_accuracy(fine_tuned, "test", 5, 5)["value"] == 99.4
-    small = published_accuracy(config_with(**OMNIGLOT, data__downscale=2), "test", 5, 1)
-    assert small["source"].endswith("on 28x28 images")
-    assert published_accuracy(config_with(**OMNIGLOT), "validation", 20, 1) is None
-    assert published_accuracy(config_with(**OMNIGLOT), "test", 10, 1) is None
-    assert published_accuracy(config_with(), "test", 20, 1) is None
 
 
 def entries():

@@ -1,28 +1,25 @@
-"""The PNG files in `samples/`: given images above samples, samples of invented classes, predictive densities."""
+"""The PNG files in `samples/`, by what a model can do."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
-from PIL import Image
 
-from exflow.evaluation import encoding, placement
-from exflow.evaluation.pictures import sampling
-from exflow.evaluation.pictures.grids import grid_picture, looks_inverted, save, tile
+from exflow.data.registry import ImageSets
+from exflow.errors import UserError
+from exflow.evaluation import encoding
+from exflow.evaluation.encoding import Transform
+from exflow.evaluation.evaluator import Say
+from exflow.evaluation.pictures.grids import grid_picture, looks_inverted, save
+from exflow.evaluation.pictures.set_pictures import write_set_samples
 from exflow.evaluation.pictures.vector_pictures import write_vector_samples
 from exflow.evaluation.pictures.view_pictures import write_view_samples
 from exflow.model import Model
 from exflow.typing import Params
 
-SAMPLE_ROWS = 4  # below each row of given images, as in the paper
-OVERVIEW_ROWS = 2  # the same in the picture of several classes
-OVERVIEW_COLUMNS = 9  # prior and after 1..8 images
-OVERVIEW_WIDTH = 2  # classes beside each other
-MAX_OBSERVATIONS = 20
-SEED = 0x73616D70  # separates the noise and the samples from other random numbers
+COLUMNS = 12  # of samples that nothing is given to
+SEED = 0x66697474  # separates these samples from other random numbers
 
 
 def write_samples(
@@ -30,89 +27,62 @@ def write_samples(
     workdir: Path,
     model: Model,
     params: Params,
-    image_sets: Any,
-    transform: Callable[[np.ndarray], Any] | None = None,
-    notify: Callable[[str], None] = print,
+    image_sets: ImageSets,
+    transform: Transform | None = None,
+    notify: Say = print,
+    fitted: Params | None = None,
 ) -> list[Path]:
     """Draw samples and write them to `samples/*.png`.
 
-    `class_<id>.png`: given images above samples after 0, 1, ..., n of them (column k has seen the first k), drawn
-    independently. `conditional.png` and `conditional_coherent.png`: the same for several classes, the second with the
-    samples of a column as one set of the same class. `prior.png` and `prior_coherent.png`: given nothing; in the
-    second every column is a set of one invented class. `predictive.png`: predictive densities of single latent
-    dimensions, for models with a process of their latents. Of conditional models the files of
-    `view_pictures.write_view_samples` in place of these, and of models of vectors those of
-    `vector_pictures.write_vector_samples`.
+    Models of sets of images give the files of `set_pictures.write_set_samples`, those that know the context of every
+    image the files of `view_pictures.write_view_samples`, and models of vectors those of
+    `vector_pictures.write_vector_samples`. Of a model with a sampler that is fitted after training, and no sets:
+    `samples.png`, a grid of its samples.
 
     Args:
       config: Complete configuration.
       workdir: Working directory.
-      model: Set model.
+      model: What was trained.
       params: Its parameters.
       image_sets: Split whose classes are shown; `config.evaluation.num_sample_rows` of them, evenly spread.
-      transform: Applied to uint8 images [n, H, W, C] before they are encoded; None: the means of
-        `config.data.downscale`.
+      transform: Applied to images [n, H, W, C] before they are encoded; None: the means of `config.data.downscale`.
       notify: Called with a line that names the folder.
+      fitted: What the model's `sampler` is fitted to, for a model that has one.
 
     Returns:
       Files written.
+
+    Raises:
+      UserError: The model draws no samples.
     """
-    folder = Path(workdir) / "samples"
     transform = transform or encoding.downscaling(config.data.downscale)
+    if model.sets is None:
+        return write_fitted_samples(config, workdir, model, params, fitted, notify)
     if model.context_dim:
         return write_view_samples(config, workdir, model, params, image_sets, transform, notify)
     if model.value_dtype == "float32":
         return write_vector_samples(config, workdir, model, params, image_sets, notify)
-    count = np.asarray(image_sets.count)
-    number = min(config.evaluation.num_sample_rows, len(count))
-    if number == 0:
+    return write_set_samples(config, workdir, model, params, image_sets, transform, notify)
+
+
+def write_fitted_samples(
+    config: ConfigDict, workdir: Path, model: Model, params: Params, fitted: Params | None, notify: Say
+) -> list[Path]:
+    """Draw `config.evaluation.num_sample_rows` rows of images from what was fitted, to `samples/samples.png`.
+
+    Raises:
+      UserError: The model has no sampler, or nothing was fitted.
+    """
+    if model.sampler is None:
+        raise UserError(f"{model.name}: draws no samples. Choose a model of sets, or one with a sampler.")
+    if fitted is None:
+        raise UserError(f"{model.name}: its sampler is not fitted. Finish training first: --mode=train.")
+    rows = config.evaluation.num_sample_rows
+    if rows == 0:
         return []
-    size = int(min(count.max(), MAX_OBSERVATIONS))
-    full = np.flatnonzero(count >= size)
-    chosen = full[np.linspace(0, len(full) - 1, min(number, len(full))).astype(int)]
-    shown = image_sets._replace(index=image_sets.index[chosen, :size], count=np.full(len(chosen), size))
-    support = np.asarray(image_sets.images)[shown.index]
-    if transform is not None:
-        flat = np.asarray(transform(support.reshape(-1, *support.shape[2:])))
-        support = flat.reshape(*shown.index.shape, *flat.shape[1:])
-    invert = looks_inverted(support)
     key = jax.random.fold_in(jax.random.key(config.training.seed), SEED)
-    noise_key, conditional_key, coherent_key, prior_key = jax.random.split(key, 4)
-    elements = encoding.encode_split(model, params, noise_key, shown, (0,), config.evaluation.batch_size, transform)
-    params = placement.on_one_device(params)
-    titles = ["prior", *map(str, range(1, size + 1))]
-    written: list[Path] = []
-
-    def write(name: str, picture: Image.Image) -> None:
-        written.append(save(folder / f"{name}.png", picture))
-
-    def grids(key: Any, coherent: bool) -> list[np.ndarray]:
-        sets = [jax.tree.map(lambda leaf, at=at: leaf[at, 0], elements) for at in range(len(chosen))]
-        keys = jax.random.split(key, len(sets))
-        return [
-            sampling.conditional_grid(model, params, keys[at], element_set, SAMPLE_ROWS, coherent)
-            for at, element_set in enumerate(sets)
-        ]
-
-    def overview(samples: list[np.ndarray]) -> Image.Image:
-        columns = min(OVERVIEW_COLUMNS, size + 1)
-        pictures = [
-            grid_picture(grid[:OVERVIEW_ROWS, :columns], given[: columns - 1], invert, titles[:columns])
-            for grid, given in zip(samples, support, strict=True)
-        ]
-        return tile(pictures, OVERVIEW_WIDTH)
-
-    independent = grids(conditional_key, coherent=False)
-    for label, grid, given in zip(chosen, independent, support, strict=True):
-        write(f"class_{int(np.asarray(image_sets.class_ids)[label])}", grid_picture(grid, given, invert, titles))
-    write("conditional", overview(independent))
-    write("conditional_coherent", overview(grids(coherent_key, coherent=True)))
-    for name, coherent in (("prior", False), ("prior_coherent", True)):
-        samples = sampling.prior_grid(model, params, prior_key, size + 1, SAMPLE_ROWS, coherent)
-        more = sampling.prior_grid(model, params, jax.random.fold_in(prior_key, 1), size + 1, SAMPLE_ROWS, coherent)
-        samples = samples.swapaxes(0, 1) if coherent else np.concatenate([samples, more], axis=1).swapaxes(0, 1)
-        write(name, grid_picture(samples, None, invert))
-    if model.process is not None and size >= 3 and len(chosen) >= 2:
-        written.append(sampling.predictive_figure(folder / "predictive.png", model, params, elements, len(chosen) // 2))
-    notify(f"{len(written)} pictures in {folder}")
+    images = np.asarray(model.sampler.sample(params, fitted, key, rows * COLUMNS))
+    grid = images.reshape(rows, COLUMNS, *images.shape[1:])
+    written = [save(Path(workdir) / "samples" / "samples.png", grid_picture(grid, None, looks_inverted(images)))]
+    notify(f"{len(written)} pictures in {written[0].parent}")
     return written

@@ -73,8 +73,7 @@ def write_view_samples(
     elements = jax.tree.map(lambda leaf: leaf.reshape(*rows.shape, *leaf.shape[1:]), elements)
     params = placement.on_one_device(params)
     written = []
-    trained = 0 if model.sets is None else model.sets.num_given
-    numbers = [number for number in sorted({*NUM_GIVEN, trained}) if 0 < number < rows.shape[1]]
+    numbers = [number for number in sorted({*NUM_GIVEN, sets_of(model).num_given}) if 0 < number < rows.shape[1]]
     for number in numbers:
         given = np.zeros(rows.shape[1], bool)
         given[np.arange(number) * rows.shape[1] // number] = True

@@ -199,6 +199,11 @@ def validation_accuracy(
     return float(correct.mean())
 
 
+def possible_settings(settings: Sequence[tuple[int, int]], count: Int[np.ndarray, " classes"]) -> list[tuple[int, int]]:
+    """Those (way, shot) for which there are classes of shot + 1 images, as many as an episode has."""
+    return [(way, shot) for way, shot in settings if int((count > shot).sum()) >= way]
+
+
 def _cache_shape(elements: Element, count: np.ndarray | None) -> tuple[np.ndarray, int, int]:
     num_classes, num_rotations, max_count = jax.tree.leaves(elements)[0].shape[:3]
     return np.full(num_classes, max_count) if count is None else np.asarray(count), num_rotations, max_count

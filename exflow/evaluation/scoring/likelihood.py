@@ -42,7 +42,7 @@ class Estimate(NamedTuple):
     standard_error: float  # NaN for one set
 
 
-class Likelihood(NamedTuple):
+class LikelihoodSummary(NamedTuple):
     """Nats per image; `*_bound` average the density over the noise draws and not its logarithm."""
 
     nll: Estimate
@@ -133,7 +133,7 @@ def set_log_probs(
     return in_chunks(run, (sets.rows, sets.mask), equal_size(total, in_memory))
 
 
-def summarize(log_probs: SetLogProbs) -> Likelihood:
+def summarize(log_probs: SetLogProbs) -> LikelihoodSummary:
     """Negative log-likelihood per image from the log-densities of sets.
 
     With one noise draw u the mean of -log p(x + u) bounds the negative log-likelihood of the discrete image from
@@ -152,7 +152,7 @@ def summarize(log_probs: SetLogProbs) -> Likelihood:
     with np.errstate(invalid="ignore"):  # NaN stays NaN
         joint_bound = np.logaddexp.reduce(joint, axis=0) - log_draws
         prior_bound = np.where(log_probs.mask, np.logaddexp.reduce(prior, axis=0) - log_draws, 0.0)
-    return Likelihood(
+    return LikelihoodSummary(
         nll=ratio_estimate(-joint.mean(axis=0), size),
         nll_prior=ratio_estimate(-prior.sum(axis=-1).mean(axis=0), size),
         nll_bound=ratio_estimate(-joint_bound, size),

@@ -14,7 +14,7 @@ from exflow.core import student_t_process
 from exflow.data.contexts import known_context
 from exflow.errors import UserError
 from exflow.evaluation import encoding, evaluate, validate
-from exflow.evaluation.evaluators.conditional import per_target
+from exflow.evaluation.evaluators.views import VIEWS, per_target
 from exflow.evaluation.pictures import view_pictures
 from exflow.evaluation.scoring import views
 from exflow.model import Model
@@ -144,8 +144,9 @@ def test_standard_error_is_over_objects():
 
 @pytest.mark.parametrize("num_given", [0, 1, 3])
 def test_validation(num_given):
-    config = config_with(objective__num_given=num_given)
-    values = validate(config, MODEL, PARAMS, SETS)
+    model = MODEL._replace(sets=MODEL.sets._replace(num_given=num_given))
+    values = validate(config_with(), model, PARAMS, SETS)
+    assert set(values) == VIEWS.metrics(config_with(), model).keys()
     numbers = sorted({0, 1, 2, 4, num_given})
     assert set(values) == {"nll", "nll_prior", "bits_per_dim"} | {f"nll_given_{number}" for number in numbers}
     assert values["nll_prior"] == values["nll_given_0"]
