@@ -29,7 +29,8 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]
     parser = _Parser(
         usage=USAGE,
         description="Train, evaluate and sample deep generative models of exchangeable data. The same command resumes.",
-        epilog=f"Configs that come with exflow: {', '.join(available_configs())}. All keys: exflow/config/base.py.",
+        epilog=f"Configs that come with exflow: {', '.join(available_configs())}. "
+        "All keys: exflow/config/base.py, and those of a family of models exflow/config/families/.",
         allow_abbrev=False,
     )
     parser.add_argument("--config", metavar="FILE", help="required, such as configs/bruno_glyphs.py:smoke")

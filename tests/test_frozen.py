@@ -50,7 +50,7 @@ def run(name, workdir, mode, *overrides):
     """The command of the last version, in this process."""
     config, *given = COMMANDS[name]
     flags = [f"--config.{override}" for override in (*given, *overrides)]
-    main.run([f"--config={config}", f"--workdir={workdir}", f"--mode={mode}", *flags])
+    main.main([f"--config={config}", f"--workdir={workdir}", f"--mode={mode}", *flags])
 
 
 def test_it_opens_with_the_keys_of_its_own_family_under_their_present_names(frozen):
