@@ -5,7 +5,8 @@ import jax
 from benchmarks.cases import random_image_sets
 from benchmarks.report import Result, main
 from benchmarks.timing import interleaved, ratio
-from exflow.data.pipelines.episodes import PIPELINES, EpisodeSpec, make_pipeline
+from exflow.data.pipelines.build import make_pipeline
+from exflow.data.pipelines.spec import PIPELINES, EpisodeSpec
 from exflow.data.registry import ImageSets
 from exflow.training.sharding import make_mesh, place_inputs, replicate
 

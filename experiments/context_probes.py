@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from exflow.data import datasets
+from exflow.data.labelled import resolve_options
 from exflow.data.registry import ImageSets
 from exflow.data.sources.distributions import FAMILIES
 from exflow.errors import UserError
@@ -40,7 +41,7 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     data, sets = subject.config.data, subject.image_sets
     if data.dataset != DATA:
         raise UserError(f"--dataset: {data.dataset} does not say what distribution a set is from. Use {DATA}.")
-    families = FAMILIES[datasets.resolve_options(DATA, **datasets.parse_options(DATA, data.options))["kind"]]
+    families = FAMILIES[resolve_options(DATA, **datasets.parse_options(DATA, data.options))["kind"]]
     model = subject.model
     latents = {part: context_probes.context_means(model.core, model.params, sets[part]) for part in sets}
     number = f"{len(latents['test']):,} test sets, probe fitted on {len(latents['train']):,} training sets"

@@ -6,7 +6,7 @@ import pytest
 
 from exflow import finetuning, main, modes
 from exflow.config import load_config
-from exflow.data import datasets
+from exflow.data.registry import SPLITS
 from exflow.errors import UserError
 from exflow.loading import find
 from exflow.training import inputs
@@ -84,7 +84,7 @@ def test_only_training_classes_reach_the_pipeline(omniglot_available):
     """The sets of the fine-tuning config come from the train split, which shares no class with validation and test."""
     config = load_config("bruno_omniglot_finetune:smoke")
     sets = inputs.load_data(config)
-    train, validation, test = (set(sets[part].class_ids.tolist()) for part in datasets.SPLITS)
+    train, validation, test = (set(sets[part].class_ids.tolist()) for part in SPLITS)
     assert (len(train), len(validation), len(test)) == (1028, 172, 423)
     assert not train & validation
     assert not train & test

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("exflow", "configs", "tests", "benchmarks", "experiments")
 MODULES = [path.relative_to(ROOT) for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
@@ -59,7 +61,8 @@ OUTSIDE = {
 }
 FLAX = {"flax", "optax", "orbax"}
 TENSORFLOW = {"tensorflow", "tensorflow_datasets"}
-TENSORFLOW_FILES = {"exflow/data/pipelines/tfdata.py", "exflow/data/sources/tfds_sets.py"}
+TENSORFLOW_FILES = {"exflow/data/pipelines/tfdata.py", "exflow/data/tfds.py"}
+WITHOUT_CIRCLES = {"config", "core", "data", "evaluation", "models", "nn", "training"}  # packages of exflow
 DISTRIBUTIONS = {"PIL": "pillow", "orbax": "orbax_checkpoint"}  # where the name to install is another
 BANNED_PACKAGES = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "distrax", "tensorflow_probability", "haiku"}
 BANNED_NAMES = {"pmap", "nnx"}
@@ -105,16 +108,26 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse((ROOT / path).read_text())
 
 
-def imports(path: Path, *, at_import_time: bool = False) -> Iterator[str]:
-    """Dotted names that a file imports, `from a import b` as "a.b"; at_import_time: those outside functions."""
+def imports(path: Path, *, at_import_time: bool = False, for_types: bool = True) -> Iterator[str]:
+    """Dotted names that a file imports, `from a import b` as "a.b", those given to `import_module` as text included.
+
+    Args:
+      path: Of the file.
+      at_import_time: Only those outside functions that are not for types alone.
+      for_types: Also those for types alone.
+    """
     skipped = set()
     for node in ast.walk(parsed(path)):
         only_for_types = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        if at_import_time and (only_for_types or isinstance(node, ast.FunctionDef)):
+        if only_for_types and (at_import_time or not for_types):
+            skipped.update(part for statement in node.body for part in ast.walk(statement))
+        if at_import_time and isinstance(node, ast.FunctionDef):
             skipped.update(ast.walk(node))
         if node in skipped:
             continue
-        if isinstance(node, ast.Import):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "import_module":
+            yield from (name.value for name in node.args[:1] if isinstance(name, ast.Constant))
+        elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield from (f"{'.' * node.level}{node.module}.{alias.name}" for alias in node.names)
@@ -133,6 +146,47 @@ def test_each_layer_imports_only_the_layers_below():
         inner = {name.split(".")[1] for name in imports(path) if name.startswith("exflow.")} - {part_of(path)}
         violations += [f"{path}: exflow.{name}" for name in sorted(inner - LAYERS[part_of(path)])]
     assert violations == []
+
+
+def module_name(path: Path) -> str:
+    """Dotted name of a file of the repository."""
+    return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+
+
+def circles(importers: dict[str, set[str]]) -> list[str]:
+    """Chains of modules that import each other, "a -> b -> a"; each circle once, from its first name."""
+    found: set[str] = set()
+
+    def follow(chain: tuple[str, ...]) -> None:
+        for name in sorted(importers[chain[-1]]):
+            if name == chain[0]:
+                found.add(" -> ".join((*chain, name)))
+            elif name > chain[0] and name not in chain and chain[0] in reachable[name]:
+                follow((*chain, name))
+
+    reachable = {name: set(targets) for name, targets in importers.items()}
+    for _ in importers:
+        reachable = {name: near.union(*(reachable[other] for other in near)) for name, near in reachable.items()}
+    for name in importers:
+        if name in reachable[name]:
+            follow((name,))
+    return sorted(found)
+
+
+@pytest.mark.parametrize("part", sorted(WITHOUT_CIRCLES))
+def test_no_modules_of_a_package_import_each_other_in_a_circle(part):
+    names = {module_name(path): path for path in EXFLOW if part_of(path) == part}
+    importers = {}
+    for name, path in names.items():
+        found = imports(path, for_types=False)
+        targets = {target if target in names else target.rpartition(".")[0] for target in found}
+        importers[name] = targets & set(names)
+    assert circles(importers) == []
+
+
+def test_circles_are_found():
+    importers = {"a": {"b"}, "b": {"c", "d"}, "c": {"a"}, "d": {"b"}, "e": {"e"}, "f": {"a"}}
+    assert circles(importers) == ["a -> b -> c -> a", "b -> d -> b", "e -> e"]
 
 
 def test_packages_from_outside_stay_in_their_layers():

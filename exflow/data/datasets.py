@@ -4,78 +4,13 @@
 (`python -m exflow.data.prepare NAME`) and copied to its cache folder.
 """
 
-import difflib
-import inspect
 from typing import Any
 
 import numpy as np
 
-from exflow.data import prepared
-from exflow.data.registry import REGISTRY, SPLITS, ImageSets, LabelledImages, group_by_class, register
-from exflow.data.sources import (
-    celeba,
-    coil,
-    distributions,
-    glyphs,
-    mnist_even_odd,
-    multi_mnist,
-    omniglot_classes,
-    rotated_views,
-    shapenet_views,
-    solids,
-    spatial_mnist,
-    tfds_sets,
-    youtube_faces,
-)
+from exflow.data.labelled import load_labelled, resolve_options
+from exflow.data.registry import SPLITS, ImageSets, group_by_class, known_data_sets
 from exflow.errors import UserError
-
-__all__ = [
-    "REGISTRY",
-    "SPLITS",
-    "ImageSets",
-    "LabelledImages",
-    "group_by_class",
-    "load",
-    "load_labelled",
-    "parse_options",
-    "register",
-]
-
-BUILTIN = (  # modules imported because they register data sets
-    celeba,
-    coil,
-    distributions,
-    glyphs,
-    mnist_even_odd,
-    multi_mnist,
-    omniglot_classes,
-    rotated_views,
-    shapenet_views,
-    solids,
-    spatial_mnist,
-    tfds_sets,
-    youtube_faces,
-)
-
-
-def resolve_options(name: str, **options: Any) -> dict[str, Any]:
-    """Options of a data set with its defaults filled in; None stands for the default.
-
-    Raises:
-      UserError: If the data set or an option is not known; names the nearest valid ones.
-    """
-    if name not in REGISTRY:
-        near = difflib.get_close_matches(name, REGISTRY, n=1)
-        hint = f"Did you mean {near[0]!r}? " if near else ""
-        raise UserError(f"data set: {name!r} is not known. {hint}Known: {', '.join(sorted(REGISTRY))}.")
-    resolved = {key: parameter.default for key, parameter in inspect.signature(REGISTRY[name].build).parameters.items()}
-    for key, value in options.items():
-        if value is None:
-            continue
-        if key not in resolved:
-            raise UserError(f"{name}: has no option {key!r}. Its options: {', '.join(resolved) or 'none'}.")
-        resolved[key] = value
-    return resolved
 
 
 def parse_options(name: str, text: str) -> dict[str, Any]:
@@ -99,20 +34,6 @@ def parse_options(name: str, text: str) -> dict[str, Any]:
         if not equals:
             raise UserError(f"config.data.options: expected {key}={kind.__name__} for {name}, got {part!r}.")
     return options
-
-
-def load_labelled(name: str, **options: Any) -> LabelledImages:
-    """All images of a data set with labels and splits, built and cached at the first use."""
-    options = resolve_options(name, **options)
-    data_set = REGISTRY[name]
-    if not data_set.cache:
-        return data_set.build(**options)
-    path = prepared.find(name, options)
-    if path is not None:
-        return prepared.read(path)
-    data = data_set.build(**options)
-    prepared.write(name, options, data)
-    return data
 
 
 def load(
@@ -147,8 +68,9 @@ def load(
     taken = resolve_options(name)
     resolved = resolve_options(name, **{key: common[key] for key in common if key in taken}, **options)
     scheme = split or "standard"
-    if scheme.removesuffix("_trainval") not in ("standard", REGISTRY[name].split):
-        expected = f"{REGISTRY[name].split!r} or {REGISTRY[name].split + '_trainval'!r}"
+    own = known_data_sets()[name].split
+    if scheme.removesuffix("_trainval") not in ("standard", own):
+        expected = f"{own!r} or {own + '_trainval'!r}"
         raise UserError(f"split: expected {expected} for {name}, got {split!r}.")
     data = load_labelled(name, **resolved)
     height, width = data.images.shape[1:3]
@@ -160,6 +82,8 @@ def load(
         if part == "train" and scheme.endswith("_trainval"):
             chosen |= data.split == SPLITS.index("validation")
         rows = np.flatnonzero(chosen)
-        context = None if data.context is None else data.context[rows]
-        sets[part] = group_by_class(data.images[rows], data.labels[rows], f"{name}/{part}", context)
+        context, attributes = (None if facts is None else facts[rows] for facts in (data.context, data.attributes))
+        sets[part] = group_by_class(
+            data.images[rows], data.labels[rows], f"{name}/{part}", context, attributes, data.attribute_names
+        )
     return sets

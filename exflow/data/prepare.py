@@ -11,11 +11,13 @@ import sys
 from typing import Any
 
 from exflow.data import datasets, prepared
-from exflow.data.registry import REGISTRY, SPLITS
+from exflow.data.labelled import resolve_options
+from exflow.data.registry import SPLITS, ImageSets, known_data_sets
 from exflow.errors import UserError
+from exflow.imports import import_modules
 
 
-def describe(name: str, path: str, sets: dict[str, datasets.ImageSets]) -> str:
+def describe(name: str, path: str, sets: dict[str, ImageSets]) -> str:
     """What was prepared, one line per split."""
     height, width, channels = sets["train"].images.shape[1:]
     lines = [f"{name}: {height}x{width}x{channels} in {path}"]
@@ -28,10 +30,10 @@ def describe(name: str, path: str, sets: dict[str, datasets.ImageSets]) -> str:
 
 def catalogue() -> str:
     """One line per registered data set."""
-    width = max(map(len, REGISTRY))
-    return "\n".join(
-        f"{name:{width}}  {(inspect.getdoc(REGISTRY[name].build) or '').splitlines()[0]}" for name in sorted(REGISTRY)
-    )
+    known = known_data_sets()
+    width = max(map(len, known))
+    lines = {name: (inspect.getdoc(data_set.build) or "").partition("\n")[0] for name, data_set in known.items()}
+    return "\n".join(f"{name:{width}}  {lines[name]}".rstrip() for name in sorted(lines))
 
 
 def prepare(name: str, **options: Any) -> str:
@@ -41,9 +43,9 @@ def prepare(name: str, **options: Any) -> str:
       UserError: If the data set or an option is not known, or the data cannot be had or written.
     """
     sets = datasets.load(name, **options)
-    if not REGISTRY[name].cache:
+    if not known_data_sets()[name].cache:
         return describe(name, "memory: it is generated in seconds and needs no preparation", sets)
-    path = prepared.find(name, datasets.resolve_options(name, **options))
+    path = prepared.find(name, resolve_options(name, **options))
     return describe(name, f"{path} ({path.stat().st_size / 2**20:.1f} MiB)" if path else "memory", sets)
 
 
@@ -54,12 +56,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--image_size", type=int, help="height and width in pixels (default: of the data set)")
     parser.add_argument("--resize", help="bilinear, area, nearest or box (default: of the data set)")
     parser.add_argument("--options", default="", help='more options of the data set, such as "digits=3, seed=1"')
+    parser.add_argument("--imports", default="", help="modules or .py files with your own data sets, such as a.b,c.py")
     parser.add_argument("--list", action="store_true", help="print the known data sets")
     flags = parser.parse_args(arguments)
-    if flags.list or not flags.name:
-        print(catalogue())
-        return 0
     try:
+        import_modules([name for name in map(str.strip, flags.imports.split(",")) if name], origin="--imports")
+        if flags.list or not flags.name:
+            print(catalogue())
+            return 0
         for name in flags.name:
             print(f"preparing {name} ...", file=sys.stderr, flush=True)
             options = datasets.parse_options(name, flags.options)

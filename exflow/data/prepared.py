@@ -5,6 +5,7 @@ import tempfile
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,7 @@ def find(name: str, options: dict) -> Path | None:
 
 def check(data: LabelledImages) -> None:
     """Raise ValueError where arrays do not have the documented types, shapes and ranges."""
-    images, labels, split, context = data
+    images, labels, split, context = data[:4]
     vectors = images.dtype == np.float32
     if vectors and (images.ndim != 4 or images.shape[1:3] != (1, 1) or not np.isfinite(images).all()):
         raise ValueError(f"images: expected uint8 pixels or finite float32 [num, 1, 1, dim], got {images.shape}")
@@ -69,10 +70,28 @@ def check(data: LabelledImages) -> None:
         or not np.isfinite(context).all()
     ):
         raise ValueError(f"context: expected finite float32 [{len(images)}, dim], got {context.dtype} {context.shape}")
+    _check_attributes(data)
     if labels.min(initial=0) < 0:
         raise ValueError("labels: expected values of at least 0")
     if set(np.unique(split)) != set(range(len(SPLITS))):
         raise ValueError(f"split: expected images in each of {', '.join(SPLITS)}")
+
+
+def _check_attributes(data: LabelledImages) -> None:
+    attributes, names = data.attributes, data.attribute_names
+    shape = len(data.images), len(names)
+    if attributes is None:
+        if names:
+            raise ValueError(f"attributes: expected {len(names)} of each image, as attribute_names tells, got none")
+    elif (
+        attributes.dtype not in (np.uint8, np.float32) or attributes.shape != shape or not np.isfinite(attributes).all()
+    ):
+        raise ValueError(
+            f"attributes: expected uint8 or finite float32 {list(shape)} with one of attribute_names per column, got "
+            f"{attributes.dtype} {attributes.shape}"
+        )
+    if len(set(names)) < len(names) or not all(isinstance(name, str) and name for name in names):
+        raise ValueError(f"attribute_names: expected different names, got {names}")
 
 
 def read(path: Path) -> LabelledImages:
@@ -85,8 +104,11 @@ def read(path: Path) -> LabelledImages:
         with np.load(path, allow_pickle=False) as file:
             if int(file["format"]) != FORMAT:
                 raise ValueError(f"format {int(file['format'])}, expected {FORMAT}")
-            context = file["context"] if "context" in file.files else None
-            data = LabelledImages(file["images"], file["labels"], file["split"], context)
+            context, attributes, names = (
+                file[field] if field in file.files else None for field in ("context", "attributes", "attribute_names")
+            )
+            names = () if names is None else tuple(names.tolist())
+            data = LabelledImages(file["images"], file["labels"], file["split"], context, attributes, names)
         check(data)
     except (
         OSError,
@@ -119,7 +141,9 @@ def write(name: str, options: dict, data: LabelledImages) -> Path:
             folder.mkdir(parents=True, exist_ok=True)
             descriptor, temporary = tempfile.mkstemp(dir=folder, suffix=".tmp")
             with os.fdopen(descriptor, "wb") as file:
-                arrays = {field: array for field, array in data._asdict().items() if array is not None}
+                names = np.array(data.attribute_names) if data.attribute_names else None
+                fields: dict[str, Any] = data._asdict() | {"attribute_names": names}
+                arrays = {field: array for field, array in fields.items() if array is not None}
                 np.savez_compressed(file, format=FORMAT, **arrays)
                 file.flush()
                 os.fsync(file.fileno())

@@ -16,12 +16,15 @@ Adding one takes a decorated function:
         split = np.select([labels < 20, labels < 25], [TRAIN, VALIDATION], TEST)
         return LabelledImages(images.astype(np.uint8), labels.astype(np.int32), split.astype(np.uint8))
 
-Import the module that holds it (from your config, for instance), and `exflow.data.datasets.load("stripes")`, the
-pipelines and `data.name = "stripes"` in a config work. The keyword arguments of the function are the options of the
-data set. Its result is cached in one file per combination of options; `@register(name, cache=False)` builds it anew
-each time instead.
+Name the module or file that holds it in `config.imports` (`imports=("stripes.py",)`, or `--imports=stripes.py` of
+`exflow.data.prepare`), and `data.dataset = "stripes"`, `exflow.data.datasets.load("stripes")` and the pipelines work. A
+data set that comes with the package is a file in `exflow/data/sources`, where it is found. The keyword arguments of the
+function are the options of the data set. Its result is cached in one file per combination of options;
+`@register(name, cache=False)` builds it anew each time instead.
 """
 
+import importlib
+import pkgutil
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -30,6 +33,7 @@ from jaxtyping import Float32, Int32, UInt8
 
 # Pixels 0..255; or vectors, which travel as float32 pictures of one pixel so that one pipeline serves both.
 Images = UInt8[np.ndarray, "num_images height width channels"] | Float32[np.ndarray, "num_images 1 1 dim"]
+Attributes = UInt8[np.ndarray, "num_images num_attributes"] | Float32[np.ndarray, "num_images num_attributes"]
 
 SPLITS = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = range(3)
@@ -42,6 +46,8 @@ class LabelledImages(NamedTuple):
     labels: Int32[np.ndarray, " num_images"]  # class of an image, at least 0
     split: UInt8[np.ndarray, " num_images"]  # 0 train, 1 validation, 2 test
     context: Float32[np.ndarray, "num_images context"] | None = None  # known of each image: its angle as (sin, cos)
+    attributes: Attributes | None = None  # facts of each image that no model is trained on ...
+    attribute_names: tuple[str, ...] = ()  # ... and what they are called, such as "Smiling"
 
 
 class ImageSets(NamedTuple):
@@ -53,6 +59,8 @@ class ImageSets(NamedTuple):
     class_ids: Int32[np.ndarray, " num_classes"]  # the label that the data set gives to the class
     name: str = "images"  # for messages, such as "omniglot/train"
     context: Float32[np.ndarray, "num_images context"] | None = None  # what is known of each image, if anything
+    attributes: Attributes | None = None  # facts of each image, if any ...
+    attribute_names: tuple[str, ...] = ()  # ... and what they are called
 
 
 class DataSet(NamedTuple):
@@ -64,6 +72,7 @@ class DataSet(NamedTuple):
 
 
 REGISTRY: dict[str, DataSet] = {}
+SOURCES = "exflow.data.sources"  # the package whose modules register the data sets that come with exflow
 
 
 def register(name: str, *, split: str = "standard", cache: bool = True) -> Callable:
@@ -76,17 +85,32 @@ def register(name: str, *, split: str = "standard", cache: bool = True) -> Calla
     return add
 
 
+def known_data_sets() -> dict[str, DataSet]:
+    """The table of data sets, those of the package included: their modules are imported at the first call.
+
+    A data set of the user that has the name of one of the package takes its place.
+    """
+    own = dict(REGISTRY)
+    for module in pkgutil.iter_modules(importlib.import_module(SOURCES).__path__, f"{SOURCES}."):
+        importlib.import_module(module.name)
+    REGISTRY.update(own)
+    return REGISTRY
+
+
 def group_by_class(
     images: Images,
     labels: Int32[np.ndarray, " num_images"],
     name: str = "images",
     context: Float32[np.ndarray, "num_images context"] | None = None,
+    attributes: Attributes | None = None,
+    attribute_names: tuple[str, ...] = (),
 ) -> ImageSets:
-    """Group images by label; the order of the images inside a class is kept, and each keeps its context."""
+    """Group images by label; the order inside a class is kept, and each image keeps its context and attributes."""
     class_ids, class_index, count = np.unique(labels, return_inverse=True, return_counts=True)
     order = np.argsort(class_index, kind="stable").astype(np.int32)
     position = np.arange(count.max(initial=0))
     valid = position < count[:, None]
     start = np.cumsum(count) - count
     index = order[np.where(valid, start[:, None] + position, start[:, None])]
-    return ImageSets(images, index, count.astype(np.int32), class_ids.astype(np.int32), name, context)
+    grouped = index, count.astype(np.int32), class_ids.astype(np.int32)
+    return ImageSets(images, *grouped, name, context, attributes, attribute_names)

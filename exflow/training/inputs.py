@@ -10,7 +10,8 @@ from ml_collections import ConfigDict
 from exflow.data import datasets
 from exflow.data.contexts import known_context
 from exflow.data.pipelines.augment import downscale, random_affine
-from exflow.data.pipelines.episodes import EpisodeSpec, Pipeline, make_pipeline
+from exflow.data.pipelines.build import make_pipeline
+from exflow.data.pipelines.spec import EpisodeSpec, Pipeline
 from exflow.data.registry import ImageSets
 from exflow.errors import UserError
 from exflow.model import Model

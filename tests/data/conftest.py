@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from exflow.data.registry import REGISTRY, ImageSets, group_by_class
+from exflow.data.registry import REGISTRY, ImageSets, group_by_class, known_data_sets
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def cache_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def clean_registry() -> Iterator[None]:
     """Forgets the data sets that a test registers."""
-    before = dict(REGISTRY)
+    before = dict(known_data_sets())
     yield
     REGISTRY.clear()
     REGISTRY.update(before)

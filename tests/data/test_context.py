@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from exflow.data import datasets, prepared
-from exflow.data.pipelines.episodes import PIPELINES, EpisodeSpec, make_pipeline
+from exflow.data.labelled import resolve_options
+from exflow.data.pipelines.build import make_pipeline
+from exflow.data.pipelines.spec import PIPELINES, EpisodeSpec
 from exflow.data.registry import LabelledImages, group_by_class, register
 from exflow.errors import UserError
 
@@ -41,7 +43,7 @@ def test_the_cache_keeps_contexts(cache_dir, clean_registry) -> None:
     for _ in range(2):
         sets = datasets.load("toy_views")
     assert len(calls) == 1
-    path = prepared.find("toy_views", datasets.resolve_options("toy_views"))
+    path = prepared.find("toy_views", resolve_options("toy_views"))
     assert path is not None
     np.testing.assert_array_equal(prepared.read(path).context, views().context)
     assert [sets[part].context.shape for part in ("train", "validation", "test")] == [(30, 2), (12, 2), (12, 2)]

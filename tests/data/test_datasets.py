@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from exflow.data import datasets, prepare, prepared, registry
-from exflow.data.registry import TEST, TRAIN, VALIDATION, LabelledImages, group_by_class
-from exflow.data.sources import tfds_sets
+from exflow.data import datasets, prepare, prepared, registry, tfds
+from exflow.data.registry import SPLITS, TEST, TRAIN, VALIDATION, LabelledImages, group_by_class
 from exflow.errors import UserError
 from tests.conftest import need_tfds
 
@@ -63,9 +62,36 @@ def test_example_of_the_documentation_works(clean_registry, cache_dir) -> None:
     assert len(text.splitlines()) < 40
     exec(code, {})
     sets = datasets.load("stripes", image_size=12)
-    assert [len(sets[part].count) for part in datasets.SPLITS] == [20, 5, 5]
+    assert [len(sets[part].count) for part in SPLITS] == [20, 5, 5]
     assert sets["train"].images.shape == (400, 12, 12, 1)
     assert (cache_dir / "stripes-12.npz").is_file()
+
+
+def test_data_sets_of_the_package_are_found_and_the_users_own_come_first(tmp_path) -> None:
+    """In a fresh process, where nothing has been imported: every module of the folder registers something."""
+    code = """
+        from exflow.data import registry
+        own = registry.register("mnist")(lambda: None)
+        known = registry.known_data_sets()
+        assert known["mnist"].build is own
+        print(*sorted({data_set.build.__module__ for data_set in known.values()} - {own.__module__}))
+    """
+    printed = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, capture_output=True, text=True)
+    files = {path.stem for path in Path(inspect.getfile(registry)).with_name("sources").glob("*.py")}
+    expected = files - {"__init__", "mnist"}
+    assert printed.stdout.split() == sorted(f"{registry.SOURCES}.{name}" for name in expected)
+
+
+def test_prepare_imports_data_sets_of_the_user(cache_dir, clean_registry, tmp_path, capsys) -> None:
+    text = inspect.getdoc(registry)
+    code = textwrap.dedent("\n".join(line for line in text.splitlines() if line.startswith("    ")))
+    (tmp_path / "own_stripes.py").write_text(code)
+    assert prepare.main(["stripes"]) == 2
+    assert "One of your own needs its module in config.imports" in capsys.readouterr().err
+    assert prepare.main(["stripes", "--image_size=4", f"--imports={tmp_path / 'own_stripes.py'}, json"]) == 0
+    assert "train: 20 classes, 400 images, 20 per class" in capsys.readouterr().out
+    assert prepare.main(["--list", "--imports=absent_module"]) == 2
+    assert "error: --imports: there is no module 'absent_module'" in capsys.readouterr().err
 
 
 def test_splits_are_disjoint_and_built_once(toy) -> None:
@@ -112,7 +138,8 @@ def _flip(path: Path) -> None:
 
 
 def _rewrite(path: Path, **changes) -> None:
-    np.savez(path, **{"format": prepared.FORMAT, **DATA._asdict(), **changes})
+    arrays = {field: array for field, array in DATA._asdict().items() if array is not None and len(array)}
+    np.savez(path, **{"format": prepared.FORMAT, **arrays, **changes})
 
 
 DAMAGE = {
@@ -203,7 +230,7 @@ def test_without_tensorflow_the_cache_is_enough(module, cache_dir, monkeypatch) 
 
 
 def test_a_wrong_resize_is_refused_before_anything_is_read(cache_dir, monkeypatch) -> None:
-    monkeypatch.setattr(tfds_sets, "open_builder", lambda *arguments: pytest.fail("opened"))
+    monkeypatch.setattr(tfds, "open_builder", lambda *arguments: pytest.fail("opened"))
     for name in ("omniglot", "mnist", "cifar100_classes"):
         fails("resize: expected one of bilinear, area, nearest, box, got 'cubic'", datasets.load, name, resize="cubic")
         fails("image_size: expected at least 1", datasets.load, name, image_size=0)
@@ -227,8 +254,8 @@ def test_images_are_held_out_for_validation(cache_dir, monkeypatch) -> None:
         images[:, 0, 0, 0] = np.arange(sizes[part]) % 200
         return images, np.arange(sizes[part]) % 10
 
-    monkeypatch.setattr(tfds_sets, "open_builder", lambda *arguments: None)
-    monkeypatch.setattr(tfds_sets, "_read", read)
+    monkeypatch.setattr(tfds, "open_builder", lambda *arguments: None)
+    monkeypatch.setattr(tfds, "read_images", read)
     sets = datasets.load("fashion_mnist", image_size=2)
     assert [len(sets[part].images) for part in sets] == [30, 5000, 20]
     np.testing.assert_array_equal(sets["train"].images[:, 0, 0, 0], np.arange(30))
@@ -253,8 +280,8 @@ def test_cifar100_is_divided_by_superclass(cache_dir, monkeypatch) -> None:
         examples = [{"label": row % 100, "coarse_label": superclass[row % 100]} for row in range(600)]
         return np.zeros((600, 2, 2, 3), np.uint8), np.array([label_of(example) for example in examples])
 
-    monkeypatch.setattr(tfds_sets, "open_builder", lambda *arguments: None)
-    monkeypatch.setattr(tfds_sets, "_read", read)
+    monkeypatch.setattr(tfds, "open_builder", lambda *arguments: None)
+    monkeypatch.setattr(tfds, "read_images", read)
     sets = datasets.load("cifar100_classes", image_size=2, split="fc100")
     for part, expected in zip(sets.values(), (others, validation, held_out), strict=True):
         assert (part.count == 6).all()

@@ -15,7 +15,7 @@ import pytest
 import exflow
 from exflow import loading
 from exflow.config import base_config, to_json
-from exflow.data.registry import REGISTRY, LabelledImages, register
+from exflow.data.registry import REGISTRY, LabelledImages, known_data_sets, register
 from exflow.errors import UserError
 from exflow.models.registry import build
 from exflow.training.checkpoint import Checkpoints
@@ -39,7 +39,7 @@ def data_set():
         images = base[labels] + rng.integers(-20, 21, (len(labels), *shape))
         return LabelledImages(images.astype(np.uint8), labels, (labels // CLASSES).astype(np.uint8))
 
-    before = dict(REGISTRY)
+    before = dict(known_data_sets())
     register("blobs", cache=False)(blobs)
     register("coloured", cache=False)(lambda image_size=SIZE: blobs(image_size, 3))
     yield

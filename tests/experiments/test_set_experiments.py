@@ -14,7 +14,7 @@ import exflow
 from exflow import loading
 from exflow.config import to_json
 from exflow.core.latents import terms
-from exflow.data.registry import REGISTRY, LabelledImages, register
+from exflow.data.registry import REGISTRY, LabelledImages, known_data_sets, register
 from exflow.errors import UserError
 from exflow.evaluation.scoring.episode_draws import draw_episodes
 from exflow.models.registry import build
@@ -60,7 +60,7 @@ def data_sets():
         vectors = rng.normal(size=(3 * CLASSES, 1, 1, 2))[labels] + 0.1 * rng.normal(size=(len(labels), 1, 1, 2))
         return LabelledImages(vectors.astype(np.float32), labels, split)
 
-    before = dict(REGISTRY)
+    before = dict(known_data_sets())
     register("pictures", cache=False)(pictures)
     register("points", cache=False)(points)
     yield

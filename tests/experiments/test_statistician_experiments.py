@@ -8,8 +8,8 @@ import pytest
 
 from exflow import loading
 from exflow.config import to_json
-from exflow.data.registry import REGISTRY, register
-from exflow.data.vectors import label_vectors
+from exflow.data.building.vectors import label_vectors
+from exflow.data.registry import REGISTRY, known_data_sets, register
 from exflow.errors import UserError
 from exflow.models.registry import build
 from exflow.training.checkpoint import Checkpoints
@@ -27,7 +27,7 @@ NUMBERS = "num_train=60, num_validation=5, num_test=40, set_size=30, kind=hard"
 def points():
     """3 sets of 8 points in every split."""
     sets = np.random.default_rng(0).normal(size=(9, 8, 2)).astype(np.float32)
-    before = dict(REGISTRY)
+    before = dict(known_data_sets())
     register("points", cache=False)(
         lambda: label_vectors([(sets[at : at + 3], sets[at : at + 3, 0]) for at in (0, 3, 6)])
     )

@@ -17,7 +17,7 @@ import numpy as np
 from exflow.config import base_config
 from exflow.config.flat import put
 from exflow.config.overrides import set_from_text
-from exflow.data.pipelines.episodes import Pipeline
+from exflow.data.pipelines.spec import Pipeline
 from exflow.model import Model
 from exflow.typing import Batch, Loss
 

@@ -1,55 +1,24 @@
-"""What an episode batch is, and the two pipelines that deliver it.
+"""Episodes: batches of sets of distinct images (or vectors) of one class each, and how `device` draws them.
 
-A batch holds `num_sets` sets of `set_size` distinct images (or vectors) of one class each. It is a pure function of
-`(seed, step)`: resuming means starting at a later step, and every host takes its rows of the same global batch. The
-pipelines draw from the same distribution but not the same episodes:
-
-- `device`: everything happens inside the compiled step; the images live in device memory.
-- `tfdata`: `tf.data` on the host, in parallel with the step, for data larger than device memory.
+`tfdata` draws from the same distribution, but not the same episodes.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Int
 
+from exflow.data.pipelines.spec import NUM_ROTATIONS, EpisodeSpec
 from exflow.data.registry import ImageSets
 from exflow.errors import UserError
-from exflow.typing import Batch
+from exflow.typing import PRNGKey
 
-NUM_ROTATIONS = 4  # by multiples of 90 degrees
-PIPELINES = ("device", "tfdata")
-
-
-class EpisodeSpec(NamedTuple):
-    """What is drawn at every step."""
-
-    num_sets: int  # sets of a batch, over all hosts
-    set_size: int  # images of a set, all different
-    rotate: bool = False  # turn every set by a random multiple of 90 degrees, the same for all its images
-    distinct: bool = True  # sets of a batch are of different classes ...
-    min_set_size: int | None = None  # if given, the number of images of a set is uniform in min_set_size..set_size
-    distinct_rotations: bool = True  # ... where two rotations of one class count as different; False: as the same
-
-    @property
-    def groups_per_class(self) -> int:
-        """Sets of one class that a batch of distinct sets may hold."""
-        return NUM_ROTATIONS if self.rotate and self.distinct_rotations else 1
+STREAM = 0x45706973  # separates the draws of episodes from all others made with the same seed
 
 
-class Pipeline(NamedTuple):
-    """A source of episode batches; a batch is a pure function of the seed and the step.
-
-    `resident` are numpy arrays: put them on the devices once (replicated) and pass them to every compiled step.
-    """
-
-    name: str
-    resident: Any  # pytree of arrays; () if the batches come from the host
-    batches: Callable[[int], Iterator[Any]]  # start_step -> inputs of this host for start_step, start_step + 1, ...
-    materialize: Callable[[Any, Any], Batch]  # (resident, inputs) -> Batch, traced inside the compiled step
-
-
-def check_spec(image_sets: ImageSets, spec: EpisodeSpec) -> None:
+def check_episodes(image_sets: ImageSets, spec: EpisodeSpec) -> None:
     """Refuse what cannot be drawn.
 
     Raises:
@@ -86,37 +55,52 @@ def check_spec(image_sets: ImageSets, spec: EpisodeSpec) -> None:
         )
 
 
-def make_pipeline(
-    name: str,
-    image_sets: ImageSets,
-    spec: EpisodeSpec,
-    seed: int,
-    process_index: int = 0,
-    process_count: int = 1,
-) -> Pipeline:
-    """Build a pipeline.
+class EpisodeIndex(NamedTuple):
+    """Which images make up a batch."""
 
-    Args:
-      name: "device" or "tfdata".
-      image_sets: One split of a data set.
-      spec: What is drawn at every step.
-      seed: Of all draws; any integer of 32 bits.
-      process_index: This host. `tfdata` delivers its rows of the global batch; `device` always computes the global
-        batch, of which the compiler places this host's rows here.
-      process_count: Number of hosts; must divide num_sets.
+    image: Int[Array, "batch set"]  # rows of ImageSets.images
+    mask: Bool[Array, "batch set"]
+    class_index: Int[Array, " batch"]  # rows of ImageSets.index
+    rotation: Int[Array, " batch"]  # multiples of 90 degrees, counterclockwise
 
-    Raises:
-      UserError: If the name is not known or the data cannot serve the episodes.
+
+def random_order(
+    key: PRNGKey, shape: tuple[int, ...], num: int, valid: Bool[Array, "..."] | bool = True
+) -> Int[Array, "... num"]:
+    """Positions of `num` different valid entries along the last axis, in random order, all orders equally likely.
+
+    The `num` largest of random scores: positive normal floats of 30 random bits each, because XLA's top_k is a partial
+    selection for floats and, on CPU, a full sort (30 times slower at 6,000 entries) for integers.
     """
-    check_spec(image_sets, spec)
-    if spec.num_sets % process_count:
-        raise UserError(f"num_sets: {spec.num_sets} sets cannot be divided over {process_count} hosts. Use a multiple.")
-    if name == "device":
-        from exflow.data.pipelines.device import device_pipeline
+    bits = (jax.random.bits(key, shape, jnp.uint32) >> 2) + jnp.uint32(1 << 23)
+    scores = jax.lax.bitcast_convert_type(bits, jnp.float32)
+    return jax.lax.top_k(jnp.where(valid, scores, -1.0), num)[1]
 
-        return device_pipeline(image_sets, spec, seed)
-    if name == "tfdata":
-        from exflow.data.pipelines.tfdata import tfdata_pipeline
 
-        return tfdata_pipeline(image_sets, spec, seed, process_index, process_count)
-    raise UserError(f"pipeline: expected one of {', '.join(PIPELINES)}, got {name!r}.")
+def draw_episodes(
+    key: PRNGKey,
+    index: Int[Array, "num_classes max_count"],
+    count: Int[Array, " num_classes"],
+    spec: EpisodeSpec,
+) -> EpisodeIndex:
+    """Draw the images of one batch.
+
+    Classes (with their rotations) are drawn uniformly, without replacement if `spec.distinct`; images of a class
+    uniformly without replacement. The class needs at least `spec.set_size` images.
+    """
+    group_key, image_key, size_key = jax.random.split(key, 3)
+    num_groups = index.shape[0] * spec.groups_per_class
+    if spec.distinct:
+        group = random_order(group_key, (num_groups,), spec.num_sets)
+    else:
+        group = jax.random.randint(group_key, (spec.num_sets,), 0, num_groups)
+    class_index, rotation = group // spec.groups_per_class, group % spec.groups_per_class
+    if spec.rotate and not spec.distinct_rotations:
+        rotation = jax.random.randint(jax.random.fold_in(group_key, 1), (spec.num_sets,), 0, NUM_ROTATIONS)
+    rows = index[class_index]
+    valid = jnp.arange(rows.shape[1])[None, :] < count[class_index][:, None]
+    position = random_order(image_key, rows.shape, spec.set_size, valid)
+    smallest = spec.set_size if spec.min_set_size is None else spec.min_set_size
+    size = jax.random.randint(size_key, (spec.num_sets, 1), smallest, spec.set_size + 1)
+    mask = jnp.arange(spec.set_size)[None, :] < size
+    return EpisodeIndex(jnp.take_along_axis(rows, position, axis=1), mask, class_index, rotation)

@@ -1,20 +1,22 @@
-"""Episodes from `tf.data`, on the host, in parallel with the compiled step. The only pipeline that needs TensorFlow."""
+"""Batches from `tf.data`, on the host, in parallel with the compiled step. The only pipeline that needs TensorFlow."""
 
 import contextlib
 import importlib
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int32
 
-from exflow.data.pipelines.episodes import NUM_ROTATIONS, EpisodeSpec, Pipeline
+from exflow.data.pipelines.episodes import STREAM
+from exflow.data.pipelines.images import host_while_loop, images_at, order_of, place_of
+from exflow.data.pipelines.spec import NUM_ROTATIONS, EpisodeSpec, ImageSpec, Pipeline
 from exflow.data.registry import ImageSets
 from exflow.errors import UserError
 from exflow.typing import Batch
 
-STREAM = 0x45706973  # separates the draws of episodes from all others made with the same seed
 PREFETCH = 4  # batches
 
 
@@ -41,18 +43,57 @@ def import_tensorflow() -> Any:
 
 
 def tfdata_pipeline(
-    image_sets: ImageSets, spec: EpisodeSpec, seed: int, process_index: int = 0, process_count: int = 1
+    image_sets: ImageSets, spec: EpisodeSpec | ImageSpec, seed: int, host_index: int = 0, num_hosts: int = 1
 ) -> Pipeline:
-    """Pipeline whose host inputs are whole batches as numpy arrays; see `episodes.make_pipeline`."""
+    """Pipeline whose host inputs are whole batches as numpy arrays; see `build.make_pipeline`."""
     tf = import_tensorflow()
+    rows_per_host = spec.num_sets // num_hosts
+    rows = slice(host_index * rows_per_host, (host_index + 1) * rows_per_host)
+    with tf.device("CPU"):
+        make = _images_at if isinstance(spec, ImageSpec) else _episodes_at
+        batch_at = make(tf, image_sets, spec, seed, rows)
+
+    def batches(start_step: int) -> Iterator[Batch]:
+        with tf.device("CPU"):
+            steps = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
+            data = steps.map(batch_at, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+            return (Batch(*arrays) for arrays in data.prefetch(PREFETCH).as_numpy_iterator())
+
+    def materialize(resident: Any, batch: Batch) -> Batch:
+        return batch
+
+    return Pipeline("tfdata", (), batches, materialize)
+
+
+def _images_at(tf: Any, image_sets: ImageSets, spec: ImageSpec, seed: int, rows: slice) -> Callable[[Any], tuple]:
+    """Function from a step to the arrays of a host's rows; the order is computed by NumPy."""
+    order = order_of(image_sets)
+    num_images = len(order.row)
+    offset = np.arange(rows.start, rows.stop, dtype=np.uint32)
+    images = tf.constant(image_sets.images)
+    contexts = None if image_sets.context is None else tf.constant(image_sets.context)
+
+    def choose(step: Any) -> tuple[Int32[np.ndarray, " rows"], Int32[np.ndarray, " rows"]]:
+        place = place_of(int(step), spec.num_sets, num_images)
+        number = images_at(seed, place, offset, num_images, host_while_loop)
+        return order.row[number], order.label[number]
+
+    def batch_at(step: Any) -> tuple:
+        chosen = tf.numpy_function(choose, [step], (tf.int32, tf.int32), stateful=False)
+        row, label = (tf.ensure_shape(array, offset.shape) for array in chosen)
+        arrays = tf.gather(images, row)[:, None], tf.ones([len(offset), 1], tf.bool), label
+        return arrays if contexts is None else (*arrays, tf.gather(contexts, row)[:, None])
+
+    return batch_at
+
+
+def _episodes_at(tf: Any, image_sets: ImageSets, spec: EpisodeSpec, seed: int, rows: slice) -> Callable[[Any], tuple]:
+    """The same for episodes; every host draws the global batch and keeps its rows."""
     num_classes, max_count = image_sets.index.shape
     num_groups = num_classes * spec.groups_per_class
     smallest = spec.set_size if spec.min_set_size is None else spec.min_set_size
-    rows_per_process = spec.num_sets // process_count
-    rows = slice(process_index * rows_per_process, (process_index + 1) * rows_per_process)
-    with tf.device("CPU"):
-        images, index, count = (tf.constant(array) for array in image_sets[:3])
-        contexts = None if image_sets.context is None else tf.constant(image_sets.context)
+    images, index, count = (tf.constant(array) for array in image_sets[:3])
+    contexts = None if image_sets.context is None else tf.constant(image_sets.context)
 
     def integers(key, shape, low, high):
         return tf.random.stateless_uniform(shape, key, low, high, tf.int32, alg="philox")
@@ -63,7 +104,7 @@ def tfdata_pipeline(
 
     def rotate_sets(x_set, rotation):  # parts and stitches: ten times faster than tf.where over whole batches
         parts = tf.dynamic_partition(x_set, rotation, NUM_ROTATIONS)
-        places = tf.dynamic_partition(tf.range(rows_per_process), rotation, NUM_ROTATIONS)
+        places = tf.dynamic_partition(tf.range(rows.stop - rows.start), rotation, NUM_ROTATIONS)
         turned = [tf.transpose(part, [0, 1, 3, 2, 4]) if k % 2 else part for k, part in enumerate(parts)]
         flips = ([], [2], [2, 3], [3])
         turned = [tf.reverse(part, axes) if axes else part for part, axes in zip(turned, flips, strict=True)]
@@ -96,13 +137,4 @@ def tfdata_pipeline(
             return x_set, mask, label
         return x_set, mask, label, tf.where(mask[:, :, None], tf.gather(contexts, image_index), tf.zeros([]))
 
-    def batches(start_step: int) -> Iterator[Batch]:
-        with tf.device("CPU"):
-            steps = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
-            data = steps.map(batch_at, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-            return (Batch(*arrays) for arrays in data.prefetch(PREFETCH).as_numpy_iterator())
-
-    def materialize(resident: Any, batch: Batch) -> Batch:
-        return batch
-
-    return Pipeline("tfdata", (), batches, materialize)
+    return batch_at

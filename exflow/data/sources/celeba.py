@@ -5,18 +5,18 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Bool, Int32, UInt8
 from tqdm import tqdm
 
-from exflow.data import prepared
-from exflow.data.options import check_at_least, user_path
-from exflow.data.pictures import read_centre
+from exflow.data import prepared, tfds
+from exflow.data.building.options import check_at_least, user_path
+from exflow.data.building.pictures import read_centre
 from exflow.data.registry import TEST, TRAIN, VALIDATION, LabelledImages, register
 from exflow.data.resize import check as check_resize
 from exflow.data.resize import resize
-from exflow.data.sources import tfds_sets
 from exflow.errors import UserError
 
 VARIABLE = "EXFLOW_CELEBA"
@@ -28,7 +28,15 @@ ADVICE = (
 )
 FEWEST, MOST = 20, 30  # pictures of a person that is used
 CHUNK = 500  # pictures resized at a time
-Source = tuple[np.ndarray, Callable[[np.ndarray], Iterator[np.ndarray]]]  # person on every picture; those that are used
+
+
+class Source(NamedTuple):
+    """All pictures, before those that are used are read."""
+
+    person: Int32[np.ndarray, " num"]
+    pictures_of: Callable[[Bool[np.ndarray, " num"]], Iterator[np.ndarray]]  # used -> the pictures that are
+    attributes: UInt8[np.ndarray, "num num_attributes"] | None = None  # 0 or 1
+    attribute_names: tuple[str, ...] = ()
 
 
 def read_identities(path: Path) -> dict[str, int]:
@@ -61,10 +69,11 @@ def celeba_identities(image_size: int = 64, crop: int = 148) -> LabelledImages:
     """CelebA by person: those with 20 to 30 pictures, 70 / 10 / 20 % of them in sorted order.
 
     From the folder $EXFLOW_CELEBA, or where that is not set from a prepared `celeb_a` of TensorFlow Datasets, in whose
-    order the pictures of a person then stand. With the complete data set 4,444 / 635 / 1,270 persons. The label is the
-    official number of the person. The centre of the aligned pictures (178x218) is brought to `image_size` by averaging
-    areas; how the published experiments cropped is not known. The result (about 2 GB) is cached; after a change of the
-    files delete it.
+    order the pictures of a person then stand, with 40 attributes of every picture (0 or 1, in the order of their names,
+    such as "Smiling"). With the complete data set 4,444 / 635 / 1,270 persons. The label is the official number of the
+    person. The centre of the aligned pictures (178x218) is brought to `image_size` by averaging areas; how the
+    published experiments cropped is not known. The result (about 2 GB) is cached; after a change of the files delete
+    it.
 
     Args:
       image_size: Height and width.
@@ -80,19 +89,26 @@ def celeba_identities(image_size: int = 64, crop: int = 148) -> LabelledImages:
     check_at_least("celeba_identities", 1, crop=crop)
     folder = prepared.tfds_dir() / TFDS[0] / TFDS[1]
     if VARIABLE not in os.environ and folder.is_dir():
-        source, (person, pictures_of) = folder, _from_tfds(crop)
+        place, source = folder, _from_tfds(crop)
     else:
         folder = user_path("celeba_identities", VARIABLE, "folder", ADVICE)
-        source, (person, pictures_of) = folder / IDENTITIES, _from_folder(folder, crop)
+        place, source = folder / IDENTITIES, _from_folder(folder, crop)
+    person = source.person
     persons, counts = np.unique(person, return_counts=True)
     persons = persons[(counts >= FEWEST) & (counts <= MOST)]
     if len(persons) < 10:
         raise UserError(
-            f"{source}: expected at least 10 persons with {FEWEST} to {MOST} pictures, got {len(persons)}. Complete it."
+            f"{place}: expected at least 10 persons with {FEWEST} to {MOST} pictures, got {len(persons)}. Complete it."
         )
     used = np.isin(person, persons)
-    images, labels = _resized(pictures_of(used), int(used.sum()), image_size), person[used]
-    return LabelledImages(images, labels, split_of_identities(persons)[np.searchsorted(persons, labels)])
+    images, labels = _resized(source.pictures_of(used), int(used.sum()), image_size), person[used]
+    return LabelledImages(
+        images=images,
+        labels=labels,
+        split=split_of_identities(persons)[np.searchsorted(persons, labels)],
+        attributes=None if source.attributes is None else source.attributes[used],
+        attribute_names=source.attribute_names,
+    )
 
 
 def _from_folder(folder: Path, crop: int) -> Source:
@@ -102,20 +118,23 @@ def _from_folder(folder: Path, crop: int) -> Source:
         for name in itertools.compress(person_of, used):
             yield read_centre(folder / PICTURES / name, crop, VARIABLE)
 
-    return np.array(list(person_of.values()), np.int32), pictures_of
+    return Source(np.array(list(person_of.values()), np.int32), pictures_of)
 
 
 def _from_tfds(crop: int) -> Source:
-    builder = tfds_sets.open_builder(*TFDS, "http://mmlab.ie.cuhk.edu.hk", "celeba_identities")
-    examples = tfds_sets.undecoded(builder, "train+validation+test")
-    person = np.fromiter(examples.map(lambda one: one["identity"]["Identity_No"]).as_numpy_iterator(), np.int32)
+    builder = tfds.open_builder(*TFDS, "http://mmlab.ie.cuhk.edu.hk", "celeba_identities")
+    examples = tfds.undecoded(builder, "train+validation+test")
+    facts = examples.map(lambda one: (one["identity"]["Identity_No"], one["attributes"])).as_numpy_iterator()
+    person, attributes = zip(*facts, strict=True)
+    names = tuple(sorted(attributes[0]))
 
     def pictures_of(used: np.ndarray) -> Iterator[np.ndarray]:
         files = enumerate(examples.map(lambda one: one["image"]).as_numpy_iterator())
         for number, file in itertools.compress(files, used):
             yield read_centre(io.BytesIO(file), crop, "TFDS_DATA_DIR", f"{TFDS[0]}, picture {number}")
 
-    return person, pictures_of
+    values = np.array([[one[name] for name in names] for one in attributes], np.uint8)
+    return Source(np.array(person, np.int32), pictures_of, values, names)
 
 
 def _resized(pictures: Iterator[np.ndarray], number: int, image_size: int) -> UInt8[np.ndarray, "number h w 3"]:

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from exflow.data.options import user_path
+from exflow.data.building.options import user_path
+from exflow.data.building.views import check_image_size, label_views, read_arrays, split_objects
 from exflow.data.registry import LabelledImages, register
 from exflow.data.resize import resize
-from exflow.data.views import check_image_size, label_views, read_arrays, split_objects
 from exflow.errors import UserError
 
 VARIABLE = "EXFLOW_COIL"

@@ -17,9 +17,9 @@ and v, so that these are the exact moments of the set.
 import numpy as np
 from jaxtyping import Float, Float32
 
-from exflow.data.options import check_at_least, check_choice
+from exflow.data.building.options import check_at_least, check_choice
+from exflow.data.building.vectors import label_vectors
 from exflow.data.registry import LabelledImages, register
-from exflow.data.vectors import label_vectors
 
 FAMILIES = {
     "easy": ("gaussian", "uniform", "laplace", "exponential"),

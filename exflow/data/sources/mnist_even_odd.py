@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from exflow.data.labelled import load_labelled
 from exflow.data.registry import TEST, LabelledImages, register
 
 
@@ -22,8 +23,6 @@ def mnist_even_odd(image_size: int = 28, resize: str = "bilinear") -> LabelledIm
     Source: the division of Korshunova et al. 2018, arXiv:1802.07535; images by LeCun, Cortes and Burges, commonly
     given as CC BY-SA 3.0.
     """
-    from exflow.data import datasets  # which imports this module
-
-    data = datasets.load_labelled("mnist", image_size=image_size, resize=resize)
+    data = load_labelled("mnist", image_size=image_size, resize=resize)
     kept = np.where(data.split == TEST, data.labels % 2 == 1, data.labels % 2 == 0)
     return LabelledImages(data.images[kept], data.labels[kept], data.split[kept])

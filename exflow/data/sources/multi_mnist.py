@@ -3,7 +3,8 @@
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from exflow.data.options import check_at_least, check_choice
+from exflow.data.building.options import check_at_least, check_choice
+from exflow.data.labelled import load_labelled
 from exflow.data.registry import TEST, TRAIN, VALIDATION, LabelledImages, register
 from exflow.data.resize import check as check_resize
 from exflow.data.resize import resize
@@ -66,15 +67,13 @@ def multi_mnist(
     Source: layout and division of Sun 2019, "Multi-digit MNIST for few-shot learning", GitHub
     `shaohua0116/MultiDigitMNIST`; images by LeCun, Cortes and Burges, commonly given as CC BY-SA 3.0.
     """
-    from exflow.data import datasets  # which imports this module
-
     name = "multi_mnist"
     check_resize(image_size, "box")
     check_choice(name, "digits", digits, tuple(CANVAS))
     check_choice(name, "transposed", transposed, ("yes", "no"))
     check_at_least(name, 1, per_class=per_class)
     check_at_least(name, 0, seed=seed)
-    mnist = datasets.load_labelled("mnist")
+    mnist = load_labelled("mnist")
     rows_of_digit = [np.flatnonzero(mnist.labels == digit) for digit in range(10)]
 
     def draw_class(number: int) -> UInt8[np.ndarray, "per_class image_size image_size 1"]:

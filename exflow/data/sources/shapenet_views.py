@@ -8,10 +8,10 @@ from jaxtyping import UInt8
 from PIL import Image
 from tqdm import tqdm
 
-from exflow.data.options import check_choice, user_path
-from exflow.data.pictures import numeric_order
+from exflow.data.building.options import check_choice, user_path
+from exflow.data.building.pictures import numeric_order
+from exflow.data.building.views import DEGREES, NUM_VIEWS, check_image_size, label_views, read_arrays, split_objects
 from exflow.data.registry import LabelledImages, register
-from exflow.data.views import DEGREES, NUM_VIEWS, check_image_size, label_views, read_arrays, split_objects
 from exflow.errors import UserError
 
 VARIABLE = "EXFLOW_SHAPENET_VIEWS"

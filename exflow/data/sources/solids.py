@@ -8,9 +8,9 @@ under a fixed camera and light, so parts hide each other and brightness tells or
 import numpy as np
 from jaxtyping import Float
 
+from exflow.data.building.render import Solid, cameras, fit, render
+from exflow.data.building.views import DEGREES, NUM_VIEWS, label_views, split_counts
 from exflow.data.registry import LabelledImages, register
-from exflow.data.render import Solid, cameras, fit, render
-from exflow.data.views import DEGREES, NUM_VIEWS, label_views, split_counts
 from exflow.errors import UserError
 
 ELEVATION = 30.0  # of the camera, degrees

@@ -3,9 +3,10 @@
 import numpy as np
 from jaxtyping import Float32, Int, UInt8
 
-from exflow.data.options import check_at_least, check_choice
+from exflow.data.building.options import check_at_least, check_choice
+from exflow.data.building.vectors import label_vectors
+from exflow.data.labelled import load_labelled
 from exflow.data.registry import SPLITS, LabelledImages, register
-from exflow.data.vectors import label_vectors
 from exflow.errors import UserError
 
 SIZE = 28  # height and width of MNIST, and the range of the coordinates
@@ -74,8 +75,6 @@ def spatial_mnist(
 
     Source: Edwards and Storkey 2017, "Towards a neural statistician", arXiv:1606.02185.
     """
-    from exflow.data import datasets  # which imports this module
-
     name = "spatial_mnist"
     check_choice(name, "without_one", without_one, ("yes", "no"))
     check_at_least(name, 1, num_train=num_train, num_validation=num_validation, num_test=num_test)
@@ -83,7 +82,7 @@ def spatial_mnist(
     check_at_least(name, 0, seed=seed)
     if num_points > SIZE * SIZE:
         raise UserError(f"{name}: expected num_points of at most {SIZE * SIZE}, the pixels, got {num_points}.")
-    data = datasets.load_labelled("mnist")
+    data = load_labelled("mnist")
     parts = []
     for number, size in enumerate((num_train, num_validation, num_test)):
         rows = np.flatnonzero(data.split == number)

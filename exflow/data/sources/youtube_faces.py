@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from exflow.data.options import check_at_least, user_path
-from exflow.data.pictures import numeric_order, read_centre
+from exflow.data.building.options import check_at_least, user_path
+from exflow.data.building.pictures import numeric_order, read_centre
 from exflow.data.registry import TEST, TRAIN, VALIDATION, LabelledImages, register
 from exflow.data.resize import check as check_resize
 from exflow.data.resize import resize

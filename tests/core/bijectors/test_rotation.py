@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from exflow.core.bijectors.rotation import turn_back
-from exflow.data.sources.rotated_views import rotated_glyphs
+from exflow.data.sources.rotated_glyphs import rotated_glyphs
 
 
 def contexts(degrees) -> np.ndarray:

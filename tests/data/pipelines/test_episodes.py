@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from exflow.core.bijectors.rotation import quarter_turns
-from exflow.data.pipelines.device import draw_episodes, random_order
-from exflow.data.pipelines.episodes import PIPELINES, EpisodeSpec, make_pipeline
+from exflow.data.pipelines.build import make_pipeline
+from exflow.data.pipelines.episodes import draw_episodes, random_order
+from exflow.data.pipelines.spec import PIPELINES, EpisodeSpec
 from exflow.data.registry import group_by_class
 from exflow.errors import UserError
 from exflow.typing import Batch
@@ -190,7 +191,7 @@ def test_what_cannot_be_drawn_is_refused(numbered) -> None:
     refused(r"8 distinct sets need as many classes, there are 7", SPEC._replace(num_sets=8, rotate=False))
     refused(r"1 <= min_set_size <= set_size", SPEC._replace(min_set_size=5))
     refused(r"num_sets >= 1", SPEC._replace(num_sets=0))
-    refused(r"6 sets cannot be divided over 4 hosts", process_count=4)
+    refused(r"6 sets cannot be divided over 4 hosts", num_hosts=4)
     refused(r"pipeline: expected one of device, tfdata, got 'grain'", name="grain")
     flat = group_by_class(numbered.images[:, :3], np.zeros(len(numbered.images), np.int32), "flat")
     refused(r"flat: rotation needs square images, got 3x4", SPEC._replace(num_sets=2), sets=flat)

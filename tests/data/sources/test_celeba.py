@@ -66,15 +66,22 @@ def test_a_prepared_tensorflow_data_set_gives_the_same(complete, cache_dir, tmp_
 
         def as_dataset(self, split, decoders, shuffle_files):
             assert (split, shuffle_files, set(decoders)) == ("train+validation+test", False, {"image"})
-            examples = {"image": pictures, "identity": {"Identity_No": persons}, "attributes": {"Bald": persons > 50}}
+            attributes = {"Smiling": np.arange(len(persons)) % 2 == 0, "Bald": persons > 50}
+            examples = {"image": pictures, "identity": {"Identity_No": persons}, "attributes": attributes}
             return tf.data.Dataset.from_tensor_slices(examples)
 
     (tmp_path / "celeb_a" / "2.1.0").mkdir(parents=True)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     monkeypatch.delenv(celeba.VARIABLE)
-    monkeypatch.setattr(celeba.tfds_sets, "open_builder", lambda *_: Builder())
-    for found, wanted in zip(celeba.celeba_identities(image_size=8, crop=16), expected, strict=True):
+    monkeypatch.setattr(celeba.tfds, "open_builder", lambda *_: Builder())
+    data = celeba.celeba_identities(image_size=8, crop=16)
+    for found, wanted in zip(data[:4], expected[:4], strict=True):
         np.testing.assert_array_equal(found, wanted)
+    assert data.attribute_names == ("Bald", "Smiling")
+    numbers = 256 * data.images[:, 0, 0, 1].astype(int) + data.images[:, 0, 0, 2]  # of the pictures, from 1
+    np.testing.assert_array_equal(data.attributes, np.stack([data.labels > 50, numbers % 2 == 1], axis=1))
+    test = datasets.load("celeba_identities", image_size=8, crop=16)["test"]
+    np.testing.assert_array_equal(test.attributes, data.attributes[data.split == 2])
     with pytest.raises(UserError, match=r"celeb_a, picture \d+: has 24x30 pixels, crop is 25. Set crop=24"):
         celeba.celeba_identities(image_size=8, crop=25)
 

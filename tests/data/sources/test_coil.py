@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from exflow.data import datasets, views
+from exflow.data import datasets
+from exflow.data.building import views
 from exflow.data.registry import SPLITS
 from exflow.data.sources import coil
 from exflow.errors import UserError

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from exflow.data import datasets
-from exflow.data.sources.glyphs import curve_weights, draw, generate
+from exflow.data.building.strokes import curve_weights, draw
+from exflow.data.sources.glyphs import generate
 from exflow.errors import UserError
 
 

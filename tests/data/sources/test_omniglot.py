@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from exflow.data import datasets
-from exflow.data.registry import SPLITS
-from exflow.data.vinyals import split_of_label
+from exflow.data.building.omniglot_splits import split_of_label
+from exflow.data.registry import SPLITS, ImageSets
 
 SPLITS_FOLDER = Path(os.environ.get("TFDS_DATA_DIR", "none")).parent / "omniglot_splits"
 
@@ -30,7 +30,7 @@ def test_split_equals_the_lists_of_the_few_shot_literature() -> None:
 
 
 @pytest.fixture(scope="session")
-def omniglot(omniglot_available) -> dict[str, datasets.ImageSets]:
+def omniglot(omniglot_available) -> dict[str, ImageSets]:
     return datasets.load("omniglot")
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from exflow.data import datasets, views
+from exflow.data import datasets
+from exflow.data.building import views
 from exflow.data.sources import shapenet_views
 from exflow.data.sources.shapenet_views import PLANES_CHAIRS, TWELVE, read_category
 from exflow.errors import UserError

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from exflow.data.render import AMBIENT, LIGHT, Solid, cameras, cast, fit, reach, render
+from exflow.data.building.render import AMBIENT, LIGHT, Solid, cameras, cast, fit, reach, render
 from exflow.data.sources.solids import rotation, solid_of, solids
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from exflow.data import datasets, registry
-from exflow.data.registry import LabelledImages
+from exflow.data.registry import SPLITS, LabelledImages
 from exflow.data.sources.spatial_mnist import draw_pixels, draw_points
 from exflow.errors import UserError
 from tests.conftest import need_tfds
@@ -27,7 +27,7 @@ OPTIONS = {"num_train": 20, "num_validation": 10, "num_test": 30}
 def test_points_lie_in_different_lit_pixels_of_their_digit(without_one, num_points, mnist) -> None:
     sets = datasets.load("spatial_mnist", image_size=28, num_points=num_points, without_one=without_one, **OPTIONS)
     kept = mnist.labels != 1 if without_one == "yes" else np.ones(90, bool)
-    for number, (part, size) in enumerate(zip(datasets.SPLITS, OPTIONS.values(), strict=True)):
+    for number, (part, size) in enumerate(zip(SPLITS, OPTIONS.values(), strict=True)):
         rows = np.flatnonzero((mnist.split == number) & (np.cumsum(mnist.split == number) <= size) & kept)
         points = sets[part].images[sets[part].index][:, :, 0, 0]
         assert points.shape == (len(rows), num_points, 2)

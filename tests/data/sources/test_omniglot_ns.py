@@ -8,8 +8,9 @@ from PIL import Image
 from scipy.io import savemat
 
 from exflow.data import datasets, registry
+from exflow.data.labelled import load_labelled
 from exflow.data.registry import SPLITS, LabelledImages
-from exflow.data.sources import omniglot_classes
+from exflow.data.sources import omniglot_ns
 from exflow.errors import UserError
 
 COUNTS = {"omniglot_ns": [1000, 200, 423], "omniglot_back_eval": [867, 97, 659], "omniglot_random": [867, 97, 659]}
@@ -74,7 +75,7 @@ def chardata(tmp_path: Path, monkeypatch) -> dict[str, np.ndarray]:
             f"{prefix}targetchar": (characters[rows] // 50 + 1)[None],
         }
     savemat(tmp_path / "chardata.mat", arrays)
-    monkeypatch.setenv(omniglot_classes.VARIABLE, str(tmp_path / "chardata.mat"))
+    monkeypatch.setenv(omniglot_ns.VARIABLE, str(tmp_path / "chardata.mat"))
     return arrays | {"pictures": pictures, "characters": characters}
 
 
@@ -112,7 +113,7 @@ def test_wrong_files_and_options_are_told_in_one_line(chardata, drawings, tmp_pa
     savemat(path, few)
     with pytest.raises(UserError, match="omniglot_ns: expected 1623 characters, got 8"):
         datasets.load("omniglot_ns", source="burda")
-    monkeypatch.delenv(omniglot_classes.VARIABLE)
+    monkeypatch.delenv(omniglot_ns.VARIABLE)
     with pytest.raises(UserError, match="EXFLOW_CHARDATA is not set. Set it to the file chardata.mat .*source=tfds"):
         datasets.load("omniglot_ns", source="burda")
     with pytest.raises(UserError, match="omniglot_ns: expected source of 'tfds' or 'burda', got 'mat'"):
@@ -124,7 +125,7 @@ def test_wrong_files_and_options_are_told_in_one_line(chardata, drawings, tmp_pa
 @pytest.mark.slow  # reads Omniglot twice
 def test_real_drawings_by_the_box_filter(omniglot_available) -> None:
     sets = datasets.load("omniglot_back_eval")
-    original = datasets.load_labelled("omniglot", image_size=105, resize="nearest")
+    original = load_labelled("omniglot", image_size=105, resize="nearest")
     for label in (0, 866, 1622):
         part = next(part for part in sets.values() if label in part.class_ids)
         images = part.images[part.index[part.class_ids == label][0]]

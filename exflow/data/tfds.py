@@ -1,4 +1,4 @@
-"""Omniglot, MNIST, Fashion-MNIST and CIFAR from `tensorflow_datasets` (TFDS), imported only when needed."""
+"""Reading data sets of `tensorflow_datasets` (TFDS), which is imported only when needed."""
 
 import contextlib
 import importlib
@@ -13,19 +13,16 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from tqdm import tqdm
 
-from exflow.data import prepared, vinyals
+from exflow.data import prepared
 from exflow.data.pipelines.tfdata import import_tensorflow
-from exflow.data.registry import TEST, TRAIN, VALIDATION, LabelledImages, register
+from exflow.data.registry import TEST, TRAIN, VALIDATION, LabelledImages
 from exflow.data.resize import check as check_resize
 from exflow.data.resize import resize as resize_images
 from exflow.errors import UserError
 
 NUM_VALIDATION = 5000  # images held out of the training images where TFDS has no validation split
 TIMEOUT_SECONDS = 5.0
-BATCH_SIZE = 500
-# Superclasses of CIFAR-100, by number: validation and test of the few-shot split FC100; the others are for training.
-FC100_VALIDATION = (8, 11, 13, 16)  # large carnivores, large omnivores, invertebrates, small mammals
-FC100_TEST = (0, 7, 12, 14)  # aquatic mammals, insects, medium mammals, people
+BATCH_SIZE = 500  # images read at a time
 
 
 def _unavailable(name: str, reason: str) -> UserError:
@@ -99,7 +96,7 @@ def undecoded(builder: Any, splits: str) -> Any:
         return builder.as_dataset(split=splits, decoders={"image": skip}, shuffle_files=False)
 
 
-def _read(
+def read_images(
     builder: Any, splits: str, channels: int, label_of: Callable[[Any], Any] = lambda example: example["label"]
 ) -> tuple[UInt8[np.ndarray, "num_images height width channels"], Int[np.ndarray, " num_images"]]:
     """All images of TFDS splits and what `label_of` takes from their examples, in the order of TFDS."""
@@ -122,81 +119,14 @@ def _read(
     return np.concatenate(images), np.concatenate(labels)
 
 
-@register("omniglot", split="vinyals")
-def omniglot(image_size: int = 28, resize: str = "bilinear") -> LabelledImages:
-    """Omniglot: 1,623 characters of 20 drawings, ink bright (255 - image), one channel, split by Vinyals et al. 2016.
-
-    Lake's two parts are pooled; the label is that of TFDS (0..1622). Images are ordered by label.
-
-    Args:
-      image_size: Height and width after the resize from 105x105.
-      resize: "bilinear" as in the preprocessing of BRUNO (arXiv:1802.07535), "area" or "nearest".
-    """
-    check_resize(image_size, resize)
-    builder = open_builder("omniglot", "3.0.0", "https://github.com/brendenlake/omniglot")
-    images, labels = _read(builder, "train+test", channels=1)
-    order = np.argsort(labels, kind="stable")
-    images, labels = resize_images(255 - images[order], image_size, resize), labels[order].astype(np.int32)
-    return LabelledImages(images, labels, vinyals.split_of_label()[labels])
-
-
-def _with_validation(name: str, url: str, channels: int, image_size: int, resize: str) -> LabelledImages:
+def read_with_validation(name: str, url: str, channels: int, image_size: int, resize: str) -> LabelledImages:
     """A data set with TFDS splits train and test; the last training images become the validation split."""
     check_resize(image_size, resize)
     builder = open_builder(name, "3.*.*", url)
-    parts = [_read(builder, part, channels) for part in ("train", "test")]
+    parts = [read_images(builder, part, channels) for part in ("train", "test")]
     images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     num_train, num_test = (len(part[1]) for part in parts)
     split = np.repeat(
         np.array([TRAIN, VALIDATION, TEST], np.uint8), [num_train - NUM_VALIDATION, NUM_VALIDATION, num_test]
     )
     return LabelledImages(resize_images(images, image_size, resize), labels.astype(np.int32), split)
-
-
-@register("mnist")
-def mnist(image_size: int = 28, resize: str = "bilinear") -> LabelledImages:
-    """MNIST: 55,000 / 5,000 / 10,000 digits; validation is the end of the training images in TFDS order."""
-    return _with_validation("mnist", "https://storage.googleapis.com/cvdf-datasets/mnist/", 1, image_size, resize)
-
-
-@register("fashion_mnist")
-def fashion_mnist(image_size: int = 28, resize: str = "bilinear") -> LabelledImages:
-    """Fashion-MNIST: 55,000 / 5,000 / 10,000 garments; validation is the end of the training images in TFDS order."""
-    url = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
-    return _with_validation("fashion_mnist", url, 1, image_size, resize)
-
-
-@register("cifar10")
-def cifar10(image_size: int = 32, resize: str = "bilinear") -> LabelledImages:
-    """CIFAR-10: 45,000 / 5,000 / 10,000 colour images; validation is the end of the training images in TFDS order.
-
-    A TFDS folder that holds only part of the training images gives a smaller train split; `exflow.data.prepare` prints
-    the counts.
-    """
-    return _with_validation("cifar10", "https://www.cs.toronto.edu/~kriz/cifar.html", 3, image_size, resize)
-
-
-@register("cifar100_classes", split="fc100")
-def cifar100_classes(image_size: int = 32, resize: str = "bilinear") -> LabelledImages:
-    """CIFAR-100 by class: 60 / 20 / 20 classes of 600 colour images; the splits share no class and no superclass.
-
-    The few-shot split FC100, by superclass. Both parts of TFDS are pooled.
-
-    Args:
-      image_size: Height and width.
-      resize: "bilinear", "area", "nearest" or "box".
-
-    Raises:
-      UserError: If an option is not valid or the data cannot be had.
-
-    Source: Krizhevsky 2009, "Learning multiple layers of features from tiny images"; split of Oreshkin et al. 2018,
-    "TADAM", arXiv:1805.10123.
-    """
-    check_resize(image_size, resize)
-    builder = open_builder("cifar100", "3.*.*", "https://www.cs.toronto.edu/~kriz/cifar.html", "cifar100_classes")
-    both = _read(builder, "train+test", 3, lambda example: 100 * example["coarse_label"] + example["label"])
-    images, (superclass, labels) = both[0], np.divmod(both[1], 100)
-    split = np.select(
-        [np.isin(superclass, FC100_VALIDATION), np.isin(superclass, FC100_TEST)], [VALIDATION, TEST], TRAIN
-    )
-    return LabelledImages(resize_images(images, image_size, resize), labels.astype(np.int32), split.astype(np.uint8))

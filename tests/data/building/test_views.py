@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from exflow.data import datasets, prepare, prepared, registry, views
+from exflow.data import datasets, prepare, prepared, registry
+from exflow.data.building import views
+from exflow.data.labelled import resolve_options
 from exflow.data.registry import SPLITS, TEST, TRAIN, VALIDATION, LabelledImages
 from exflow.data.sources import coil, shapenet_views
 from exflow.errors import UserError
@@ -74,7 +76,7 @@ def test_objects_are_held_out_and_views_are_in_order(name, sources) -> None:
     for part in SPLITS:
         np.testing.assert_array_equal(again[part].images, sets[part].images)
         np.testing.assert_array_equal(again[part].context, sets[part].context)
-    stored = prepared.find(name, datasets.resolve_options(name, image_size=16, **options))
+    stored = prepared.find(name, resolve_options(name, image_size=16, **options))
     assert (stored is not None) == registry.REGISTRY[name].cache
 
 

@@ -1,4 +1,4 @@
-"""Omniglot divided by character as the set VAEs do: at random over all alphabets, or by Lake's background set."""
+"""Omniglot divided by character at random over all alphabets, as the Neural Statistician and the set VAEs do."""
 
 import zlib
 from pathlib import Path
@@ -8,8 +8,10 @@ from jaxtyping import Int32, UInt8
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
-from exflow.data.options import check_at_least, check_choice, user_path
-from exflow.data.registry import TEST, TRAIN, VALIDATION, LabelledImages, register
+from exflow.data.building.omniglot_splits import NUM_CHARACTERS, division
+from exflow.data.building.options import check_at_least, check_choice, user_path
+from exflow.data.labelled import load_labelled
+from exflow.data.registry import LabelledImages, register
 from exflow.data.resize import check as check_resize
 from exflow.data.resize import resize
 from exflow.errors import UserError
@@ -17,27 +19,8 @@ from exflow.errors import UserError
 VARIABLE = "EXFLOW_CHARDATA"
 ADVICE = "the file chardata.mat of GitHub yburda/iwae (datasets/OMNIGLOT); source=tfds runs without it."
 SIZE = 28  # of the pictures in chardata.mat
-NUM_CHARACTERS, NUM_BACKGROUND = 1623, 964
 NUM_TRAIN, NUM_VALIDATION = 1000, 200  # of omniglot_ns; test has the others
-BACKGROUND_TRAIN = NUM_BACKGROUND * 9 // 10  # 867 of omniglot_back_eval; validation has the other 97
 DAMAGE = OSError, ValueError, KeyError, TypeError, NotImplementedError, EOFError, zlib.error, MatReadError
-
-
-def division(num_train: int, num_validation: int, num_classes: int, seed: int | None) -> UInt8[np.ndarray, " classes"]:
-    """Split of every class: in order, or, with a seed, in the order of a random permutation."""
-    order = np.arange(num_classes) if seed is None else np.random.default_rng(seed).permutation(num_classes)
-    split = np.full(num_classes, TEST, np.uint8)
-    split[order[:num_train]] = TRAIN
-    split[order[num_train : num_train + num_validation]] = VALIDATION
-    return split
-
-
-def _tfds(image_size: int, method: str) -> tuple[UInt8[np.ndarray, "num h w 1"], Int32[np.ndarray, " num"]]:
-    """Images of all 1,623 characters, ink bright, from the prepared file of `omniglot`."""
-    from exflow.data import datasets  # which imports this module
-
-    data = datasets.load_labelled("omniglot", image_size=image_size, resize=method)
-    return np.asarray(data.images, np.uint8), data.labels
 
 
 def _burda(path: Path) -> tuple[UInt8[np.ndarray, "num 28 28 1"], Int32[np.ndarray, " num"]]:
@@ -93,7 +76,8 @@ def omniglot_ns(image_size: int = 28, source: str = "tfds", seed: int = 0) -> La
     check_resize(image_size, "area")
     check_at_least("omniglot_ns", 0, seed=seed)
     if source == "tfds":
-        images, labels = _tfds(image_size, "area")
+        data = load_labelled("omniglot", image_size=image_size, resize="area")
+        images, labels = np.asarray(data.images, np.uint8), data.labels
     else:
         images, labels = _burda(user_path("omniglot_ns", VARIABLE, "file", ADVICE))
         images = resize(images, image_size, "area")
@@ -101,45 +85,3 @@ def omniglot_ns(image_size: int = 28, source: str = "tfds", seed: int = 0) -> La
     if num_classes <= NUM_TRAIN + NUM_VALIDATION:
         raise UserError(f"omniglot_ns: expected {NUM_CHARACTERS} characters, got {num_classes}. Correct {VARIABLE}.")
     return LabelledImages(images, labels, division(NUM_TRAIN, NUM_VALIDATION, num_classes, seed)[labels])
-
-
-def _box_filtered(image_size: int, seed: int | None) -> LabelledImages:
-    """Omniglot by the box filter, 867 / 97 / 659 characters in order or, with a seed, permuted."""
-    images, labels = _tfds(image_size, "box")
-    split = division(BACKGROUND_TRAIN, NUM_BACKGROUND - BACKGROUND_TRAIN, NUM_CHARACTERS, seed)
-    return LabelledImages(images, labels, split[labels])
-
-
-@register("omniglot_back_eval", cache=False)
-def omniglot_back_eval(image_size: int = 28) -> LabelledImages:
-    """Omniglot with Lake's background characters, 867 / 97 for train and validation, and 659 evaluation characters.
-
-    In the order of the official file numbers; no alphabet of the test split is seen in training. Pillow's box filter
-    brings the drawings to `image_size`, and x = 255 - value, so that ink is bright and images are nearly binary.
-    Cached as `omniglot` with `resize="box"`.
-
-    Args:
-      image_size: Height and width.
-
-    Raises:
-      UserError: If the option is not valid; as for `omniglot`.
-
-    Source: the split of Bartunov and Vetrov 2016, "Fast adaptation in generative models with generative matching
-    networks", arXiv:1612.02192; drawings by Lake et al. 2015 (MIT licence).
-    """
-    return _box_filtered(image_size, None)
-
-
-@register("omniglot_random", cache=False)
-def omniglot_random(image_size: int = 28, seed: int = 0) -> LabelledImages:
-    """Omniglot as in omniglot_back_eval, with its 867 / 97 / 659 characters divided at random.
-
-    Args:
-      image_size: Height and width.
-      seed: Of the division, at least 0; that of the published experiments is not known.
-
-    Raises:
-      UserError: If an option is not valid; as for `omniglot`.
-    """
-    check_at_least("omniglot_random", 0, seed=seed)
-    return _box_filtered(image_size, seed)

@@ -8,10 +8,11 @@ import pytest
 
 from exflow.config import base_config
 from exflow.data import datasets, prepared
+from exflow.data.building.vectors import label_vectors
 from exflow.data.pipelines import augment
-from exflow.data.pipelines.episodes import PIPELINES, EpisodeSpec, make_pipeline
-from exflow.data.registry import LabelledImages, register
-from exflow.data.vectors import label_vectors
+from exflow.data.pipelines.build import make_pipeline
+from exflow.data.pipelines.spec import PIPELINES, EpisodeSpec
+from exflow.data.registry import SPLITS, ImageSets, LabelledImages, register
 from exflow.errors import UserError
 from exflow.training.inputs import build_model
 
@@ -24,14 +25,14 @@ def numbered_sets() -> LabelledImages:
 
 
 @pytest.fixture
-def points(clean_registry, cache_dir) -> dict[str, datasets.ImageSets]:
+def points(clean_registry, cache_dir) -> dict[str, ImageSets]:
     register("points")(lambda: numbered_sets())
     return datasets.load("points", image_size=28, resize="bilinear")  # keys that a configuration always has
 
 
 def test_sets_become_classes_and_travel_through_the_cache(points, cache_dir) -> None:
     assert (cache_dir / "points.npz").is_file()
-    for part, numbers in zip(datasets.SPLITS, ([0, 1, 2, 3, 4], [5, 6], [7, 8]), strict=True):
+    for part, numbers in zip(SPLITS, ([0, 1, 2, 3, 4], [5, 6], [7, 8]), strict=True):
         sets = points[part]
         assert sets.images.dtype == np.float32
         assert sets.images.shape == (6 * len(numbers), 1, 1, 2)

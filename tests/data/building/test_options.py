@@ -2,7 +2,7 @@
 
 import pytest
 
-from exflow.data.options import check_at_least, check_choice, user_path
+from exflow.data.building.options import check_at_least, check_choice, user_path
 from exflow.errors import UserError
 
 
