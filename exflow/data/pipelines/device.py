@@ -20,8 +20,9 @@ from exflow.typing import Batch
 
 def device_pipeline(image_sets: ImageSets, spec: EpisodeSpec | ImageSpec, seed: int) -> Pipeline:
     """Pipeline whose host input is only the step or its place in the epochs; see `build.make_pipeline`."""
-    make = _images if isinstance(spec, ImageSpec) else _episodes
-    return make(image_sets, spec, seed)
+    if isinstance(spec, ImageSpec):
+        return _images(image_sets, spec, seed)
+    return _episodes(image_sets, spec, seed)
 
 
 def _images(image_sets: ImageSets, spec: ImageSpec, seed: int) -> Pipeline:

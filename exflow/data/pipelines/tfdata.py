@@ -50,8 +50,10 @@ def tfdata_pipeline(
     rows_per_host = spec.num_sets // num_hosts
     rows = slice(host_index * rows_per_host, (host_index + 1) * rows_per_host)
     with tf.device("CPU"):
-        make = _images_at if isinstance(spec, ImageSpec) else _episodes_at
-        batch_at = make(tf, image_sets, spec, seed, rows)
+        if isinstance(spec, ImageSpec):
+            batch_at = _images_at(tf, image_sets, spec, seed, rows)
+        else:
+            batch_at = _episodes_at(tf, image_sets, spec, seed, rows)
 
     def batches(start_step: int) -> Iterator[Batch]:
         with tf.device("CPU"):
