@@ -8,7 +8,10 @@ A builder takes the whole configuration and the image shape and returns a `Model
         ...
         return Model("my_model", image_shape, init, loss, ...)
 
-    FAMILIES["my_model"] = my_model            # then: --config.model.family=my_model
+    FAMILIES["my_model"] = my_model
+    register_family("my_model", Family(model={"units": 8}))    # of exflow.config.families: its keys
+
+then `base_config("my_model", imports=("my_module",))` in a config file.
 
 Training, evaluation, sampling and the Python API work through `Model` alone, so nothing else changes. Add the model
 to `tests/models/registry.py` as well: it is then tested for permutation invariance, masks and streaming updates.
