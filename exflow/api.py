@@ -11,7 +11,7 @@
 A conditional model (`model.context_dim` > 0) also takes `context=`, what is known of every image, such as its view
 angle as (sin, cos): `model.update(state, x, context=context)`, `model.sample(state, key, 3, context=wanted_contexts)`.
 
-Images are encoded in groups and sets are padded to powers of two, so that arbitrary sizes cause few compilations.
+Every model answers the calls that it has the capability for; the others raise a UserError that says what it lacks.
 Results are NumPy arrays; states are pytrees of small arrays that can be stored and updated any number of times.
 """
 
@@ -23,20 +23,16 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import Float, UInt8
-from ml_collections import ConfigDict
 
 from exflow import loading
-from exflow.evaluation import compiled, encoding, placement
+from exflow.errors import UserError
+from exflow.evaluation import compiled
 from exflow.evaluation.compiled import power_of_two, scatter
-from exflow.input_checks import check_context, check_elements
-from exflow.model import Model, sets_of
-from exflow.models.registry import num_parameters
-from exflow.raw_images import preprocess
-from exflow.typing import Element, Params, PRNGKey, State
-
-Images = Any  # array-like of uint8 [..., height, width, channels]; checked at run time
-Context = Any  # array-like of floats [..., context_dim] with the leading axes of the images, or None
-MAX_ENCODED = 256  # images per encoding call
+from exflow.image_model import Context, ImageModel, Images
+from exflow.input_checks import KeyOrSeed, as_key, check_context, check_elements
+from exflow.model import sets_of
+from exflow.padding import PaddedSets, encode, padded
+from exflow.typing import PRNGKey, State
 
 
 def load(path_or_name: str | os.PathLike, checkpoint: str = "best") -> "TrainedModel":
@@ -55,81 +51,61 @@ def load(path_or_name: str | os.PathLike, checkpoint: str = "best") -> "TrainedM
     return TrainedModel(*loading.find(path_or_name, checkpoint))
 
 
-class TrainedModel:
-    """A set model with its parameters.
+def _log_mean_exp(log_probs: Float[np.ndarray, "draws ..."]) -> Float[np.ndarray, "..."]:
+    return np.logaddexp.reduce(log_probs, axis=0) - np.float32(math.log(len(log_probs)))
+
+
+class TrainedModel(ImageModel):
+    """A model with its parameters.
 
     Images are uint8 `[..., height, width, channels]` in the convention of the model's data set; `preprocess` brings raw
     pictures there. `key=None` fixes the dequantization noise at its mean, which makes every result a function of the
-    images alone; a key draws it, as in training and in the paper.
+    images alone; a key, or an int as its seed, draws it, as in training and in the paper.
 
-    Attributes:
-      image_shape: Height, width and channels.
-      context_dim: Length of the context of an image; 0 for a model that takes none.
-      name: Model family.
-      core: The pure functions behind the methods.
-      params: Their parameters.
-      config: Configuration of the training run.
-      info: Where the parameters come from.
+    `num_importance_samples` tightens densities that are lower bounds. Of a model with latents it is the number of their
+    draws; None: `config.evaluation.importance_samples`. Of a model with exact densities it is the number of draws of
+    the noise, for which it needs a key; None: 1. Densities are averaged over the draws, anomaly scores themselves.
+
+    Attributes: see `ImageModel`.
     """
-
-    def __init__(
-        self, core: Model, params: Params, config: ConfigDict | None = None, info: dict[str, Any] | None = None
-    ):
-        """Wrap a set model; `load` is the usual way to get one."""
-        self.core, self.params = core, placement.replicate(params)
-        self.config, self.info = config, dict(info or {})
-        self._draws = 1 if config is None else int(config.evaluation.importance_samples)
-        self.name, self.image_shape, self.context_dim = core.name, core.image_shape, core.context_dim
-
-    def __repr__(self) -> str:
-        number = f"{num_parameters(self.params):,} parameters"
-        return f"TrainedModel({self.name}, image_shape={self.image_shape}, {number}, {self.info})"
-
-    def preprocess(self, raw: Any, invert: bool | None = None) -> UInt8[np.ndarray, "..."]:
-        """Bring raw pictures into the convention of the model's data set.
-
-        Args:
-          raw: One picture [height, width] or [height, width, channels], a stack with a leading axis, a Pillow image,
-            or a list of pictures of any sizes; uint8 0..255 or bool. Drawn black on white where the data set is
-            (Omniglot, glyphs), as `tensorflow_datasets` delivers it otherwise.
-          invert: Exchange black and white; None: as the data set needs.
-
-        Returns:
-          uint8 [*image_shape] for one picture, else [num, *image_shape].
-
-        Raises:
-          TypeError: Pixels are neither uint8 nor bool.
-          ValueError: Not the shape of pictures.
-        """
-        if self.config is None:
-            raise ValueError("preprocess: this model has no configuration that says how. Use exflow.load.")
-        return preprocess(raw, self.config.data, self.image_shape, invert)
-
-    def encode(self, x: Images, key: PRNGKey | None = None, context: Context = None) -> Element:
-        """What the model keeps of every image; leading axes are those of `x`."""
-        x = check_elements(self.core, x, "x", None)
-        known = check_context(self.context_dim, context, x.shape[:-3])
-        flat = self._encode(x.reshape(-1, *self.image_shape), key, known)
-        return jax.tree.map(lambda leaf: leaf.reshape(*x.shape[:-3], *leaf.shape[1:]), flat)
 
     def init_state(self) -> State:
         """State of the empty set."""
         return sets_of(self.core).init_state(self.params)
 
-    def update(self, state: State, x: Images, key: PRNGKey | None = None, context: Context = None) -> State:
+    def update(self, state: State, x: Images, key: KeyOrSeed | None = None, context: Context = None) -> State:
         """Absorb one image [h, w, c] or many [num, h, w, c]; the order does not matter."""
         images = check_elements(self.core, x, "x", 3 if np.ndim(x) == 3 else 4)
-        elements, mask = self._padded(images, key, context)
-        state = compiled.update(self.core, self.params, state, elements, mask)
-        compact = sets_of(self.core).compact
-        return state if compact is None else compact(state)
+        elements, mask = padded(self.core, self.params, images, as_key(key), context)
+        return self._compact(compiled.update(self.core, self.params, state, elements, mask))
+
+    def remove(self, state: State, x: Images, key: KeyOrSeed | None = None, context: Context = None) -> State:
+        """Forget one image [h, w, c] or many [num, h, w, c], the state being as if they had never been absorbed.
+
+        Args:
+          state: From `update`.
+          x: Images that it has absorbed; of others the result means nothing.
+          key: As in the `update` that absorbed them, together where it was a key: the same noise is taken away.
+          context: Of the images, for a conditional model.
+        """
+        images = check_elements(self.core, x, "x", 3 if np.ndim(x) == 3 else 4)
+        known = check_context(self.context_dim, context, images.shape[:-3])
+        elements = encode(self.core, self.params, images.reshape(-1, *self.image_shape), as_key(key), known)
+        for number in range(math.prod(images.shape[:-3])):
+            element = jax.tree.map(lambda leaf, number=number: leaf[number], elements)
+            state = compiled.remove(self.core, self.params, state, element)
+        return self._compact(state)
+
+    def merge(self, a: State, b: State) -> State:
+        """State of the union of two disjoint sets."""
+        return self._compact(compiled.merge(self.core, self.params, a, b))
 
     def log_prob(
         self,
         state: State,
         x_new: Images,
-        key: PRNGKey | None = None,
-        num_importance_samples: int = 1,
+        key: KeyOrSeed | None = None,
+        num_importance_samples: int | None = None,
         context: Context = None,
     ) -> Float[np.ndarray, "..."]:
         """Log p(x_new | absorbed images) in nats, of one image or of each of many on its own.
@@ -138,64 +114,75 @@ class TrainedModel:
           state: From `init_state` or `update`.
           x_new: Image [h, w, c] or images [num, h, w, c].
           key: Key of the noise; None fixes it at its mean.
-          num_importance_samples: With a key, the density is averaged over so many draws of the noise: a lower bound on
-            the log-probability of the discrete image that tightens with their number. Of a set VAE, draws of the
-            latents in each of the two bounds whose difference is returned; no key is needed.
+          num_importance_samples: Draws over which densities are averaged. Of a model with exact densities this gives a
+            lower bound on the log-probability of the discrete image that tightens with their number; of a model with
+            latents it tightens each of the two bounds whose difference is returned.
           context: Of the images, for a conditional model.
 
         Returns:
           One number, or [num].
 
         Raises:
-          ValueError: More than one importance sample without a key.
+          ValueError: More than one importance sample without a key, of a model with exact densities.
         """
-        exact = sets_of(self.core).exact
-        if num_importance_samples < 1 or (num_importance_samples > 1 and key is None and exact):
-            raise ValueError(f"num_importance_samples: expected 1, or more with a key, got {num_importance_samples}.")
         x = check_elements(self.core, x_new, "x_new", 3 if np.ndim(x_new) == 3 else 4)
-        number = 1 if x.ndim == 3 else len(x)
-        keys, draws = [key], self._draws if num_importance_samples == 1 else num_importance_samples
-        if exact and key is not None and num_importance_samples > 1:
-            keys = [jax.random.fold_in(key, draw) for draw in range(num_importance_samples)]
-        found = []
-        for draw_key in keys:
-            elements, _ = self._padded(x, draw_key, context)
-            found.append(np.asarray(compiled.log_prob(self.core, self.params, state, elements, draws))[:number])
-        log_probs = np.logaddexp.reduce(np.stack(found), axis=0) - np.float32(math.log(len(found)))
+
+        def one(key: PRNGKey | None, draws: int) -> np.ndarray:
+            elements, mask = padded(self.core, self.params, x, key, context)
+            found = compiled.log_prob(self.core, self.params, state, elements, draws)
+            return np.asarray(found)[: mask.sum()]
+
+        log_probs = self._over_draws(one, key, num_importance_samples)
         return np.asarray(log_probs[0]) if x.ndim == 3 else log_probs
 
     def sample(
-        self, state: State, key: PRNGKey, num_samples: int, coherent: bool = False, context: Context = None
+        self,
+        state: State | None,
+        key: KeyOrSeed,
+        num_samples: int,
+        coherent: bool = False,
+        context: Context = None,
     ) -> UInt8[np.ndarray, "num height width channels"] | Float[np.ndarray, "num 1 1 dim"]:
         """Images, or vectors, given the absorbed ones.
 
         Args:
-          state: From `init_state` or `update`.
-          key: Random key.
+          state: From `init_state` or `update`. None: images from what a model with a sampler was fitted to after
+            training; of a model without one, those of the empty set.
+          key: Random key, or a seed.
           num_samples: Number of images.
           coherent: Draw one set of the same unknown class; otherwise every image on its own.
           context: Of the samples, [num_samples, context_dim], for a conditional model.
 
         Returns:
           Images.
+
+        Raises:
+          UserError: The model has no samples of sets, or its sampler has not been fitted.
         """
         if num_samples < 1:
             raise ValueError(f"num_samples: expected at least 1, got {num_samples}.")
-        size = power_of_two(num_samples)
+        size, draw_key = power_of_two(num_samples), as_key(key)
+        if state is None and self.core.sampler is not None:
+            if self.fitted is None:
+                raise UserError(f"{self.name}: its sampler has not been fitted. Use --mode=evaluate on its directory.")
+            samples = compiled.sample_fitted(self.core, self.params, self.fitted, draw_key, size)
+            return np.asarray(samples)[:num_samples]
+        state = self.init_state() if state is None else state
         known = check_context(self.context_dim, context, (num_samples,))
         if known is not None:
             known = known[np.minimum(np.arange(size), num_samples - 1)]
-        samples = compiled.sample(self.core, self.params, state, key, size, coherent, known)
+        samples = compiled.sample(self.core, self.params, state, draw_key, size, coherent, known)
         return np.asarray(samples)[:num_samples]
 
     def classify(
         self,
         support: Images | Sequence[Images],
         query: Images,
-        key: PRNGKey | None = None,
+        key: KeyOrSeed | None = None,
         log_prior: Float[Any, " n_way"] | None = None,
         support_context: Context | Sequence[Context] = None,
         query_context: Context = None,
+        num_importance_samples: int | None = None,
     ) -> Float[np.ndarray, "num_query n_way"]:
         """Log p(class | query), each class being described by a few images.
 
@@ -206,6 +193,7 @@ class TrainedModel:
           log_prior: Log probability of each class, up to a constant; None for equal ones.
           support_context: Of the support images, for a conditional model: [n_way, k_shot, context_dim] or a list.
           query_context: Of the queries, [num_query, context_dim].
+          num_importance_samples: Draws over which densities are averaged.
 
         Returns:
           Log probabilities; every row sums to one after exponentiation.
@@ -215,16 +203,19 @@ class TrainedModel:
             raise ValueError("support: expected at least one class, got none.")
         query = check_elements(self.core, query, "query", 4)
         shots = [len(x) for x in classes]
-        mask = np.zeros((power_of_two(len(classes)), power_of_two(max(max(shots), 1))), bool)
+        mask = np.zeros((power_of_two(len(classes)), power_of_two(max(shots))), bool)
         for label, shot in enumerate(shots):
             mask[label, :shot] = True
         known = None if support_context is None else np.concatenate([np.asarray(part) for part in support_context])
         known = check_context(self.context_dim, known, (sum(shots),), "support_context")
-        elements = scatter(self._encode(np.concatenate(classes), key, known), mask)
-        query_key = None if key is None else jax.random.fold_in(key, 1)
-        queries, _ = self._padded(query, query_key, query_context, "query_context")
-        scores = np.asarray(compiled.class_log_probs(self.core, self.params, elements, mask, queries, self._draws))
-        scores = scores[: len(query), : len(classes)].astype(np.float64)
+
+        def one(key: PRNGKey | None, draws: int) -> np.ndarray:
+            elements = scatter(encode(self.core, self.params, np.concatenate(classes), key, known), mask)
+            query_key = None if key is None else jax.random.fold_in(key, 1)
+            queries, _ = padded(self.core, self.params, query, query_key, query_context, "query_context")
+            return np.asarray(compiled.class_log_probs(self.core, self.params, elements, mask, queries, draws))
+
+        scores = self._over_draws(one, key, num_importance_samples)[: len(query), : len(classes)].astype(np.float64)
         if log_prior is not None:
             prior = np.asarray(log_prior, np.float64)
             if prior.shape != (len(classes),):
@@ -233,13 +224,24 @@ class TrainedModel:
         return scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True)
 
     def conditional_log_probs(
-        self, x_set: Images, mask: Any = None, key: PRNGKey | None = None, context: Context = None
+        self,
+        x_set: Images,
+        mask: Any = None,
+        key: KeyOrSeed | None = None,
+        context: Context = None,
+        num_importance_samples: int | None = None,
     ) -> Float[np.ndarray, "..."]:
         """Log p(x_n | x_<n) of every element of sets [..., set, h, w, c], in nats; 0 where `mask` is False."""
-        return self._over_sets(compiled.conditional, x_set, mask, key, context)
+        one = self._of_sets(compiled.conditional, x_set, mask, context)
+        return self._over_draws(one, key, num_importance_samples)
 
     def set_log_prob(
-        self, x_set: Images, mask: Any = None, key: PRNGKey | None = None, context: Context = None
+        self,
+        x_set: Images,
+        mask: Any = None,
+        key: KeyOrSeed | None = None,
+        context: Context = None,
+        num_importance_samples: int | None = None,
     ) -> Float[np.ndarray, "..."]:
         """Log p(x_1, ..., x_n) in nats, which does not depend on the order.
 
@@ -248,20 +250,27 @@ class TrainedModel:
           mask: [..., set], False where a ragged set has no element; None if all exist.
           key: Key of the noise; None fixes it at its mean.
           context: Of the images, [..., set, context_dim], for a conditional model.
+          num_importance_samples: Draws over which densities are averaged.
 
         Returns:
           One number per set, [...].
         """
         function = compiled.conditional if sets_of(self.core).exact else compiled.joint_shares
-        return np.asarray(self._over_sets(function, x_set, mask, key, context).sum(axis=-1))
+        one = self._of_sets(function, x_set, mask, context)
+
+        def joint(key: PRNGKey | None, draws: int) -> np.ndarray:
+            return np.asarray(one(key, draws).sum(axis=-1))
+
+        return self._over_draws(joint, key, num_importance_samples)
 
     def anomaly_scores(
         self,
         x_set: Images,
         mask: Any = None,
-        key: PRNGKey | None = None,
+        key: KeyOrSeed | None = None,
         leave_one_out: bool = False,
         context: Context = None,
+        num_importance_samples: int | None = None,
     ) -> Float[np.ndarray, "..."]:
         """How much better each image fits its set than it fits alone; LOW scores are anomalies.
 
@@ -271,46 +280,43 @@ class TrainedModel:
           key: Key of the noise; None fixes it at its mean.
           leave_one_out: Score each image given all others, and not given the ones before it.
           context: Of the images, [..., set, context_dim], for a conditional model.
+          num_importance_samples: Draws over which densities of a model with latents, or scores, are averaged.
 
         Returns:
           log p(x_n | x_<n) - log p(x_n) (or given all others), nats, [..., set]; 0 where `mask` is False.
         """
         function = compiled.leave_one_out_gain if leave_one_out else compiled.conditional_gain
-        return self._over_sets(function, x_set, mask, key, context)
+        one = self._of_sets(function, x_set, mask, context)
+        return self._over_draws(one, key, num_importance_samples, lambda scores: scores.mean(axis=0))
 
-    def _over_sets(
-        self, function: Callable[..., Any], x_set: Any, mask: Any, key: PRNGKey | None, context: Context
+    def _compact(self, state: State) -> State:
+        compact = sets_of(self.core).compact
+        return state if compact is None else compact(state)
+
+    def _of_sets(
+        self, function: Callable[..., Any], x_set: Any, mask: Any, context: Context
+    ) -> Callable[[PRNGKey | None, int], np.ndarray]:
+        """(key of the noise, draws of latents) -> what a function of padded sets says of every element."""
+        sets = PaddedSets(self.core, x_set, mask, context)
+
+        def one(key: PRNGKey | None, draws: int) -> np.ndarray:
+            return sets.unpadded(function(self.core, self.params, sets.elements(self.params, key), sets.mask, draws))
+
+        return one
+
+    def _over_draws(
+        self,
+        one: Callable[[PRNGKey | None, int], np.ndarray],
+        key: KeyOrSeed | None,
+        number: int | None,
+        average: Callable[[np.ndarray], np.ndarray] = _log_mean_exp,
     ) -> np.ndarray:
-        x = check_elements(self.core, x_set, "x_set", None)
-        if x.ndim < 4:
-            shape = ", ".join(map(str, self.image_shape))
-            raise ValueError(f"x_set: expected [..., set, {shape}], got {x.shape}. Add a set axis.")
-        leading = x.shape[:-3]
-        given = np.ones(leading, bool) if mask is None else np.asarray(mask)
-        if given.dtype != bool or given.shape != leading:
-            raise ValueError(f"mask: expected bool {leading}, got {given.dtype} {given.shape}. One entry per image.")
-        flat = given.reshape(math.prod(leading[:-1]), leading[-1])
-        padded = np.zeros((power_of_two(max(len(flat), 1)), power_of_two(max(leading[-1], 1))), bool)
-        padded[: flat.shape[0], : flat.shape[1]] = flat
-        known = check_context(self.context_dim, context, leading)
-        known = None if known is None else known[flat.reshape(-1)]
-        elements = scatter(self._encode(x.reshape(*flat.shape, *self.image_shape)[flat], key, known), padded)
-        out = np.asarray(function(self.core, self.params, elements, padded, self._draws))
-        return out[: flat.shape[0], : flat.shape[1]].reshape(leading)
-
-    def _encode(self, x: np.ndarray, key: PRNGKey | None, context: np.ndarray | None) -> Element:
-        """Elements of images [num, ...] as NumPy arrays."""
-        size = min(MAX_ENCODED, power_of_two(len(x)))
-        if len(x) == 0:
-            encode = self.core.encode
-            like = jax.eval_shape(lambda x, known: encode(self.params, None, x, known), x, context)
-            return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
-        return encoding.encode_images(self.core, self.params, key, x, size, context=context)
-
-    def _padded(
-        self, x: np.ndarray, key: PRNGKey | None, context: Context, name: str = "context"
-    ) -> tuple[Element, np.ndarray]:
-        """Elements of one image or of many, padded to a power of two, and the mask of the real ones."""
-        known, x = check_context(self.context_dim, context, x.shape[:-3], name), x.reshape(-1, *self.image_shape)
-        mask = np.arange(power_of_two(max(len(x), 1))) < len(x)
-        return scatter(self._encode(x, key, known), mask), mask
+        """Densities `one(key, draws of latents)`, averaged over draws of the noise where they are exact."""
+        key, exact = as_key(key), sets_of(self.core).exact
+        if number is None:
+            number = 1 if exact or self.config is None else int(self.config.evaluation.importance_samples)
+        if number < 1 or (number > 1 and key is None and exact):
+            raise ValueError(f"num_importance_samples: expected 1, or more with a key, got {number}.")
+        if not exact or number == 1 or key is None:
+            return one(key, number)
+        return average(np.stack([one(jax.random.fold_in(key, draw), 1) for draw in range(number)]))

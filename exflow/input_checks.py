@@ -2,10 +2,19 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float, Shaped
 
 from exflow.model import Model
+from exflow.typing import PRNGKey
+
+KeyOrSeed = PRNGKey | int | np.integer  # a seed is an int
+
+
+def as_key(key: KeyOrSeed | None) -> PRNGKey | None:
+    """The random key of a seed; keys, and None, stay as they are."""
+    return jax.random.key(int(key)) if isinstance(key, int | np.integer) else key
 
 
 def check_elements(model: Model, x: Any, name: str, ndim: int | None) -> Shaped[np.ndarray, "..."]:
@@ -17,7 +26,7 @@ def check_elements(model: Model, x: Any, name: str, ndim: int | None) -> Shaped[
     """
     x = np.asarray(x)
     shape = ", ".join(map(str, model.image_shape))
-    if model.value_dtype == "float32":
+    if model.of_vectors:
         if not np.issubdtype(x.dtype, np.floating):
             raise TypeError(f"{name}: expected vectors of floats, got {x.dtype}. Convert them to float32.")
         x = x.astype(np.float32)

@@ -10,7 +10,6 @@ import json
 import os
 import warnings
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,12 +24,10 @@ from exflow.model import Model
 from exflow.models import registry
 from exflow.models.registry import params_like
 from exflow.training.checkpoint import Checkpoints
-from exflow.training.checkpoint_format import all_leaves, check_fits, named_leaves
+from exflow.training.checkpoint_format import all_leaves, check_fits, image_shape_on_disk, named_leaves
 from exflow.typing import Params
 
 BUNDLED = Path(__file__).resolve().parent / "bundled"
-CHANNELS = (1, 3)  # of images, tried in this order: the configuration does not say
-VECTOR_DIMS = range(1, 17)  # of vectors
 CHECKPOINTS = ("best", "latest")
 HALF_MAX = 6e4  # larger values stay in float32
 
@@ -94,13 +91,11 @@ def from_workdir(workdir: Path, checkpoint: str = "best") -> Trained:
         directory, best_metric=training.best_metric, best_mode=training.best_mode, notify=_warn, read_only=True
     )
 
-    def read(model: Model) -> tuple[Params, dict[str, Any]]:
-        found = checkpoints.restore({group: params_like(model, config)}, checkpoint)
-        if found is None:
-            raise UserError(f"load: no good checkpoint in {directory}. Train first, with --workdir={workdir}.")
-        return found[0][group], found[1]
-
-    model, (params, meta) = _first_that_fits(config, _possible_shapes(config), read)
+    model = registry.build(config, image_shape_on_disk(directory))
+    found = checkpoints.restore({group: params_like(model, config)}, checkpoint)
+    if found is None:
+        raise UserError(f"load: no good checkpoint in {directory}. Train first, with --workdir={workdir}.")
+    params, meta = found[0][group], found[1]
     info = {"source": str(workdir), "step": meta["step"], "averaged": averaged}
     return Trained(model, jax.tree.map(jnp.asarray, params), config, info)
 
@@ -120,15 +115,13 @@ def from_bundle(path: Path) -> Trained:
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"load: {path}.npz or .json cannot be read ({error}). Install exflow again.") from error
 
-    def read(model: Model) -> Params:
-        like = {"params": params_like(model, config)}
-        check_fits(arrays, like, path)
-        leaves = [
-            jnp.asarray(arrays.get(name, np.zeros(leaf.shape, leaf.dtype))) for name, leaf in all_leaves(like).items()
-        ]
-        return jax.tree.unflatten(jax.tree.structure(like), leaves)["params"]
-
-    model, params = _first_that_fits(config, [(height, width, channels)], read)
+    model = registry.build(config, (height, width, channels))
+    like = {"params": params_like(model, config)}
+    check_fits(arrays, like, path)
+    leaves = [
+        jnp.asarray(arrays.get(name, np.zeros(leaf.shape, leaf.dtype))) for name, leaf in all_leaves(like).items()
+    ]
+    params = jax.tree.unflatten(jax.tree.structure(like), leaves)["params"]
     return Trained(model, params, config, {**meta.get("info", {}), "source": path.name})
 
 
@@ -171,27 +164,6 @@ def read_config(path: Path) -> ConfigDict:
         raise
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"load: {path} cannot be read ({error}). Restore it, or train again.") from error
-
-
-def _possible_shapes(config: ConfigDict) -> list[tuple[int, int, int]]:
-    if config.model.family == "set_vae" and config.model.set_vae.likelihood == "gaussian":
-        return [(1, 1, dim) for dim in VECTOR_DIMS]
-    size = config.data.image_size // config.data.downscale
-    return [(size, size, channels) for channels in CHANNELS]
-
-
-def _first_that_fits(
-    config: ConfigDict, shapes: list[tuple[int, int, int]], read: Callable[[Model], Any]
-) -> tuple[Model, Any]:
-    """Model of the first image shape for which the stored parameters fit, and what `read` made of it."""
-    errors = []
-    for shape in shapes:
-        try:
-            model = registry.build(config, shape)
-            return model, read(model)
-        except UserError as error:
-            errors.append(error)
-    raise errors[0]
 
 
 def _warn(message: str) -> None:

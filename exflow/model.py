@@ -226,6 +226,11 @@ class Model(NamedTuple):
     codes: CodeFunctions | None = None
     sampler: Sampler | None = None
 
+    @property
+    def of_vectors(self) -> bool:
+        """Whether the data are vectors of real numbers; otherwise they are pictures."""
+        return self.value_dtype != "uint8"
+
 
 def sets_of(model: Model) -> SetFunctions:
     """Densities and samples of sets.
@@ -252,6 +257,24 @@ def process_of(model: Model) -> ProcessFunctions:
       UserError: The model has none.
     """
     return _capability(model, model.process, "exchangeable process of its latent dimensions")
+
+
+def codes_of(model: Model) -> CodeFunctions:
+    """Binary codes of images.
+
+    Raises:
+      UserError: The model has none.
+    """
+    return _capability(model, model.codes, "binary codes")
+
+
+def sampler_of(model: Model) -> Sampler:
+    """A distribution fitted after training.
+
+    Raises:
+      UserError: The model has none.
+    """
+    return _capability(model, model.sampler, "sampler that is fitted after training")
 
 
 def _capability(model: Model, found: Capability | None, what: str) -> Capability:

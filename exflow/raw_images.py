@@ -33,8 +33,14 @@ def preprocess(
 
     Raises:
       TypeError: Pixels are neither uint8 nor bool.
-      ValueError: Not the shape of pictures.
+      ValueError: Not the shape of pictures, or the model takes something else than square gray or colour images.
     """
+    if image_shape[0] != image_shape[1] or image_shape[2] not in (1, 3):
+        shape = ", ".join(map(str, image_shape))
+        raise ValueError(
+            f"preprocess: makes square gray or colour images, and the model takes [{shape}]. Bring them into shape "
+            "as its data set does."
+        )
     invert = data.dataset in BLACK_ON_WHITE if invert is None else invert
     pictures, single = _as_list(raw)
     background = 255 if invert else 0

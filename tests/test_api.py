@@ -122,7 +122,7 @@ def test_samples(model):
 def test_arbitrary_sizes_compile_a_few_programs():
     calls, base = [], toy_model()
 
-    def encode(params, key, x):
+    def encode(params, key, x, context=None):
         calls.append("encode")
         return base.encode(params, key, x)
 

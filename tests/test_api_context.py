@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import exflow
+from exflow.api import TrainedModel
 from exflow.model import sets_of
 from tests.evaluation.toy import toy_model, toy_params
 from tests.evaluation.toy_data import joint_log_prob, predictive_log_prob

@@ -43,9 +43,9 @@ LAYERS = {
     "loading": BASE | {"config", "model", "models", "training"},
     "input_checks": BASE | {"model"},
     "raw_images": BASE | {"data"},
-    "api": BASE
-    | {"config", "core", "data", "model", "models", "evaluation", "training", "loading"}
-    | {"raw_images", "input_checks"},
+    "padding": BASE | {"evaluation", "input_checks", "model"},
+    "image_model": BASE | {"evaluation", "input_checks", "model", "models", "padding", "raw_images"},
+    "api": BASE | {"evaluation", "image_model", "input_checks", "loading", "model", "padding"},
     "finetuning": BASE | {"config", "loading", "training"},
     "modes": {"finetuning", "evaluation", "training"},
     "main": {"errors", "config", "modes"},

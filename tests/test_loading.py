@@ -21,22 +21,22 @@ SIZE = {"data__dataset": "omniglot", "data__image_size": 16, "data__downscale": 
 SIZE |= {"model__bruno__dense_couplings": 2}
 
 
-def make_workdir(folder, channels=1, **overrides):
+def make_workdir(folder, image_shape=(8, 8, 1), save_shape=True, **overrides):
     """A run with checkpoints at steps 1 (best) and 2; parameters differ, and so do the averaged ones."""
     config = small_config(**{**SIZE, **overrides})
-    model = build(config, (8, 8, channels))
+    model = build(config, image_shape)
     rng = np.random.default_rng(0)
     like = loading.params_like(model, config)
     first = jax.tree.map(lambda leaf: np.asarray(0.1 * rng.normal(size=leaf.shape), leaf.dtype), like)
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(to_json(config))
     checkpoints = Checkpoints(folder / "checkpoints", best_metric="nll", best_mode="min")
-    trees = {}
+    trees, meta = {}, {"wall_seconds": 1.0} | ({"image_shape": image_shape} if save_shape else {})
     for step, nll in ((1, 3.0), (2, 4.0)):
         params = jax.tree.map(lambda leaf, step=step: leaf * (1 + 0.1 * step), first)
         ema = jax.tree.map(lambda leaf: leaf + 0.01, params) if config.optimizer.ema_decay else ()
         state = TrainState(np.asarray(step), params, ema, (), np.asarray(0), np.asarray(0))
-        checkpoints.save(state, {"wall_seconds": 1.0}, {"nll": nll})
+        checkpoints.save(state, meta, {"nll": nll})
         checkpoints.wait()
         trees[step] = state
     checkpoints.close()
@@ -79,11 +79,30 @@ def test_calls_equal_those_of_the_set_model(workdir):
 
 
 def test_without_averaging_and_with_colour(tmp_path):
-    folder, states, _ = make_workdir(tmp_path / "run", channels=3, model__bruno__process="student_t")
+    folder, states, _ = make_workdir(tmp_path / "run", (8, 8, 3), model__bruno__process="student_t")
     model = exflow.load(folder)
     assert model.image_shape == (8, 8, 3)
     assert_equal(model.params, states[1].params)
     assert model.info["averaged"] is False
+
+
+@pytest.mark.parametrize("image_shape", [(4, 6, 1), (4, 4, 2), (2, 4, 4)])
+def test_images_of_any_shape(tmp_path, image_shape):
+    """Nothing but the checkpoint says what the model sees; a bundled one says it beside its parameters."""
+    folder, states, _ = make_workdir(tmp_path / "run", image_shape)
+    model = exflow.load(folder)
+    assert model.image_shape == image_shape
+    assert_equal(model.params, states[1].params)
+    loading.export_bundled(loading.find(folder), "shaped", tmp_path)
+    assert loading.from_bundle(tmp_path / "shaped").model.image_shape == image_shape
+    with pytest.raises(ValueError, match="preprocess: makes square gray or colour images, and the model takes"):
+        model.preprocess(np.zeros((8, 8), np.uint8))
+
+
+def test_checkpoints_without_an_image_shape(tmp_path):
+    folder, _, _ = make_workdir(tmp_path / "run", save_shape=False)
+    with pytest.raises(UserError, match="no checkpoint says which image_shape its model takes .* Train on with"):
+        exflow.load(folder)
 
 
 def test_damaged_checkpoint_is_left_alone_and_the_other_used(workdir, tmp_path):

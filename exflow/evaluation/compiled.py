@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from exflow.evaluation import cached
-from exflow.model import Model, sets_of
+from exflow.model import Model, codes_of, latents_of, sampler_of, sets_of
 from exflow.typing import Element, Params, PRNGKey, State
 
 _compiled = functools.partial(jax.jit, static_argnames=("model", "draws"))
@@ -42,6 +42,18 @@ def update(model: Model, params: Params, state: State, elements: Element, mask: 
     return sets_of(model).update(params, state, elements, mask)
 
 
+@functools.partial(jax.jit, static_argnames="model")
+def remove(model: Model, params: Params, state: State, element: Element) -> State:
+    """State without one element that was absorbed before."""
+    return sets_of(model).remove(params, state, element)
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def merge(model: Model, params: Params, a: State, b: State) -> State:
+    """State of the union of two disjoint sets."""
+    return sets_of(model).merge(params, a, b)
+
+
 @_compiled
 def log_prob(model: Model, params: Params, state: State, elements: Element, draws: int = 1) -> Float[Array, " num"]:
     """Log p(element | state) of each element [num] on its own."""
@@ -63,6 +75,27 @@ def sample(
     """Images [num_samples, ...] of states [...]; contexts, if taken, are [num_samples, ..., context_dim]."""
     known = () if context is None else (context,)
     return sets_of(model).sample(params, states, key, num_samples, coherent, *known)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 4))
+def sample_fitted(model: Model, params: Params, fitted: Params, key: PRNGKey, num_samples: int) -> Array:
+    """Images [num_samples, ...] of the distribution that was fitted to the elements of the training data."""
+    return sampler_of(model).sample(params, fitted, key, num_samples)
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def reconstruct(model: Model, params: Params, elements: Element, mask: Bool[Array, "sets set"]) -> Array:
+    """Images of the means of the likelihood given the means of the posteriors of all latents, [sets, set, ...]."""
+    latents = latents_of(model)
+    _, outputs = latents.infer(params, elements, mask, None)
+    return latents.likelihood.to_pixels(latents.likelihood.mean(outputs))
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def through_codes(model: Model, params: Params, x: Array) -> Array:
+    """Images [num, ...] encoded to binary codes and decoded again."""
+    codes = codes_of(model)
+    return codes.decode(params, codes.encode(params, x))
 
 
 @_compiled

@@ -174,12 +174,39 @@ def digest_of(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> str:
     return digest.hexdigest()
 
 
+def meta_on_disk(path: Path) -> dict[str, Any]:
+    """Meta data stored with a checkpoint, not verified; empty where they cannot be read."""
+    try:
+        return dict(json.loads((path / "meta" / "metadata").read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
 def metrics_on_disk(path: Path) -> dict[str, float]:
     """Validation metrics stored with a checkpoint; empty where they cannot be read."""
-    try:
-        return dict(json.loads((path / "meta" / "metadata").read_text())["metrics"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
+    metrics = meta_on_disk(path).get("metrics")
+    return metrics if isinstance(metrics, dict) else {}
+
+
+def image_shape_on_disk(directory: Path) -> tuple[int, int, int]:
+    """Height, width and channels of what the model of a working directory sees, as its newest checkpoint says.
+
+    Args:
+      directory: Holds the checkpoints, all of one model.
+
+    Raises:
+      UserError: There is no readable checkpoint, or none that says it.
+    """
+    found = [meta for step in reversed(list_steps(directory)) if (meta := meta_on_disk(directory / str(step)))]
+    if not found:
+        raise UserError(f"no good checkpoint in {directory}. Train first, with --workdir={directory.parent}.")
+    shape = next((meta["image_shape"] for meta in found if "image_shape" in meta), None)
+    if not (isinstance(shape, list) and len(shape) == 3 and all(isinstance(size, int) for size in shape)):
+        raise UserError(
+            f"{directory}: no checkpoint says which image_shape its model takes (they are older than exflow 0.1). "
+            f"Train on with --workdir={directory.parent} and a larger --config.training.num_steps, which saves one."
+        )
+    return shape[0], shape[1], shape[2]
 
 
 def set_aside(path: Path) -> Path:

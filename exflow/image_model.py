@@ -1,0 +1,110 @@
+"""What a trained model does with images on their own: bring them into shape, encode and reconstruct them."""
+
+import math
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float, UInt8
+from ml_collections import ConfigDict
+
+from exflow.errors import UserError
+from exflow.evaluation import compiled, placement
+from exflow.evaluation.compiled import power_of_two, scatter
+from exflow.input_checks import KeyOrSeed, as_key, check_context, check_elements
+from exflow.model import Model
+from exflow.models.registry import num_parameters
+from exflow.padding import PaddedSets, encode
+from exflow.raw_images import preprocess
+from exflow.typing import Element, Params
+
+Images = Any  # array-like of uint8 [..., height, width, channels]; checked at run time
+Context = Any  # array-like of floats [..., context_dim] with the leading axes of the images, or None
+
+
+class ImageModel:
+    """A model with its parameters, as far as sets play no part.
+
+    Attributes:
+      image_shape: Height, width and channels.
+      context_dim: Length of the context of an image; 0 for a model that takes none.
+      name: What the model is called.
+      core: The pure functions behind the methods.
+      params: Their parameters.
+      config: Configuration of the training run.
+      info: Where the parameters come from.
+      fitted: What the sampler of the model was fitted to after training, if it has one.
+    """
+
+    def __init__(
+        self,
+        core: Model,
+        params: Params,
+        config: ConfigDict | None = None,
+        info: dict[str, Any] | None = None,
+        fitted: Params | None = None,
+    ):
+        """Wrap a model; `load` is the usual way to get one."""
+        self.core, self.params, self.fitted = core, placement.replicate(params), fitted
+        self.config, self.info = config, dict(info or {})
+        self.name, self.image_shape, self.context_dim = core.name, core.image_shape, core.context_dim
+
+    def __repr__(self) -> str:
+        number = f"{num_parameters(self.params):,} parameters"
+        return f"{type(self).__name__}({self.name}, image_shape={self.image_shape}, {number}, {self.info})"
+
+    def preprocess(self, raw: Any, invert: bool | None = None) -> UInt8[np.ndarray, "..."]:
+        """Bring raw pictures into the convention of the model's data set.
+
+        Args:
+          raw: One picture [height, width] or [height, width, channels], a stack with a leading axis, a Pillow image,
+            or a list of pictures of any sizes; uint8 0..255 or bool. Drawn black on white where the data set is
+            (Omniglot, glyphs), as `tensorflow_datasets` delivers it otherwise.
+          invert: Exchange black and white; None: as the data set needs.
+
+        Returns:
+          uint8 [*image_shape] for one picture, else [num, *image_shape].
+
+        Raises:
+          TypeError: Pixels are neither uint8 nor bool.
+          ValueError: Not the shape of pictures, or the model takes something else than square gray or colour images.
+        """
+        if self.core.of_vectors:
+            raise UserError("preprocess: this model takes vectors of numbers, not pictures. Give it float32 vectors.")
+        if self.config is None:
+            raise ValueError("preprocess: this model has no configuration that says how. Use exflow.load.")
+        return preprocess(raw, self.config.data, self.image_shape, invert)
+
+    def encode(self, x: Images, key: KeyOrSeed | None = None, context: Context = None) -> Element:
+        """What the model keeps of every image; leading axes are those of `x`."""
+        x = check_elements(self.core, x, "x", None)
+        known = check_context(self.context_dim, context, x.shape[:-3])
+        flat = encode(self.core, self.params, x.reshape(-1, *self.image_shape), as_key(key), known)
+        return jax.tree.map(lambda leaf: leaf.reshape(*x.shape[:-3], *leaf.shape[1:]), flat)
+
+    def reconstruct(self, x_set: Images, mask: Any = None) -> UInt8[np.ndarray, "..."] | Float[np.ndarray, "..."]:
+        """Images as the model sees them through its latents, all at their means, or through its binary codes.
+
+        Args:
+          x_set: One image [h, w, c], or images [..., set, h, w, c]; those of a set share the latent of the set, if the
+            model has one.
+          mask: [..., set], False where a ragged set has no element; None if all exist.
+
+        Returns:
+          The means of what is decoded, of the shape and type of `x_set`.
+
+        Raises:
+          UserError: The model has neither latents nor codes.
+        """
+        if self.core.codes is None and self.core.latents is None:
+            raise UserError(f"{self.name}: has neither latent variables nor codes. Choose a model that has.")
+        if np.ndim(x_set) == 3:
+            return self.reconstruct(np.asarray(x_set)[None])[0]
+        if self.core.codes is not None:
+            x = check_elements(self.core, x_set, "x_set", None)
+            size = math.prod(x.shape[:-3])
+            images = scatter(x.reshape(-1, *self.image_shape), np.arange(power_of_two(size)) < size)
+            decoded = compiled.through_codes(self.core, self.params, images)
+            return np.asarray(decoded)[:size].reshape(x.shape)
+        sets = PaddedSets(self.core, x_set, mask, None)
+        return sets.unpadded(compiled.reconstruct(self.core, self.params, sets.elements(self.params, None), sets.mask))
