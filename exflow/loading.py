@@ -23,8 +23,8 @@ from exflow.errors import UserError
 from exflow.model import Model
 from exflow.models import registry
 from exflow.models.registry import params_like
-from exflow.training.checkpoint import Checkpoints
 from exflow.training.checkpoint_format import all_leaves, check_fits, image_shape_on_disk, named_leaves
+from exflow.training.parameters import evaluates_averages, load_params
 from exflow.typing import Params
 
 BUNDLED = Path(__file__).resolve().parent / "bundled"
@@ -84,19 +84,9 @@ def from_workdir(workdir: Path, checkpoint: str = "best") -> Trained:
     if checkpoint not in CHECKPOINTS:
         raise UserError(f"checkpoint: expected one of {CHECKPOINTS}, got {checkpoint!r}.")
     config = read_config(workdir / "config.json")
-    directory, training = workdir / "checkpoints", config.training
-    averaged = config.evaluation.use_ema and config.optimizer.ema_decay > 0
-    group = "ema_params" if averaged else "params"
-    checkpoints = Checkpoints(
-        directory, best_metric=training.best_metric, best_mode=training.best_mode, notify=_warn, read_only=True
-    )
-
-    model = registry.build(config, image_shape_on_disk(directory))
-    found = checkpoints.restore({group: params_like(model, config)}, checkpoint)
-    if found is None:
-        raise UserError(f"load: no good checkpoint in {directory}. Train first, with --workdir={workdir}.")
-    params, meta = found[0][group], found[1]
-    info = {"source": str(workdir), "step": meta["step"], "averaged": averaged}
+    model = registry.build(config, image_shape_on_disk(workdir / "checkpoints"))
+    params, meta = load_params(config, workdir, model, checkpoint, _warn)
+    info = {"source": str(workdir), "step": meta["step"], "averaged": evaluates_averages(config)}
     return Trained(model, jax.tree.map(jnp.asarray, params), config, info)
 
 
