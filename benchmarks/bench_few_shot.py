@@ -20,7 +20,7 @@ from benchmarks.timing import Timing, interleaved
 from exflow.evaluation import encoding, placement
 from exflow.evaluation.scoring.few_shot import few_shot_accuracy
 from exflow.model import Model, sets_of
-from exflow.models.bruno.model import Latent
+from exflow.models.bruno.model import FlowElement
 from exflow.training.devices import configure_devices
 from exflow.typing import Params, PRNGKey
 
@@ -73,7 +73,7 @@ def time_scores(model: Model, params: Params, protocol: Protocol, quick: bool) -
     """Timings of all trials of each setting from cached latents, which are random here."""
     rng, lead = np.random.default_rng(0), (protocol.num_classes, ROTATIONS, PER_CLASS)
     z = rng.normal(size=(*lead, int(np.prod(model.image_shape)))).astype(np.float32)
-    elements = placement.replicate(Latent(z, np.zeros(lead, np.float32)))
+    elements = placement.replicate(FlowElement(z, np.zeros(lead, np.float32)))
 
     def call(way: int, shot: int) -> Callable[[], None]:
         return lambda: few_shot_accuracy(model, params, elements, way, shot, protocol.num_trials, seed=0)

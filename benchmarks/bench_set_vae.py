@@ -18,7 +18,7 @@ from benchmarks.report import Result, Table, main
 from benchmarks.timing import Timing, interleaved, ratio
 from exflow.core.latents import bounds
 from exflow.model import Model
-from exflow.models.set_vae.set_bounds import log_weights
+from exflow.models.latent_bounds import log_weights
 from exflow.training.devices import configure_devices
 from exflow.typing import Params
 

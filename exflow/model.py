@@ -6,12 +6,13 @@ nats per image. A capability that a model lacks is None, and what needs it says 
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from jaxtyping import Array, Bool, Float
 
 from exflow.core.gaussian_process import GaussianPredictive
 from exflow.core.latents.diagonal_gaussian import DiagonalGaussian
+from exflow.core.latents.elements import EncodedElement, SeenElements
 from exflow.core.latents.trace import TopDown
 from exflow.core.likelihoods.likelihood import Likelihood
 from exflow.core.low_rank_process import LowRankPredictive
@@ -25,6 +26,7 @@ Predictive = GaussianPredictive | StudentTPredictive | MixturePredictive | LowRa
 Capability = TypeVar("Capability")
 
 
+@runtime_checkable
 class Encode(Protocol):
     """Every image on its own, to an element with the same leading axes."""
 
@@ -33,24 +35,28 @@ class Encode(Protocol):
     ) -> Element: ...  # no key: the noise is its mean
 
 
+@runtime_checkable
 class InitState(Protocol):
     """States of empty sets with leading axes."""
 
     def __call__(self, params: Params, batch_shape: tuple[int, ...] = (), /) -> State: ...
 
 
+@runtime_checkable
 class Update(Protocol):
     """States [...] after the elements [..., set] where the mask is True."""
 
     def __call__(self, params: Params, state: State, element_set: Element, mask: SetMask | None = None, /) -> State: ...
 
 
+@runtime_checkable
 class LogProb(Protocol):
     """Log p(element | state) of pairs [...]."""
 
     def __call__(self, params: Params, state: State, element: Element, draws: int = 1, /) -> Float[Array, "*lead"]: ...
 
 
+@runtime_checkable
 class Joint(Protocol):
     """Log p(X) of sets, [...]."""
 
@@ -59,6 +65,7 @@ class Joint(Protocol):
     ) -> Float[Array, "*lead"]: ...
 
 
+@runtime_checkable
 class OfEveryElement(Protocol):
     """A log density of every element of sets, [..., set]; 0 where the mask is False."""
 
@@ -67,6 +74,7 @@ class OfEveryElement(Protocol):
     ) -> Float[Array, "*lead set"]: ...
 
 
+@runtime_checkable
 class ClassLogProbs(Protocol):
     """Scores of elements [..., query] under states [..., class]; the largest is the answer."""
 
@@ -75,6 +83,7 @@ class ClassLogProbs(Protocol):
     ) -> Float[Array, "*lead query class"]: ...
 
 
+@runtime_checkable
 class SampleImages(Protocol):
     """Images [num, ..., h, w, c] given states [...]; coherent: those of a state are one set of the same class."""
 
@@ -113,22 +122,24 @@ class SetFunctions(NamedTuple):
     num_given: int = 0  # elements that training conditions on; 0: on all before
 
 
+@runtime_checkable
 class Infer(Protocol):
     """Latents and parameters of the likelihood of every element of sets."""
 
     def __call__(
         self,
         params: Params,
-        element_set: Element,
+        element_set: EncodedElement,
         mask: Bool[Array, "batch set"],
-        key: PRNGKey | None,
-        set_latents: tuple[Array, ...]
-        | None = None,  # top first, in place of inferred ones, perhaps only the upper ones
-        means: tuple[int, ...] = (),  # streams whose latents are the means of their Gaussians; no key: all
+        key: PRNGKey | None,  # None: every latent is the mean of its Gaussian
+        set_latents: tuple[Array, ...] | None = None,  # top first, in place of inferred ones; perhaps only upper ones
+        means: tuple[int, ...] = (),  # of trace.SET and EXAMPLE: latents that are the means of their Gaussians
+        num_levels: int | None = None,  # levels, from the top, whose latents the elements are made of; None: all
         /,
     ) -> tuple[TopDown, Float[Array, "batch set ..."]]: ...
 
 
+@runtime_checkable
 class Generate(Protocol):
     """The same for elements drawn from the prior, and so are latents of the set that are not given."""
 
@@ -139,24 +150,33 @@ class Generate(Protocol):
         shape: tuple[int, int],  # sets, elements of each
         set_latents: tuple[Array, ...] | None = None,
         means: tuple[int, ...] = (),
+        num_levels: int | None = None,
         /,
     ) -> tuple[TopDown, Float[Array, "batch set ..."]]: ...
 
 
+class MeanFeatures(NamedTuple):
+    """Features of elements, where the posteriors of the latents of a set see no more of it than their mean."""
+
+    of: Callable[[EncodedElement], Float[Array, "..."]]
+    replaced: Callable[[EncodedElement, Float[Array, "..."]], EncodedElement]  # the elements with other features
+
+
 class LatentFunctions(NamedTuple):
-    """Latent variables of sets and of their elements; sets have leading axes [batch, set]."""
+    """Latent variables of sets and of their elements, which are `EncodedElement`s; sets have axes [batch, set]."""
 
     likelihood: Likelihood
-    encode_values: Callable[[Params, Float[Array, "*lead height width channels"]], Element]
+    encode_values: Callable[[Params, Float[Array, "*lead height width channels"]], EncodedElement]
     infer: Infer
     generate: Generate
     decode: Callable[[Params, TopDown, Bool[Array, "batch set"]], Float[Array, "batch set ..."]]
     # q(latent of the set | set) of every level, the latents above it at the means of their posteriors
-    set_posteriors: Callable[[Params, State], list[DiagonalGaussian]]
-    mean_features: bool  # whether they see no more of a set than the mean of the features of its elements
+    set_posteriors: Callable[[Params, SeenElements], list[DiagonalGaussian]]
     num_set_latents: int  # 0 where elements share no latent
+    mean_features: MeanFeatures | None = None
 
 
+@runtime_checkable
 class Decode(Protocol):
     """Latent vectors [..., dim] to images."""
 

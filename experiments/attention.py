@@ -15,15 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from ml_collections import ConfigDict
 
-from exflow.core.latents.trace import TopDown
+from exflow.core.latents.elements import EncodedElement
 from exflow.errors import UserError
 from exflow.evaluation.metrics import detection
 from exflow.evaluation.pictures.grids import looks_inverted
-from exflow.models.registry import build
-from exflow.models.set_vae.model import LatentFunctions, SetElement
-from exflow.models.set_vae.sampling import decode_upper_levels
+from exflow.model import LatentFunctions
 from exflow.typing import Params, PRNGKey
 from experiments import plots
 from experiments.latents import draw_sets, latents_of, one_set_per_class, open_set_vae, usual_size, values_of
@@ -38,9 +35,8 @@ class Attended(NamedTuple):
     """What was seen of sets, and a sample given each."""
 
     weights: Float[Array, "level sets head set"]  # of levels with a latent of the set, top first
-    contexts: tuple[Array, ...]
-    trace: TopDown  # of the sample
-    outputs: Array
+    set_latents: tuple[Array, ...]
+    outputs: Array  # of the sample
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,41 +78,32 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _attended(latents: LatentFunctions, params: Params, key: PRNGKey, elements: SetElement) -> Attended:
+def _attended(latents: LatentFunctions, params: Params, key: PRNGKey, elements: EncodedElement) -> Attended:
     infer_key, key = jax.random.split(key)
     mask = jnp.ones(elements.seed.shape, bool)
     seen, _ = latents.infer(params, elements, mask, infer_key)
     equal = jnp.full((len(mask), 1, mask.shape[1]), 1 / mask.shape[1])
-    of_levels = [level.attention for level in seen.levels if level.context is not None]
+    of_levels = [level.attention for level in seen.levels if level.set_latent is not None]
     weights = jnp.stack([equal if one is None else one for one in of_levels])
-    trace, outputs = latents.generate(params, key, (len(mask), 1), seen.context_values)
-    return Attended(weights, seen.context_values, trace, outputs)
+    return Attended(weights, seen.set_latents, _generated(latents, params, key, seen.set_latents, None))
 
 
 def samples_down_to(subject: Subject, key: PRNGKey, found: Attended, numbers: list[int]) -> np.ndarray:
     """The sample of the first set with the latents of so many upper levels only, [number, h, w, c]."""
     params, latents, images = subject.model.params, latents_of(subject), []
+    _, key = jax.random.split(key)
     for number in numbers:
-        if subject.config.model.set_vae.hierarchy == "stream":
-            config = ConfigDict(subject.config.to_dict())
-            config.model.set_vae.limit_level = number if number < len(found.contexts) else 0
-            limited = build(config, subject.model.image_shape).latents
-            contexts = tuple(context[:1] for context in found.contexts)
-            outputs = _generated(limited, params, jax.random.split(key)[1], contexts)
-        else:
-            outputs = _decoded(latents, params, found.trace, number)
+        outputs = _generated(latents, params, key, found.set_latents, number)
         images.append(to_pixels(subject, latents.likelihood.mean(outputs))[0, 0])
     return np.stack(images)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _generated(latents: LatentFunctions, params: Params, key: PRNGKey, contexts: tuple[Array, ...]) -> Array:
-    return latents.generate(params, key, (1, 1), contexts)[1]
-
-
-@functools.partial(jax.jit, static_argnums=(0, 3))
-def _decoded(latents: LatentFunctions, params: Params, trace: TopDown, number: int) -> Array:
-    return decode_upper_levels(latents, params, trace, jnp.ones(trace.elements.shape[:2], bool), number)
+@functools.partial(jax.jit, static_argnums=(0, 4))
+def _generated(
+    latents: LatentFunctions, params: Params, key: PRNGKey, set_latents: tuple[Array, ...], num_levels: int | None
+) -> Array:
+    shape = (len(set_latents[0]), 1)
+    return latents.generate(params, key, shape, set_latents, (), num_levels)[1]
 
 
 def draw(

@@ -101,8 +101,8 @@ def bound_entries(
         numbers = {
             "nelbo": -terms.elbo,
             "reconstruction": -terms.log_prob,
-            "kl_z": terms.kl_elements.sum(axis=1),
-            "kl_c": terms.kl_contexts.sum(axis=1),
+            "kl_z": terms.kl_examples.sum(axis=1),
+            "kl_c": terms.kl_set.sum(axis=1),
         }
         for part, values in numbers.items():
             reference = published_bound(subject, split, size) if part == "nelbo" else None

@@ -22,13 +22,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from exflow.core.latents.diagonal_gaussian import DiagonalGaussian
+from exflow.core.latents.elements import EncodedElement, SeenElements
 from exflow.core.likelihoods.likelihood import Likelihood
 from exflow.errors import UserError
 from exflow.evaluation import results
 from exflow.evaluation.scoring import few_shot
 from exflow.evaluation.scoring.episode_draws import Episodes, draw_episodes
+from exflow.model import LatentFunctions
 from exflow.models.set_vae.classes import best_reconstruction_scores, kl_scores
-from exflow.models.set_vae.model import LatentFunctions, SetElement, SetState
 from exflow.models.set_vae.sampling import reconstruct
 from exflow.typing import Params
 from experiments import plots
@@ -154,12 +155,12 @@ SCORERS: dict[str, Callable[[Subject, str, Episodes], list[Scores]]] = {
 
 
 def _posteriors(
-    latents: LatentFunctions, params: Params, element_set: SetElement, mask: Array
+    latents: LatentFunctions, params: Params, element_set: EncodedElement, mask: Array
 ) -> list[DiagonalGaussian]:
-    return latents.set_posteriors(params, SetState(element_set, mask))
+    return latents.set_posteriors(params, SeenElements(element_set, mask))
 
 
-def _reconstructed(latents: LatentFunctions, params: Params, element_set: SetElement, mask: Array) -> Array:
+def _reconstructed(latents: LatentFunctions, params: Params, element_set: EncodedElement, mask: Array) -> Array:
     return reconstruct(latents, params, None, element_set, mask)
 
 

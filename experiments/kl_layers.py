@@ -34,7 +34,7 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     how = f"{len(values)} {flags.split} sets of {size}, {'1 draw' if flags.draws == 1 else f'{flags.draws} draws'}"
     path = out / "kl_layers.png"
     with plots.figure(path, columns=2) as panels:
-        parts = {"kl_z": terms.kl_elements / size, "kl_c": terms.kl_contexts / size}
+        parts = {"kl_z": terms.kl_examples / size, "kl_c": terms.kl_set / size}
         for axes, (name, levels) in zip(panels, parts.items(), strict=True):
             series[name] = levels.mean(axis=0)
             for level, numbers in enumerate(levels.T, 1):

@@ -11,10 +11,10 @@ from jax.sharding import NamedSharding
 from jaxtyping import Array, Bool, Float, Int
 
 from exflow.core.latents import bounds
+from exflow.core.latents.elements import EncodedElement
 from exflow.evaluation import placement
-from exflow.model import sets_of
-from exflow.models.set_vae import set_bounds
-from exflow.models.set_vae.model import LatentFunctions, SetElement
+from exflow.model import LatentFunctions, sets_of
+from exflow.models import latent_bounds
 from exflow.typing import Params, PRNGKey
 from experiments.latents import LATENTS, latents_of
 from experiments.subject import Subject
@@ -27,13 +27,13 @@ class SetTerms(NamedTuple):
     """Terms of the evidence lower bound per set, nats; levels top first."""
 
     log_prob: Float[np.ndarray, " sets"]
-    kl_elements: Float[np.ndarray, "sets level"]
-    kl_contexts: Float[np.ndarray, "sets context_level"]
+    kl_examples: Float[np.ndarray, "sets level"]
+    kl_set: Float[np.ndarray, "sets set_level"]
 
     @property
     def elbo(self) -> Float[np.ndarray, " sets"]:
         """The bound on log p(X)."""
-        return self.log_prob - self.kl_elements.sum(axis=1) - self.kl_contexts.sum(axis=1)
+        return self.log_prob - self.kl_examples.sum(axis=1) - self.kl_set.sum(axis=1)
 
 
 class SetBounds(NamedTuple):
@@ -52,10 +52,10 @@ def elbo_terms(subject: Subject, values: Float[np.ndarray, "sets set h w c"], dr
 
 
 def _terms(
-    latents: LatentFunctions, params: Params, element_set: SetElement, mask: Array, key: PRNGKey
+    latents: LatentFunctions, params: Params, element_set: EncodedElement, mask: Array, key: PRNGKey
 ) -> tuple[Array, Array, Array]:
-    found = set_bounds.elbo_terms(latents, params, key, element_set, mask)
-    return found.log_prob, found.kl_elements.T, found.kl_contexts.T
+    found = latent_bounds.elbo_terms(latents, params, key, element_set, mask)
+    return found.log_prob, found.kl_examples.T, found.kl_set.T
 
 
 def importance(
@@ -78,7 +78,7 @@ def importance(
         of one is a draw of the other.
       mask: Which elements exist; None: all.
       given: A number t bounds the density of samples given the first t elements at the next one instead, see
-        `exflow.models.set_bounds.predictive_log_weights`.
+        `exflow.models.latent_bounds.predictive_log_weights`.
     """
     latents, params = latents_of(subject), subject.model.params
     alone = latents.num_set_latents == 0
@@ -118,9 +118,14 @@ def in_chunks(
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _mapped(
-    function: Callable[..., Any], latents: LatentFunctions, params: Params, more: Any, elements: SetElement, mask: Array
+    function: Callable[..., Any],
+    latents: LatentFunctions,
+    params: Params,
+    more: Any,
+    elements: EncodedElement,
+    mask: Array,
 ) -> Any:
-    def local(params: Params, more: Any, elements: SetElement, mask: Array) -> Any:
+    def local(params: Params, more: Any, elements: EncodedElement, mask: Array) -> Any:
         return function(latents, params, elements, mask, *more)
 
     return _sharded(local, 2, 2)(params, more, elements, mask)
@@ -164,7 +169,7 @@ def _sharded(function: Callable[..., Any], copied: int, split: int) -> Callable[
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _encode(latents: LatentFunctions, params: Params, values: Array) -> SetElement:
+def _encode(latents: LatentFunctions, params: Params, values: Array) -> EncodedElement:
     return _sharded(latents.encode_values, 1, 1)(params, values)
 
 
@@ -176,20 +181,20 @@ def _log_weights(
     params: Params,
     keys: Array,
     given: Int[Array, ""] | int | None,
-    elements: SetElement,
+    elements: EncodedElement,
     mask: Array,
 ) -> Float[Array, "sets samples ..."]:
     def local(
-        params: Params, keys: Array, given: Array | None, elements: SetElement, mask: Array
+        params: Params, keys: Array, given: Array | None, elements: EncodedElement, mask: Array
     ) -> Float[Array, "sets samples ..."]:
         if given is not None:
             query = jax.tree.map(lambda leaf: jnp.take(leaf, given, axis=1), elements)
             before = mask & (jnp.arange(mask.shape[1])[None] < given)
-            weights = set_bounds.predictive_log_weights(latents, params, keys, elements, before, query)
+            weights = latent_bounds.predictive_log_weights(latents, params, keys, elements, before, query)
         elif inner:
-            weights = set_bounds.nested_log_weights(latents, params, keys, inner, elements, mask)
+            weights = latent_bounds.nested_log_weights(latents, params, keys, inner, elements, mask)
         else:
-            weigh = set_bounds.element_log_weights if alone else set_bounds.log_weights
+            weigh = latent_bounds.element_log_weights if alone else latent_bounds.log_weights
             weights = weigh(latents, params, keys, elements, mask)
         return jnp.moveaxis(weights, 0, 1)
 

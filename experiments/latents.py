@@ -11,7 +11,7 @@ from exflow.core.likelihoods.likelihood import Likelihood
 from exflow.errors import UserError
 from exflow.evaluation.chunks import in_chunks
 from exflow.evaluation.scoring import likelihood
-from exflow.models.set_vae.model import LatentFunctions
+from exflow.model import LatentFunctions
 from exflow.typing import PRNGKey
 from experiments.subject import Subject, open_subject
 

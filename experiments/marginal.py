@@ -61,7 +61,7 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
 
 def single_context(subject: Subject) -> bool:
     """Whether the model has one latent of the set."""
-    return latents_of(subject).num_contexts == 1
+    return latents_of(subject).num_set_latents == 1
 
 
 def set_entries(subject: Subject, flags: argparse.Namespace) -> dict[str, dict[str, Any]]:

@@ -18,13 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from exflow.core.latents.elements import EncodedElement, SeenElements
 from exflow.evaluation.metrics import detection
 from exflow.evaluation.pictures.grids import looks_inverted, save
 from exflow.evaluation.scoring.few_shot import count_correct
 from exflow.model import Model, sets_of
 from exflow.models.set_vae import sampling
 from exflow.models.set_vae.classes import kl_scores
-from exflow.models.set_vae.model import SetElement, SetState
 from exflow.typing import Params, PRNGKey
 from experiments import plots
 from experiments.latents import (
@@ -85,31 +85,31 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     return Report(subject.config, subject.facts, entries, series, figures)
 
 
-def measures(subject: Subject, elements: SetElement, mask: Array, frames: np.ndarray) -> dict[str, np.ndarray]:
+def measures(subject: Subject, elements: EncodedElement, mask: Array, frames: np.ndarray) -> dict[str, np.ndarray]:
     """Per step and set: whether the sample is given to its set (1, or shared by ties), and log p(sample | set)."""
     model, params = subject.model.core, subject.model.params
     samples = [_encode(model, params, subject.key(PIXELS), frame) for frame in frames]
     found = {"bound": np.stack([_gain(model, params, elements, mask, sample) for sample in samples])}
-    if latents_of(subject).num_contexts:  # all but a VAE
+    if latents_of(subject).num_set_latents:  # all but a VAE
         scores = np.stack([_scores(model, params, elements, mask, sample) for sample in samples])
         found["recognised"] = count_correct(scores, np.arange(len(mask)))[1]
     return found
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _encode(model: Model, params: Params, key: PRNGKey, frame: Array) -> SetElement:
+def _encode(model: Model, params: Params, key: PRNGKey, frame: Array) -> EncodedElement:
     return model.encode(params, key, frame)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _gain(model: Model, params: Params, elements: SetElement, mask: Array, sample: SetElement) -> Array:
-    return sets_of(model).log_prob(params, SetState(elements, mask), sample)
+def _gain(model: Model, params: Params, elements: EncodedElement, mask: Array, sample: EncodedElement) -> Array:
+    return sets_of(model).log_prob(params, SeenElements(elements, mask), sample)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _scores(model: Model, params: Params, elements: SetElement, mask: Array, sample: SetElement) -> Array:
+def _scores(model: Model, params: Params, elements: EncodedElement, mask: Array, sample: EncodedElement) -> Array:
     alone = jax.tree.map(lambda leaf: leaf[:, None], sample)
-    sets = SetState(elements, mask), SetState(alone, jnp.ones((len(mask), 1), bool))
+    sets = SeenElements(elements, mask), SeenElements(alone, jnp.ones((len(mask), 1), bool))
     return kl_scores(*(model.latents.set_posteriors(params, state) for state in sets))
 
 

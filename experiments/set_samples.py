@@ -14,10 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from exflow.core.latents.trace import CONTEXT
+from exflow.core.latents.elements import EncodedElement
+from exflow.core.latents.trace import SET
 from exflow.evaluation.pictures.grids import looks_inverted, save
+from exflow.model import LatentFunctions
 from exflow.models.set_vae import sampling
-from exflow.models.set_vae.model import LatentFunctions, SetElement
 from exflow.models.set_vae.sampling import Mode, Outputs, Values
 from exflow.typing import Params, PRNGKey
 from experiments import plots
@@ -56,7 +57,7 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     latents, params, keys = latents_of(subject), subject.model.params, [subject.key(use) for use in range(6)]
     pixel_keys = [key if flags.draw_pixels else None for key in keys[4:]]
     elements, mask = encode(subject, given), jnp.ones(given.shape[:2], bool)
-    means = (CONTEXT,) if flags.means else ()
+    means = (SET,) if flags.means else ()
     rebuilt = _reconstruct(latents, params, keys[0], elements, mask, means)
     drawn = conditional(subject, flags, keys[1], elements, mask, flags.columns)
     start = sampling.values(latents.likelihood, drawn, pixel_keys[0])
@@ -76,13 +77,13 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     return Report(subject.config, subject.facts, {}, {"classes": class_ids(subject, flags.split, rows)}, [path])
 
 
-def encode(subject: Subject, values: np.ndarray) -> SetElement:
+def encode(subject: Subject, values: np.ndarray) -> EncodedElement:
     """Elements of values, on one device."""
     return _encode(latents_of(subject), subject.model.params, values)
 
 
 def conditional(
-    subject: Subject, flags: argparse.Namespace, key: PRNGKey, elements: SetElement, mask: Array, number: int
+    subject: Subject, flags: argparse.Namespace, key: PRNGKey, elements: EncodedElement, mask: Array, number: int
 ) -> Outputs:
     """Further elements of sets, as the options say."""
     how = (flags.inferred, flags.means, flags.means)
@@ -101,7 +102,7 @@ def class_ids(subject: Subject, split: str, rows: np.ndarray) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _encode(latents: LatentFunctions, params: Params, values: Array) -> SetElement:
+def _encode(latents: LatentFunctions, params: Params, values: Array) -> EncodedElement:
     return latents.encode_values(params, values)
 
 

@@ -14,12 +14,12 @@ import exflow
 from exflow import loading
 from exflow.config import to_json
 from exflow.core.latents import terms
+from exflow.core.latents.elements import SeenElements
 from exflow.data.registry import REGISTRY, LabelledImages, known_data_sets, register
 from exflow.errors import UserError
 from exflow.evaluation.scoring.episode_draws import draw_episodes
+from exflow.models import latent_bounds as bounds_of_models
 from exflow.models.registry import build
-from exflow.models.set_vae import set_bounds
-from exflow.models.set_vae.model import SetState
 from exflow.training.checkpoint import Checkpoints
 from exflow.training.state import TrainState
 from experiments import __main__ as command
@@ -130,9 +130,10 @@ def log_weights_by_hand(subject, values, samples):
         p, q = (norm(one.mean, np.exp(one.log_variance / 2)).logpdf(latent.value) for one in (latent.p, latent.q))
         return (p - q).sum(axis=tuple(range(leading, p.ndim)))
 
-    contexts = sum((log_ratio(level.context, 2) for level in trace.levels if level.context), np.zeros((samples, 1)))
-    elements = sum(log_ratio(level.element, 3) for level in trace.levels)
-    return contexts, elements - np.logaddexp(0, (1 - 2 * values) * logits.astype(np.float64)).sum(axis=(-3, -2, -1))
+    of_sets = (level.set_latent for level in trace.levels)
+    of_sets = sum((log_ratio(latent, 2) for latent in of_sets if latent), np.zeros((samples, 1)))
+    elements = sum(log_ratio(level.example_latent, 3) for level in trace.levels)
+    return of_sets, elements - np.logaddexp(0, (1 - 2 * values) * logits.astype(np.float64)).sum(axis=(-3, -2, -1))
 
 
 def bounds_by_hand(subject, values, samples):
@@ -168,7 +169,7 @@ def test_bounds_of_chunks_are_the_bounds_of_the_model(workdirs, monkeypatch):
 
     def elbo(params, values):
         elements = latents.encode_values(params, values)
-        return terms.elbo(set_bounds.elbo_terms(latents, params, subject.key(LATENTS), elements, every))
+        return terms.elbo(bounds_of_models.elbo_terms(latents, params, subject.key(LATENTS), elements, every))
 
     whole = latent_bounds.elbo_terms(subject, values)
     np.testing.assert_allclose(whole.elbo, jax.jit(elbo)(subject.model.params, values), rtol=1e-5)
@@ -207,7 +208,7 @@ def test_marginal(workdirs, tmp_path, name):
         elements = jax.jit(latents.encode_values)(params, sets)
         query = jax.tree.map(lambda leaf: leaf[:, 2], elements)
         keys, before = jax.random.split(subject.key(LATENTS), 6), jnp.broadcast_to(jnp.arange(3) < 2, (4, 3))
-        weigh = jax.jit(set_bounds.predictive_log_weights, static_argnums=0)
+        weigh = jax.jit(bounds_of_models.predictive_log_weights, static_argnums=0)
         weights = weigh(latents, params, keys, elements, before, query)
         expected = np.log(6) - logsumexp(weights, axis=0).mean()
         np.testing.assert_allclose(value(content, "predictive/2"), expected, rtol=1e-5)
@@ -247,7 +248,7 @@ def divergence_accuracy_by_hand(subject, shot, draws):
     @jax.jit
     def posteriors(params, values):
         elements = latents.encode_values(params, values)
-        return latents.set_posteriors(params, SetState(elements, jnp.ones(values.shape[:-3], bool)))
+        return latents.set_posteriors(params, SeenElements(elements, jnp.ones(values.shape[:-3], bool)))
 
     queries = episodes.query.reshape(draws, -1, 1)
     given, asked = (

@@ -35,7 +35,6 @@ MODEL = {
     "decoder_blocks": "32-9,16-6,8-6",
     "decoder_set_stream": "corner",  # what the decoder sees of the set's stream: corner (as published) | mean | map
     "examples_to_set_latents": False,  # element latents enter the prior of the next latent of the set
-    "limit_level": 0,  # latents from this level on do not enter the streams; 0: all do
     # How a trained model answers
     "class_rule": "kl",  # class of a query: kl (between posteriors of the set's latents) | elbo (its log-density)
     "sample_means": True,  # pictures are means of the likelihood, as published; False (and vectors): draws
@@ -73,6 +72,7 @@ INTERVALS = {
 INCIDENTAL = ("initialization", "class_rule", "sample_means")
 RENAMED = {
     "model.set_vae.level_loop": "model.block_loop",
+    "model.set_vae.limit_level": "",
     "model.set_vae.context_dim": "model.set_vae.set_latent_dim",
     "model.set_vae.context_levels": "model.set_vae.set_latent_levels",
     "model.set_vae.decoder_context": "model.set_vae.decoder_set_stream",

@@ -138,7 +138,7 @@ def streamed_bound(
 
 
 def nested_log_weights(
-    context_log_weights: Float[Array, "outer *lead"],
+    set_log_weights: Float[Array, "outer *lead"],
     element_log_weights: Float[Array, "outer inner *lead set"],
     mask: Bool[Array, "*lead set"] | None = None,
 ) -> Float[Array, "outer *lead"]:
@@ -149,7 +149,7 @@ def nested_log_weights(
     gives the plain weights of sets.
 
     Args:
-      context_log_weights: ln w_c.
+      set_log_weights: ln w_c.
       element_log_weights: ln w_z_s, the inner draws of z_s given the outer draw of c.
       mask: False where a ragged set has no element; whatever stands there, NaN included, changes nothing.
 
@@ -158,11 +158,11 @@ def nested_log_weights(
     """
     if mask is not None:
         element_log_weights = jnp.where(mask[jnp.newaxis, jnp.newaxis], element_log_weights, 0.0)
-    return context_log_weights + iwae_bound(element_log_weights, axis=1).sum(axis=-1)
+    return set_log_weights + iwae_bound(element_log_weights, axis=1).sum(axis=-1)
 
 
 def nested_bound(
-    context_log_weights: Float[Array, "outer *lead"],
+    set_log_weights: Float[Array, "outer *lead"],
     element_log_weights: Float[Array, "outer inner *lead set"],
     mask: Bool[Array, "*lead set"] | None = None,
 ) -> Float[Array, "*lead"]:
@@ -171,7 +171,7 @@ def nested_bound(
     A plain weight is a product over the set, whose spread grows with the set size; here each factor is an average. With
     the same number of element draws the bound is tighter, the more so the larger the set.
     """
-    return iwae_bound(nested_log_weights(context_log_weights, element_log_weights, mask))
+    return iwae_bound(nested_log_weights(set_log_weights, element_log_weights, mask))
 
 
 def loss_weight(alpha0: Scalar, step_factor: Scalar, epoch: Scalar) -> Float[Array, ""]:

@@ -19,8 +19,8 @@ class Terms(NamedTuple):
     """Sums over the elements of a set that exist; divergences per level, top first."""
 
     log_prob: Float[Array, " batch"]  # log p(X | latents)
-    kl_elements: Float[Array, "level batch"]
-    kl_contexts: Float[Array, "context_level batch"]
+    kl_examples: Float[Array, "level batch"]
+    kl_set: Float[Array, "set_level batch"]
 
 
 def terms(trace: TopDown, log_probs: Float[Array, "batch set"], mask: Bool[Array, "batch set"]) -> Terms:
@@ -31,18 +31,18 @@ def terms(trace: TopDown, log_probs: Float[Array, "batch set"], mask: Bool[Array
       log_probs: log p(x_s | latents) of every element.
       mask: Which elements exist.
     """
-    contexts = [_divergence(level.context, 1) for level in trace.levels if level.context is not None]
-    elements = [jnp.where(mask, _divergence(level.element, 2), 0.0).sum(axis=1) for level in trace.levels]
+    of_set = [_divergence(level.set_latent, 1) for level in trace.levels if level.set_latent is not None]
+    of_examples = [jnp.where(mask, _divergence(level.example_latent, 2), 0.0).sum(axis=1) for level in trace.levels]
     return Terms(
         jnp.where(mask, log_probs, 0.0).sum(axis=1),
-        jnp.stack(elements),
-        jnp.stack(contexts) if contexts else jnp.zeros((0, len(mask))),
+        jnp.stack(of_examples),
+        jnp.stack(of_set) if of_set else jnp.zeros((0, len(mask))),
     )
 
 
 def elbo(parts: Terms) -> Float[Array, " batch"]:
     """Lower bound on log p(X) from one draw of the latents."""
-    return parts.log_prob - parts.kl_elements.sum(axis=0) - parts.kl_contexts.sum(axis=0)
+    return parts.log_prob - parts.kl_examples.sum(axis=0) - parts.kl_set.sum(axis=0)
 
 
 def log_weight(
@@ -52,20 +52,21 @@ def log_weight(
 
     Burda et al. 2016, arXiv:1509.00519. The latents of the set are shared, so weights exist per set only.
     """
-    return context_log_weight(trace, mask) + element_log_weights(trace, log_probs, mask).sum(axis=1)
+    return set_log_weight(trace, mask) + element_log_weights(trace, log_probs, mask).sum(axis=1)
 
 
-def context_log_weight(trace: TopDown, mask: Bool[Array, "batch set"]) -> Float[Array, " batch"]:
+def set_log_weight(trace: TopDown, mask: Bool[Array, "batch set"]) -> Float[Array, " batch"]:
     """The part of the latents of the set, log p(c) - log q(c | X); 0 where there are none or they were given."""
-    inferred = [level.context for level in trace.levels if level.context is not None and level.context.q is not None]
-    return sum((_log_ratio(context, 1) for context in inferred), jnp.zeros(len(mask)))
+    of_set = (level.set_latent for level in trace.levels)
+    inferred = [latent for latent in of_set if latent is not None and latent.q is not None]
+    return sum((_log_ratio(latent, 1) for latent in inferred), jnp.zeros(len(mask)))
 
 
 def element_log_weights(
     trace: TopDown, log_probs: Float[Array, "batch set"], mask: Bool[Array, "batch set"]
 ) -> Float[Array, "batch set"]:
     """The part of every element, log p(x | z, c) + log p(z | c) - log q(z | c, x); 0 where `mask` is False."""
-    return jnp.where(mask, sum((_log_ratio(level.element, 2) for level in trace.levels), log_probs), 0.0)
+    return jnp.where(mask, sum((_log_ratio(level.example_latent, 2) for level in trace.levels), log_probs), 0.0)
 
 
 def _divergence(latent: Latent, leading: int) -> Array:

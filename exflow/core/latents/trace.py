@@ -14,36 +14,36 @@ from exflow.core.latents import diagonal_gaussian
 from exflow.core.latents.diagonal_gaussian import DiagonalGaussian
 from exflow.typing import PRNGKey
 
-CONTEXT, ELEMENT = range(2)  # streams of randomness
+SET, EXAMPLE = range(2)  # streams of randomness
 
 
 class Latent(NamedTuple):
     """A latent variable of one level: of a set `[batch, ...]` or of elements `[batch, set, ...]`."""
 
     value: Float[Array, "..."]
-    p: DiagonalGaussian | None  # prior given the levels above; None for a context that was given
+    p: DiagonalGaussian | None  # prior given the levels above; None for a latent of the set that was given
     q: DiagonalGaussian | None = None  # posterior; None where the value is from the prior or was given
 
 
 class Level(NamedTuple):
     """One level of a hierarchy."""
 
-    context: Latent | None  # None where the level has no latent of the set
-    element: Latent
-    attention: Float[Array, "batch heads set"] | None = None  # of the posterior of the context, where it has any
+    set_latent: Latent | None  # None where the level has none
+    example_latent: Latent
+    attention: Float[Array, "batch heads set"] | None = None  # of the posterior of the set's latent, where it has any
 
 
 class TopDown(NamedTuple):
     """The levels of a pass, top first, and what the decoder makes elements of."""
 
     levels: tuple[Level, ...]
-    elements: Float[Array, "batch set ..."]
-    contexts: Float[Array, "batch ..."] | None
+    example_inputs: Float[Array, "batch set ..."]  # of the decoder, from the latents of every element
+    set_inputs: Float[Array, "batch ..."] | None  # the same from those of the set
 
     @property
-    def context_values(self) -> tuple[Array, ...]:
+    def set_latents(self) -> tuple[Array, ...]:
         """The latents of the set, top first."""
-        return tuple(level.context.value for level in self.levels if level.context is not None)
+        return tuple(level.set_latent.value for level in self.levels if level.set_latent is not None)
 
 
 class Noise(NamedTuple):
@@ -57,7 +57,7 @@ class Noise(NamedTuple):
     key: PRNGKey | None  # None: zero noise, every latent is the mean of its Gaussian
     seeds: UInt32[Array, "batch set"] | None = None
     mask: Bool[Array, "batch set"] | None = None
-    means: tuple[int, ...] = ()  # of CONTEXT and ELEMENT, those whose latents are the means of their Gaussians
+    means: tuple[int, ...] = ()  # of SET and EXAMPLE, those whose latents are the means of their Gaussians
 
 
 def draw(noise: Noise, dist: DiagonalGaussian, level: int | UInt32[Array, ""], stream: int) -> Float[Array, "..."]:
@@ -67,7 +67,7 @@ def draw(noise: Noise, dist: DiagonalGaussian, level: int | UInt32[Array, ""], s
       noise: Randomness of the pass.
       dist: What to draw from.
       level: Number of the level, which may be traced.
-      stream: CONTEXT or ELEMENT.
+      stream: SET or EXAMPLE.
     """
     shape = jnp.broadcast_shapes(dist.mean.shape, dist.log_variance.shape)
     if noise.key is None or stream in noise.means:
@@ -76,7 +76,7 @@ def draw(noise: Noise, dist: DiagonalGaussian, level: int | UInt32[Array, ""], s
     if noise.seeds is None:
         return diagonal_gaussian.from_noise(dist, jax.random.normal(key, shape, dist.mean.dtype))
     seeds, lead = noise.seeds, 2
-    if stream == CONTEXT:
+    if stream == SET:
         present = seeds if noise.mask is None else jnp.where(noise.mask, seeds, jnp.uint32(2**32 - 1))
         seeds, lead = present.min(axis=1), 1
 

@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from scipy.spatial import KDTree
 
+from exflow.core.latents.elements import SeenElements
 from exflow.evaluation import placement
 from exflow.evaluation.chunks import in_chunks
 from exflow.model import Model, latents_of
-from exflow.models.set_vae.model import SetState
 from exflow.typing import Params
 
 ELEMENTS_PER_CALL = 20_000  # in sets of one split; at least one set
@@ -26,7 +26,7 @@ NEIGHBOURS = 5
 def _posterior_means(
     model: Model, params: Params, x_set: Array, mask: Bool[Array, "sets set"]
 ) -> Float[Array, "sets dim"]:
-    state = SetState(model.encode(params, None, x_set), mask)
+    state = SeenElements(model.encode(params, None, x_set), mask)
     means = [q.mean.reshape(len(mask), -1) for q in latents_of(model).set_posteriors(params, state)]
     return jnp.concatenate(means, axis=1)
 

@@ -24,7 +24,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from exflow.models.bruno.conditioners import ConvConditioner, DenseConditioner, Outputs, heads_for, repeated
+from exflow.models.bruno.conditioners import ConvConditioner, DenseConditioner, Outputs, heads_for
+from exflow.nn.repeated import repeated
 from exflow.nn.weight_norm import WeightNorm
 
 CONDITIONINGS = ("original", "clean")

@@ -15,20 +15,10 @@ from jaxtyping import Array, Float
 
 from exflow.nn.convolution import GRADIENTS
 from exflow.nn.product import bfloat16_dot_general
+from exflow.nn.repeated import repeated, resolve_block_loop
 from exflow.nn.weight_norm import WeightNorm
 
-BLOCK_LOOPS = ("auto", "scan", "unroll")
-
 Outputs = tuple[Float[Array, "..."], Float[Array, "..."]] | Float[Array, "..."]
-
-
-def resolve_block_loop(block_loop: str) -> str:
-    """Turn "auto" into "unroll" on CPU and "scan" on accelerators."""
-    if block_loop not in BLOCK_LOOPS:
-        raise ValueError(f"block_loop: expected one of {BLOCK_LOOPS}, got {block_loop!r}.")
-    if block_loop == "auto":
-        return "unroll" if jax.default_backend() == "cpu" else "scan"
-    return block_loop
 
 
 def resolve_gradient(gradient: str, block_loop: str) -> str:
@@ -49,27 +39,7 @@ def with_bounded(x: Float[Array, "*batch channels"]) -> Float[Array, "*batch twi
     return jnp.concatenate([x, 2 * jnp.tanh(x / 2)], axis=-1)
 
 
-def repeated(block: Any, length: int, block_loop: str, remat: bool, in_axes: Any = nn.broadcast) -> Any:
-    """Module class that applies `length` blocks (x, context) -> (x, None), their parameters stacked on a first axis.
-
-    Args:
-      block: Module class, or function of a module and the inputs; the context is the same for all blocks.
-      length: Number of blocks, at least 1.
-      block_loop: "scan" or "unroll".
-      remat: Recompute each block in the backward pass.
-      in_axes: Of the inputs behind x, as of `nn.scan`: 0 where every block has its own; default: all are the context.
-    """
-    return nn.scan(
-        nn.remat(block) if remat else block,
-        variable_axes={"params": 0},
-        split_rngs={"params": True},
-        in_axes=in_axes,
-        length=length,
-        unroll=max(2, length) if block_loop == "unroll" else 1,  # 1 would leave one block in a loop
-    )
-
-
-class ResidualBlock(nn.Module):
+class ConvBlock(nn.Module):
     """ELU(x + conv(ELU(conv(x)))) with 3x3 convolutions, as `nn.scan` wants it: (carry, None) -> (carry, None)."""
 
     features: int
@@ -166,7 +136,7 @@ class ConvConditioner(nn.Module):
         block_loop, options = self.resolved_options()
         hidden = nn.elu(WeightNorm(self.filters, (1, 1), name="first", **options)(self.network_input(x)))
         if self.num_blocks:
-            blocks = repeated(ResidualBlock, self.num_blocks, block_loop, self.remat)
+            blocks = repeated(ConvBlock, self.num_blocks, block_loop, self.remat)
             hidden, _ = blocks(self.filters, options, name="blocks")(hidden, None)
         return heads_for(x.shape[-1], self.outputs_per_entry, self.compute_dtype)(hidden)
 

@@ -36,7 +36,7 @@ PROCESSES = {
 WITHOUT_MOMENTS = ("raw_degrees_of_freedom", "raw_gaussian_weight")  # what a fit by moments does not estimate
 
 
-class Latent(NamedTuple):
+class FlowElement(NamedTuple):
     """What BRUNO keeps of one image."""
 
     z: Float[Array, "... dim"]  # latent vector
@@ -80,11 +80,11 @@ def bruno(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
             raise ValueError(f"context: expected {(*leading, context_dim)}, got {got}. Give one context per image.")
         return context.reshape(-1, context_dim)
 
-    def encode(params: Params, key: PRNGKey | None, x: Array, context: Array | None = None) -> Latent:
+    def encode(params: Params, key: PRNGKey | None, x: Array, context: Array | None = None) -> FlowElement:
         leading = x.shape[:-3]
         pixels = dequantize(key, x).reshape(-1, *image_shape)
         z, log_det = flow.forward(params["flow"], pixels, flow_context(context, leading))
-        return Latent(z.reshape(*leading, dim), log_det.reshape(leading))
+        return FlowElement(z.reshape(*leading, dim), log_det.reshape(leading))
 
     def init(key: PRNGKey, batch: Batch) -> Params:
         flow_key, noise_key = jax.random.split(key)
@@ -100,7 +100,7 @@ def bruno(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
             params["objective"] = {"log_temperature": jnp.log(jnp.float32(objective.temperature))}
         return params
 
-    def refit(params: Params, element_set: Latent, mask: Array) -> Params:
+    def refit(params: Params, element_set: FlowElement, mask: Array) -> Params:
         fitted = process.unconstrain(process.fit(element_set.z, learn_mean=model.learn_mean, mask=mask, **options))
         kept = {name: raw for name, raw in params["process"].items() if name in WITHOUT_MOMENTS}
         return {**params, "process": fitted | kept}
@@ -131,27 +131,27 @@ def bruno(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
     def init_state(params: Params, batch_shape: tuple[int, ...] = ()) -> State:
         return process.init_state(constrain(params), batch_shape)
 
-    def update(params: Params, state: State, element_set: Latent, mask: Array | None = None) -> State:
+    def update(params: Params, state: State, element_set: FlowElement, mask: Array | None = None) -> State:
         return process.update_set(constrain(params), state, element_set.z, mask)
 
-    def log_prob(params: Params, state: State, element: Latent, draws: int = 1) -> Array:
+    def log_prob(params: Params, state: State, element: FlowElement, draws: int = 1) -> Array:
         del draws
         return process.predictive_log_prob(constrain(params), state, element.z) + element.log_det
 
-    def conditional(params: Params, element_set: Latent, mask: Array | None = None, draws: int = 1) -> Array:
+    def conditional(params: Params, element_set: FlowElement, mask: Array | None = None, draws: int = 1) -> Array:
         del draws
         log_probs = process.log_prob(constrain(params), element_set.z, mask)
         return log_probs + _masked(element_set.log_det, mask)
 
-    def leave_one_out(params: Params, element_set: Latent, mask: Array | None = None, draws: int = 1) -> Array:
+    def leave_one_out(params: Params, element_set: FlowElement, mask: Array | None = None, draws: int = 1) -> Array:
         del draws
         log_probs = process.leave_one_out_log_prob(constrain(params), element_set.z, mask)
         return log_probs + _masked(element_set.log_det, mask)
 
-    def joint(params: Params, element_set: Latent, mask: Array | None = None, draws: int = 1) -> Array:
+    def joint(params: Params, element_set: FlowElement, mask: Array | None = None, draws: int = 1) -> Array:
         return conditional(params, element_set, mask, draws).sum(axis=-1)
 
-    def class_log_probs(params: Params, states: State, elements: Latent, draws: int = 1) -> Array:
+    def class_log_probs(params: Params, states: State, elements: FlowElement, draws: int = 1) -> Array:
         del draws
         log_probs = process.class_log_probs(constrain(params), states, elements.z)
         return log_probs + elements.log_det[..., None]
@@ -216,7 +216,7 @@ def group_of(name: str) -> str:
 def scored_log_probs(
     process: ModuleType,
     process_params: Params,
-    latent: Latent,
+    latent: FlowElement,
     mask: Bool[Array, "batch set"],
     num_given: int,
 ) -> tuple[Float[Array, "batch scored"], Bool[Array, "batch scored"]]:

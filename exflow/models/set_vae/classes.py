@@ -1,7 +1,8 @@
 """To which of several sets an element belongs, told by the latents or the reconstructions of a set VAE.
 
-The third rule, the gain of the evidence lower bound when the element joins a set, is `Model.log_prob`. Sources:
-Giannone & Winther 2022, arXiv:2110.12279, and its code; Edwards & Storkey 2017, arXiv:1606.02185, for the divergence.
+The third rule, the gain of the evidence lower bound when the element joins a set, is what `exflow.models.bound_sets`
+does. Sources: Giannone & Winther 2022, arXiv:2110.12279, and its code; Edwards & Storkey 2017, arXiv:1606.02185, for
+the divergence.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,25 @@ from jaxtyping import Array, Bool, Float
 
 from exflow.core.latents import diagonal_gaussian
 from exflow.core.latents.diagonal_gaussian import DiagonalGaussian
+from exflow.core.latents.elements import EncodedElement, SeenElements
 from exflow.core.likelihoods.likelihood import Likelihood
+from exflow.model import ClassLogProbs, LatentFunctions
+from exflow.typing import Params
+
+
+def divergence_scores(latents: LatentFunctions) -> ClassLogProbs:
+    """`kl_scores` of elements, as sets of one each, under the states of classes."""
+
+    def class_log_probs(
+        params: Params, states: SeenElements, elements: EncodedElement, draws: int = 1
+    ) -> Float[Array, "*lead query class"]:
+        del draws
+        queries = jax.tree.map(lambda leaf: jnp.expand_dims(leaf, states.mask.ndim - 1), elements)
+        alone = SeenElements(queries, jnp.ones((*elements.seed.shape, 1), bool))
+        supports, queries = (latents.set_posteriors(params, sets) for sets in (states, alone))
+        return kl_scores(supports, queries, leading=states.mask.ndim - 1)
+
+    return class_log_probs
 
 
 def kl_scores(

@@ -13,10 +13,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from exflow.core.latents.trace import CONTEXT, TopDown
+from exflow.core.latents.elements import EncodedElement
+from exflow.core.latents.trace import SET
 from exflow.core.likelihoods.likelihood import Likelihood
-from exflow.models.bruno.conditioners import resolve_block_loop
-from exflow.models.set_vae.model import LatentFunctions, SetElement
+from exflow.model import LatentFunctions
+from exflow.nn.repeated import resolve_block_loop
 from exflow.typing import Params, PRNGKey
 
 Outputs = Float[Array, "batch num height width outputs"]  # parameters of the likelihood of every element
@@ -26,10 +27,10 @@ Mode = Literal["fixed", "union_posterior", "union_prior"]
 
 
 class Refinement(NamedTuple):
-    """Samples that a model has reconstructed again and again; `contexts[l][i]` led from frame i to frame i + 1."""
+    """Samples that a model has reconstructed again and again; `set_latents[l][i]` led from frame i to frame i + 1."""
 
     frames: Float[Array, "frames batch num height width channels"]  # the first one is what was given to start from
-    contexts: tuple[Float[Array, "steps batch ..."], ...]  # latents of the set, top first
+    set_latents: tuple[Float[Array, "steps batch ..."], ...]  # top first
 
 
 def values(likelihood: Likelihood, outputs: Outputs, key: PRNGKey | None = None) -> Values:
@@ -41,7 +42,7 @@ def reconstruct(
     latents: LatentFunctions,
     params: Params,
     key: PRNGKey | None,
-    element_set: SetElement,
+    element_set: EncodedElement,
     mask: SetMask,
     means: tuple[int, ...] = (),
 ) -> Outputs:
@@ -53,16 +54,16 @@ def reconstruct(
       key: Random key.
       element_set: Sets.
       mask: Which elements exist.
-      means: Of CONTEXT and ELEMENT, those whose latents are means all the same.
+      means: Of SET and EXAMPLE, those whose latents are means all the same.
     """
     return latents.infer(params, element_set, mask, key, None, means)[1]
 
 
-def infer_contexts(
+def infer_set_latents(
     latents: LatentFunctions,
     params: Params,
     key: PRNGKey | None,
-    element_set: SetElement,
+    element_set: EncodedElement,
     mask: SetMask,
     at_mean: bool = False,
 ) -> tuple[Array, ...]:
@@ -76,8 +77,8 @@ def infer_contexts(
       mask: Which elements exist.
       at_mean: The latents of the set are the means of their posteriors.
     """
-    trace, _ = latents.infer(params, element_set, mask, key, None, (CONTEXT,) if at_mean else ())
-    return trace.context_values
+    trace, _ = latents.infer(params, element_set, mask, key, None, (SET,) if at_mean else ())
+    return trace.set_latents
 
 
 def sample_prior(
@@ -94,15 +95,15 @@ def sample_prior(
         published samples of the models on vectors and on 4x4 maps.
     """
     top_key, key = jax.random.split(key)
-    top = latents.generate(params, top_key, shape)[0].context_values[:1]
-    return latents.generate(params, key, shape, top, (CONTEXT,) if below_at_mean else ())[1]
+    top = latents.generate(params, top_key, shape)[0].set_latents[:1]
+    return latents.generate(params, key, shape, top, (SET,) if below_at_mean else ())[1]
 
 
 def sample_conditional(
     latents: LatentFunctions,
     params: Params,
     key: PRNGKey,
-    element_set: SetElement,
+    element_set: EncodedElement,
     mask: SetMask,
     number: int,
     inferred: Literal["all", "top"] = "all",
@@ -123,34 +124,18 @@ def sample_conditional(
       at_mean: Those with posteriors are their means.
       below_at_mean: Those with priors are their means.
     """
-    context_key, key = jax.random.split(key)
-    contexts = infer_contexts(latents, params, context_key, element_set, mask, at_mean)
-    contexts = contexts if inferred == "all" else contexts[:1]
-    means = (CONTEXT,) if below_at_mean else ()
-    return latents.generate(params, key, (len(mask), number), contexts, means)[1]
-
-
-def decode_upper_levels(
-    latents: LatentFunctions, params: Params, trace: TopDown, mask: Bool[Array, "batch num"], number: int
-) -> Outputs:
-    """Elements decoded with zeros for all latents below the upper `number` levels.
-
-    Of hierarchies on vectors and 4x4 maps, whose decoder sees all latents beside each other; of residual streams
-    `limit_level` of their configuration does the like.
-    """
-    upper = trace.levels[:number]
-    elements = sum(level.element.value.shape[-1] for level in upper)
-    contexts = sum(level.context.value.shape[-1] for level in upper if level.context is not None)
-    kept = None if trace.contexts is None else trace.contexts.at[..., contexts:].set(0.0)
-    trace = trace._replace(elements=trace.elements.at[..., elements:].set(0.0), contexts=kept)
-    return latents.decode(params, trace, mask)
+    set_key, key = jax.random.split(key)
+    set_latents = infer_set_latents(latents, params, set_key, element_set, mask, at_mean)
+    set_latents = set_latents if inferred == "all" else set_latents[:1]
+    means = (SET,) if below_at_mean else ()
+    return latents.generate(params, key, (len(mask), number), set_latents, means)[1]
 
 
 def refine(
     latents: LatentFunctions,
     params: Params,
     key: PRNGKey,
-    element_set: SetElement,
+    element_set: EncodedElement,
     mask: SetMask,
     start: Values,
     steps: int,
@@ -187,8 +172,8 @@ def refine(
     """
     if mode not in (expected := Mode.__args__):
         raise ValueError(f"mode: expected one of {expected}, got {mode!r}.")
-    context_key, key = jax.random.split(key)
-    fixed = _infer_contexts(latents, params, context_key, element_set, mask, at_mean) if mode == "fixed" else None
+    set_key, key = jax.random.split(key)
+    fixed = _infer_set_latents(latents, params, set_key, element_set, mask, at_mean) if mode == "fixed" else None
 
     def step(frame: Values, number: Any) -> tuple[Values, tuple[Values, tuple[Array, ...]]]:
         step_key = jax.random.fold_in(key, number)
@@ -196,17 +181,17 @@ def refine(
         return frame, (frame, seen)
 
     if resolve_block_loop(loop) == "scan":
-        _, (frames, contexts) = jax.lax.scan(step, start, jnp.arange(steps))
-        return Refinement(jnp.concatenate([start[None], frames]), contexts if steps else ())
-    frames, contexts = [start], []
+        _, (frames, seen) = jax.lax.scan(step, start, jnp.arange(steps))
+        return Refinement(jnp.concatenate([start[None], frames]), seen if steps else ())
+    frames, every = [start], []
     for number in range(steps):
         frame, (_, seen) = step(frames[-1], number)
         frames.append(frame)
-        contexts.append(seen)
-    return Refinement(jnp.stack(frames), jax.tree.map(lambda *parts: jnp.stack(parts), *contexts) if steps else ())
+        every.append(seen)
+    return Refinement(jnp.stack(frames), jax.tree.map(lambda *parts: jnp.stack(parts), *every) if steps else ())
 
 
-_infer_contexts = functools.partial(jax.jit, static_argnums=(0, 5))(infer_contexts)
+_infer_set_latents = functools.partial(jax.jit, static_argnums=(0, 5))(infer_set_latents)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
@@ -217,7 +202,7 @@ def _refined(
     at_mean: bool,
     params: Params,
     key: PRNGKey,
-    element_set: SetElement,
+    element_set: EncodedElement,
     mask: SetMask,
     frame: Values,
     fixed: tuple[Array, ...] | None,
@@ -230,8 +215,8 @@ def _refined(
     else:
         union = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), element_set, samples)
         both = jnp.concatenate([mask, every], axis=1)
-        trace, outputs = latents.infer(params, union, both, latent_key, None, (CONTEXT,) if at_mean else ())
+        trace, outputs = latents.infer(params, union, both, latent_key, None, (SET,) if at_mean else ())
         outputs = outputs[:, mask.shape[1] :]
     if mode == "union_prior":
-        _, outputs = latents.generate(params, element_key, (len(frame), frame.shape[1]), trace.context_values)
-    return values(latents.likelihood, outputs, pixel_key if draws else None), trace.context_values
+        _, outputs = latents.generate(params, element_key, (len(frame), frame.shape[1]), trace.set_latents)
+    return values(latents.likelihood, outputs, pixel_key if draws else None), trace.set_latents

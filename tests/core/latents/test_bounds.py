@@ -1,4 +1,4 @@
-"""Importance-weighted bounds on a linear-Gaussian model of sets whose evidence is known, and the training objective."""
+"""Importance-weighted bounds on a linear-Gaussian model of sets whose features is known, and the training objective."""
 
 import functools
 from typing import NamedTuple
@@ -25,7 +25,7 @@ NESTED_GRADIENT = jax.jit(jax.value_and_grad(lambda e, c, mask: bounds.nested_bo
 class Toy(NamedTuple):
     """Sets of one size, weights of draws from an imperfect q, and the exact ln p(X)."""
 
-    context: np.ndarray  # ln w_c [outer, sets]
+    of_set: np.ndarray  # ln w_c [outer, sets]
     element: np.ndarray  # ln w_z_s [outer, inner, sets, size]
     log_evidence: np.ndarray  # [sets]
 
@@ -56,7 +56,7 @@ def toy(num_sets: int, size: int, outer: int, inner: int = 1, seed: int = SEED) 
 def log_weights(case: Toy) -> np.ndarray:
     """Plain weights of sets [outer, sets], by hand."""
     assert case.element.shape[1] == 1
-    return case.context + case.element[:, 0].sum(axis=-1)
+    return case.of_set + case.element[:, 0].sum(axis=-1)
 
 
 def run(weights: np.ndarray, *chunks: int) -> bounds.ImportanceEstimate:
@@ -151,27 +151,27 @@ def test_nested_bound_by_loops(x64):
     mask = np.array([[1, 1, 1, 1], [1, 0, 1, 0], [0, 0, 0, 0]], bool)
     expected = np.zeros(3)
     for s in range(3):
-        per_outer = case.context[:, s].copy()
+        per_outer = case.of_set[:, s].copy()
         for o in range(5):
             for n in np.flatnonzero(mask[s]):
                 per_outer[o] += special.logsumexp(case.element[o, :, s, n]) - np.log(6)
         expected[s] = special.logsumexp(per_outer) - np.log(5)
-    arguments = jnp.asarray(case.context), jnp.asarray(case.element)
+    arguments = jnp.asarray(case.of_set), jnp.asarray(case.element)
     np.testing.assert_allclose(NESTED_BOUND(*arguments, jnp.asarray(mask)), expected, rtol=1e-12)
     unmasked = NESTED_BOUND(*arguments)
     np.testing.assert_allclose(unmasked[0], expected[0], rtol=1e-12)
     np.testing.assert_allclose(unmasked, NESTED_BOUND(*arguments, jnp.ones((3, 4), bool)), rtol=1e-12)
     plain = bounds.nested_log_weights(arguments[0], arguments[1][:, :1])
-    np.testing.assert_allclose(plain, case.context + case.element[:, 0].sum(axis=-1), rtol=1e-12)
+    np.testing.assert_allclose(plain, case.of_set + case.element[:, 0].sum(axis=-1), rtol=1e-12)
 
 
 @pytest.mark.parametrize("padding", [np.nan, np.inf, -np.inf, 1e30])
 def test_masked_elements_change_nothing(padding):
     case = toy(2, 3, 4, 5)
     element = jnp.asarray(np.pad(case.element, [(0, 0)] * 3 + [(0, 2)], constant_values=padding), jnp.float32)
-    context, mask = jnp.asarray(case.context, jnp.float32), jnp.arange(5)[None] < jnp.array([[3], [3]])
-    value, gradient = NESTED_GRADIENT(element, context, mask)
-    np.testing.assert_allclose(value, NESTED_BOUND(context, element[..., :3]).sum(), rtol=1e-6)
+    of_set, mask = jnp.asarray(case.of_set, jnp.float32), jnp.arange(5)[None] < jnp.array([[3], [3]])
+    value, gradient = NESTED_GRADIENT(element, of_set, mask)
+    np.testing.assert_allclose(value, NESTED_BOUND(of_set, element[..., :3]).sum(), rtol=1e-6)
     np.testing.assert_array_equal(gradient[..., 3:], 0.0)
     assert bool(jnp.isfinite(gradient).all())
 
@@ -182,7 +182,7 @@ def test_nested_bound_is_tighter_at_equal_cost_and_more_so_for_larger_sets():
     for size in (5, 15, 40):
         single, nested = toy(60, size, 144), toy(60, size, 12, 12)
         single_gap = np.float64(IWAE_BOUND(jnp.float32(log_weights(single)))) - single.log_evidence
-        nested_bound = NESTED_BOUND(jnp.float32(nested.context), jnp.float32(nested.element))
+        nested_bound = NESTED_BOUND(jnp.float32(nested.of_set), jnp.float32(nested.element))
         nested_gap = np.float64(nested_bound) - nested.log_evidence
         assert nested_gap.mean() < 2 * nested_gap.std() / np.sqrt(60)  # a lower bound
         advantages.append(nested_gap.mean() - single_gap.mean())

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from exflow.core.latents.elements import SeenElements
 from exflow.data.registry import ImageSets
 from exflow.evaluation.analysis import context_probes
-from exflow.models.set_vae.model import SetState
 from tests.evaluation.analysis.test_subset_selection import compiled_posteriors, prepared
 
 
@@ -49,6 +49,6 @@ def test_posterior_means_of_a_split_are_those_of_its_sets_alone(monkeypatch):
     means = context_probes.context_means(model, params, ImageSets(images, index, count, np.arange(3, dtype=np.int32)))
     for row in range(3):
         elements = jax.jit(model.encode)(params, None, jnp.asarray(images[index[row]]))
-        state = SetState(elements, jnp.arange(6) < count[row])
+        state = SeenElements(elements, jnp.arange(6) < count[row])
         (expected,) = compiled_posteriors("mean")(params, state)
         np.testing.assert_allclose(means[row], expected.mean, rtol=1e-5, atol=1e-6)

@@ -11,7 +11,7 @@ from exflow.errors import UserError
 from exflow.evaluation import compiled
 from exflow.evaluation.analysis import correlations, latent_distribution
 from exflow.evaluation.analysis.correlations import LatentProcess
-from exflow.models.bruno.model import Latent
+from exflow.models.bruno.model import FlowElement
 from exflow.models.registry import build
 from tests.evaluation.toy import toy_params
 from tests.models.registry import IMAGE_SHAPE, MODELS
@@ -59,7 +59,7 @@ def test_restricted_factors_are_the_marginal(x64):
     _, raw, between, within = low_rank_example()
     keep = np.array([True, False, True])
     z = np.random.default_rng(0).normal(size=(4, 3))
-    fewer, elements = correlations.restrict({"process": raw}, Latent(z, np.zeros(4)), keep)
+    fewer, elements = correlations.restrict({"process": raw}, FlowElement(z, np.zeros(4)), keep)
     log_probs = low_rank_process.log_prob(low_rank_process.constrain(fewer["process"]), jnp.asarray(elements.z))
     chosen = np.ix_(keep, keep)
     covariance = np.kron(np.ones((4, 4)), between[chosen]) + np.kron(np.eye(4), within[chosen])
@@ -83,7 +83,7 @@ def test_restricted_scores_add_up_to_those_of_all_dimensions():
     fields = ("mean", "raw_variance", "raw_correlation", "raw_degrees_of_freedom")
     values = np.array([[0.1, 0.0, 0.2, 0.0], [0.5, 1.0, 0.2, 0.3], [-3.0, 1.0, -2.5, 0.5], [2.0, 1.0, 1.5, 3.0]])
     params = {"flow": {}, "process": dict(zip(fields, jnp.asarray(values, jnp.float32), strict=True))}
-    elements = Latent(rng.normal(size=(2, 6, 4)).astype(np.float32), np.ones((2, 6), np.float32))
+    elements = FlowElement(rng.normal(size=(2, 6, 4)).astype(np.float32), np.ones((2, 6), np.float32))
     keep = correlations.correlated_dimensions(params, 0.3)
     np.testing.assert_array_equal(keep, [False, True, False, True])
     gains = []

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from exflow.core import set_statistics
+from exflow.core.latents.elements import SeenElements
 from exflow.evaluation.analysis.subset_selection import divergences, known_by_mean, summarize
 from exflow.models.registry import build
-from exflow.models.set_vae.model import SetState
 from tests.models.registry import ALL_LEVELS, ATTENTION, TINY_VECTORS, small_config
 from tests.models.test_set_models import batch_of, images, in_float64, perturbed
 
@@ -37,7 +37,7 @@ def compiled_posteriors(name):
 def posteriors(name, params, elements, subsets):
     """Mean and log-variance [subset, latent] of all latents of sets of equal size, from rows of one set of elements."""
     chosen = jax.tree.map(lambda leaf: leaf[np.array(subsets)], elements)
-    found = compiled_posteriors(name)(params, SetState(chosen, jnp.ones(np.shape(subsets), bool)))
+    found = compiled_posteriors(name)(params, SeenElements(chosen, jnp.ones(np.shape(subsets), bool)))
     return [np.concatenate([np.reshape(q[at], (len(subsets), -1)) for q in found], axis=1) for at in range(2)]
 
 
@@ -94,8 +94,9 @@ def test_order_and_padding_change_nothing(x64):
 
 
 def test_streams_that_add_remove_and_merge_means_have_the_posterior_of_the_set():
-    _, params, elements = prepared("mean")
-    features = elements.evidence.context
+    model, params, elements = prepared("mean")
+    mean_features = model.latents.mean_features
+    features = mean_features.of(elements)
     start, one, two = (
         set_statistics.init("mean", features.shape[2:], (2,)),
         jnp.ones((2, 1), bool),
@@ -107,8 +108,8 @@ def test_streams_that_add_remove_and_merge_means_have_the_posterior_of_the_set()
     state = set_statistics.remove(state, features[:, 2:3], one)
     state = set_statistics.merge(state, set_statistics.update(start, features[:, 4:], two))
     any_element = jax.tree.map(lambda leaf: leaf[:, 2], elements)
-    streamed = known_by_mean(any_element, set_statistics.finalize(state))
-    whole = SetState(elements, jnp.asarray([[True, True, False, True, True, True]] * 2))
+    streamed = known_by_mean(mean_features, any_element, set_statistics.finalize(state))
+    whole = SeenElements(elements, jnp.asarray([[True, True, False, True, True, True]] * 2))
     (found,), (expected,) = (compiled_posteriors("mean")(params, state) for state in (streamed, whole))
     for part, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(part, other, rtol=1e-5, atol=1e-6)

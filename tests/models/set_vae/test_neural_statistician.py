@@ -37,7 +37,7 @@ def test_training_is_the_published_one(name, sets, set_size, dims, epochs):
     config = load_config(name)
     objective, optimizer, model = config.objective, config.optimizer, config.model.set_vae
     assert (config.data.sets_per_batch, config.data.set_size) == (sets, set_size)
-    assert (model.context_dim, model.latent_dim) == dims
+    assert (model.set_latent_dim, model.latent_dim) == dims
     assert config.training.num_steps == epochs * objective.epoch_steps
     assert (objective.alpha, objective.alpha_decay) == (1.0, 0.5)
     assert (optimizer.name, optimizer.learning_rate, optimizer.clip_value) == ("adam", 1e-3, 0.5)

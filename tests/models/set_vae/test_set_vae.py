@@ -131,8 +131,10 @@ def test_terms_are_sums_over_levels_and_elements_that_exist(x64):
     for index, size in ((0, 2), (1, 1)):
         expected = float(log_probs[index, :size].sum())
         for level in trace.levels:
-            expected -= float(diagonal_gaussian.kl_divergence(level.element.q, level.element.p)[index, :size].sum())
-            expected -= float(diagonal_gaussian.kl_divergence(level.context.q, level.context.p)[index].sum())
+            expected -= float(
+                diagonal_gaussian.kl_divergence(level.example_latent.q, level.example_latent.p)[index, :size].sum()
+            )
+            expected -= float(diagonal_gaussian.kl_divergence(level.set_latent.q, level.set_latent.p)[index].sum())
         np.testing.assert_allclose(elbo(parts)[index], expected, rtol=1e-12)
 
 
@@ -142,7 +144,7 @@ def test_log_weight_is_the_ratio_of_densities(x64):
     weights = log_weight(trace, log_probs, mask)
     expected = float(log_probs[0, :2].sum())
     for level in trace.levels:
-        for latent, rows in ((level.context, (0,)), (level.element, (0, slice(0, 2)))):
+        for latent, rows in ((level.set_latent, (0,)), (level.example_latent, (0, slice(0, 2)))):
             for dist, sign in ((latent.p, 1), (latent.q, -1)):
                 picked = jax.tree.map(lambda leaf, rows=rows: leaf[rows], dist)
                 expected += sign * float(diagonal_gaussian.log_prob(picked, latent.value[rows]).sum())
@@ -179,7 +181,7 @@ def test_free_bits_switch_off_small_divergences(statistician):
 
 
 @pytest.mark.slow
-def test_classes_are_ranked_by_the_divergence_of_their_contexts(statistician):
+def test_classes_are_ranked_by_the_divergence_of_their_latents(statistician):
     model, params, x_set = statistician
     elements = model.encode(params, None, x_set)
     states = sets_of(model).update(params, sets_of(model).init_state(params, (4,)), take(elements, slice(0, 3)))
@@ -190,7 +192,7 @@ def test_classes_are_ranked_by_the_divergence_of_their_contexts(statistician):
     def posterior(one_set):
         mask = jnp.ones(one_set.seed.shape, bool)
         trace, _ = model.latents.infer(params, one_set, mask, None)
-        return trace.levels[0].context.q
+        return trace.levels[0].set_latent.q
 
     of_class = posterior(take(elements, slice(0, 3)))
     of_query = posterior(jax.tree.map(lambda leaf: leaf[:, None], queries))
@@ -208,10 +210,10 @@ def test_residual_posteriors_are_offsets_from_the_prior(statistician):
     elements, mask = model.encode(params, None, x_set), jnp.ones((4, 5), bool)
     plain, offset = (jax.jit(one.latents.infer)(params, elements, mask, None)[0].levels[0] for one in (model, residual))
     for moment in range(2):  # the top prior of the set is N(0, 1)
-        np.testing.assert_allclose(offset.context.q[moment], plain.context.q[moment], rtol=1e-6)
-        expected = offset.element.p[moment] + plain.element.q[moment]
-        np.testing.assert_allclose(offset.element.q[moment], expected, rtol=1e-5, atol=1e-6)
-    assert np.abs(plain.element.p.mean).max() > 0.01
+        np.testing.assert_allclose(offset.set_latent.q[moment], plain.set_latent.q[moment], rtol=1e-6)
+        expected = offset.example_latent.p[moment] + plain.example_latent.q[moment]
+        np.testing.assert_allclose(offset.example_latent.q[moment], expected, rtol=1e-5, atol=1e-6)
+    assert np.abs(plain.example_latent.p.mean).max() > 0.01
 
 
 @pytest.mark.parametrize(
@@ -224,7 +226,9 @@ def test_log_variances_are_bounded_if_asked_to(options, shape):
     params = jax.jit(model.init)(jax.random.key(0), batch_of(x_set))
     params = jax.tree.map(lambda leaf: 3 * leaf + 0.5, params)
     trace, _ = jax.jit(model.latents.infer)(params, model.encode(params, None, x_set), jnp.ones((2, 3), bool), None)
-    latents = [latent for level in trace.levels for latent in (level.context, level.element) if latent is not None]
+    latents = [
+        latent for level in trace.levels for latent in (level.set_latent, level.example_latent) if latent is not None
+    ]
     found = [dist for latent in latents for dist in (latent.p, latent.q)]
     assert max(np.abs(dist.log_variance).max() for dist in found) <= 0.5
     assert max(np.abs(dist.mean).max() for dist in found) > 0.5

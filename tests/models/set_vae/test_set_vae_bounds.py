@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from exflow.core.latents import bounds, terms
+from exflow.models import latent_bounds
+from exflow.models.latent_bounds import BOUND
 from exflow.models.registry import build
-from exflow.models.set_vae import set_bounds
-from exflow.models.set_vae.model import BOUND
 from tests.models.registry import ALL_LEVELS, TINY_VECTORS, small_config
 from tests.models.test_set_models import batch_of, images, perturbed
 
@@ -47,12 +47,12 @@ def keys_of_the_model(number):
 
 def test_one_draw_is_the_bound_of_the_model():
     model, params = statistician("hfsgm")
-    found = weigh(set_bounds.elbo_terms, "hfsgm", keys_of_the_model(1)[0])
+    found = weigh(latent_bounds.elbo_terms, "hfsgm", keys_of_the_model(1)[0])
     expected = jax.jit(model.sets.joint)(params, elements("hfsgm"), MASK)
     np.testing.assert_allclose(terms.elbo(found), expected, rtol=1e-5)
-    assert found.kl_elements.shape == found.kl_contexts.shape == (2, 3)
-    assert (found.kl_elements > -1e-6).all()
-    assert (found.kl_contexts > -1e-6).all()
+    assert found.kl_examples.shape == found.kl_set.shape == (2, 3)
+    assert (found.kl_examples > -1e-6).all()
+    assert (found.kl_set > -1e-6).all()
 
 
 @pytest.mark.parametrize("name", CONTEXT_LEVELS)
@@ -60,7 +60,7 @@ def test_many_draws_are_the_importance_weighted_bound_of_the_model(name):
     """Of sets, or where they share no latent of their elements."""
     model, params = statistician(name)
     alone = name == "vae"
-    function = set_bounds.element_log_weights if alone else set_bounds.log_weights
+    function = latent_bounds.element_log_weights if alone else latent_bounds.log_weights
     weights = weigh(function, name, keys_of_the_model(4))
     assert weights.shape == ((4, 3, 3) if alone else (4, 3))
     expected = jax.jit(model.sets.joint, static_argnums=3)(params, elements(name), MASK, 4)
@@ -74,10 +74,10 @@ def test_many_draws_are_the_importance_weighted_bound_of_the_model(name):
 
 
 def test_elements_of_a_vae_are_independent():
-    weights = weigh(set_bounds.element_log_weights, "vae", keys_of_the_model(4))
+    weights = weigh(latent_bounds.element_log_weights, "vae", keys_of_the_model(4))
     assert weights.shape == (4, 3, 3)
     np.testing.assert_array_equal(weights[:, ~np.asarray(MASK)], 0.0)
-    sets = weigh(set_bounds.log_weights, "vae", keys_of_the_model(4))
+    sets = weigh(latent_bounds.log_weights, "vae", keys_of_the_model(4))
     np.testing.assert_allclose(weights.sum(axis=2), sets, rtol=1e-5)
 
 
@@ -89,15 +89,15 @@ def test_predictive_weights_estimate_the_density_of_a_sample_given_the_set(given
     query = jax.tree.map(lambda leaf: leaf[:, 2], sets)
     mask = jnp.broadcast_to(jnp.arange(3) < given, (3, 3))
     keys = jax.random.split(jax.random.key(0), 500_000)
-    weights = jax.jit(set_bounds.predictive_log_weights, static_argnums=0)(
+    weights = jax.jit(latent_bounds.predictive_log_weights, static_argnums=0)(
         model.latents, params, keys, sets, mask, query
     )
     found = bounds.finalize(bounds.update(bounds.init((3,)), weights))
 
     def blind(key):
-        context_key, element_key = jax.random.split(key)
-        trace, _ = model.latents.infer(params, sets, mask, context_key)
-        _, outputs = model.latents.generate(params, element_key, (3, 1), trace.context_values)
+        set_key, example_key = jax.random.split(key)
+        trace, _ = model.latents.infer(params, sets, mask, set_key)
+        _, outputs = model.latents.generate(params, example_key, (3, 1), trace.set_latents)
         return model.latents.likelihood.log_prob(outputs[:, 0], query.values)
 
     draws = jax.jit(jax.vmap(blind))(jax.random.split(jax.random.key(1), 200_000))
@@ -113,8 +113,8 @@ def test_nested_weights_have_the_same_mean_and_less_spread():
     plain, nested = (
         bounds.finalize(bounds.update(bounds.init((3,)), weights))
         for weights in (
-            weigh(set_bounds.log_weights, "ns", keys),
-            weigh(set_bounds.nested_log_weights, "ns", keys, inner),
+            weigh(latent_bounds.log_weights, "ns", keys),
+            weigh(latent_bounds.nested_log_weights, "ns", keys, inner),
         )
     )
     difference = np.asarray(nested.bound - plain.bound)
@@ -126,4 +126,4 @@ def test_nested_weights_have_the_same_mean_and_less_spread():
 @pytest.mark.parametrize("name", ["vae", "hfsgm"])
 def test_nesting_needs_a_single_latent_of_the_set(name):
     with pytest.raises(ValueError, match="latents: expected a model with one latent of the set"):
-        weigh(set_bounds.nested_log_weights, name, keys_of_the_model(1), 2)
+        weigh(latent_bounds.nested_log_weights, name, keys_of_the_model(1), 2)

@@ -10,10 +10,10 @@ import pytest
 
 from exflow.core.latents import bounds, diagonal_gaussian
 from exflow.core.latents.seeds import content_seeds, distinct_seeds
-from exflow.core.latents.trace import CONTEXT, ELEMENT, Noise, draw
+from exflow.core.latents.trace import EXAMPLE, SET, Noise, draw
 from exflow.model import sets_of
+from exflow.models.latent_bounds import log_weights
 from exflow.models.registry import build
-from exflow.models.set_vae.set_bounds import log_weights
 from tests.models.registry import TINY_VECTORS, small_config
 from tests.models.test_set_models import batch_of, images, perturbed
 
@@ -22,14 +22,14 @@ def test_noise_follows_the_elements_and_not_their_places():
     seeds, key = jnp.asarray([[3, 5, 9]], jnp.uint32), jax.random.key(0)
     order, mask = np.array([2, 0, 1]), jnp.ones((1, 3), bool)
     elements = diagonal_gaussian.standard((1, 3, 4))
-    straight = draw(Noise(key, seeds, mask), elements, 1, ELEMENT)
-    np.testing.assert_array_equal(draw(Noise(key, seeds[:, order], mask), elements, 1, ELEMENT), straight[:, order])
+    straight = draw(Noise(key, seeds, mask), elements, 1, EXAMPLE)
+    np.testing.assert_array_equal(draw(Noise(key, seeds[:, order], mask), elements, 1, EXAMPLE), straight[:, order])
     sets = diagonal_gaussian.standard((1, 4))
-    one = draw(Noise(key, seeds, mask), sets, 1, CONTEXT)
-    np.testing.assert_array_equal(draw(Noise(key, seeds[:, order], mask), sets, 1, CONTEXT), one)
+    one = draw(Noise(key, seeds, mask), sets, 1, SET)
+    np.testing.assert_array_equal(draw(Noise(key, seeds[:, order], mask), sets, 1, SET), one)
     padded = Noise(key, jnp.concatenate([seeds, seeds], axis=1), jnp.asarray([[True] * 3 + [False] * 3]))
-    np.testing.assert_array_equal(draw(padded, sets, 1, CONTEXT), one)
-    others = {float(draw(Noise(key, seeds, mask), sets, level, CONTEXT)[0, 0]) for level in range(5)}
+    np.testing.assert_array_equal(draw(padded, sets, 1, SET), one)
+    others = {float(draw(Noise(key, seeds, mask), sets, level, SET)[0, 0]) for level in range(5)}
     assert len(others) == 5
 
 
@@ -59,11 +59,11 @@ def test_sets_with_one_more_element_share_the_noise_of_the_set():
     dist = diagonal_gaussian.standard((1, 6))
     seeds = jnp.asarray([[7, 3, 9, 5]], jnp.uint32)
     noise = [Noise(jax.random.key(0), part) for part in (seeds[:, :3], seeds, seeds[:, ::-1])]
-    first, *others = (draw(one, dist, 0, CONTEXT) for one in noise)
+    first, *others = (draw(one, dist, 0, SET) for one in noise)
     for other in others:
         np.testing.assert_array_equal(other, first)
     without_smallest = Noise(jax.random.key(0), seeds, jnp.asarray([[True, False, True, True]]))
-    assert not np.allclose(draw(without_smallest, dist, 0, CONTEXT), first)
+    assert not np.allclose(draw(without_smallest, dist, 0, SET), first)
 
 
 @pytest.mark.slow
@@ -144,7 +144,7 @@ def test_more_draws_of_the_latents_tighten_the_bound(statistician):
 
 
 @pytest.mark.slow
-def test_coherent_samples_share_a_context(statistician):
+def test_coherent_samples_share_a_latent_of_the_set(statistician):
     """Samples are the closer to each other the more of their latents they share, as in the variance of a sum."""
     model, params, x_set = statistician
     state = sets_of(model).update(

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from exflow.core.latents.trace import CONTEXT, ELEMENT
+from exflow.core.latents.elements import SeenElements
+from exflow.core.latents.trace import EXAMPLE, SET
 from exflow.models.registry import build
-from exflow.models.set_vae import sampling as sampling
-from exflow.models.set_vae.model import SetState
+from exflow.models.set_vae import sampling
 from tests.models.registry import ALL_LEVELS, MODELS, TINY_STREAM, TINY_VECTORS, is_set_vae, small_config
 from tests.models.test_set_models import batch_of, images, perturbed, prepared
 
@@ -61,7 +61,7 @@ INFER = jax.jit(
     lambda latents, *args, **named: latents.infer(*args, **named), static_argnums=0, static_argnames="means"
 )
 GENERATE = jax.jit(
-    lambda latents, params, key, shape, contexts=None, means=(): latents.generate(params, key, shape, contexts, means),
+    lambda latents, params, key, shape, given=None, means=(): latents.generate(params, key, shape, given, means),
     static_argnums=(0, 3),
     static_argnames="means",
 )
@@ -90,14 +90,16 @@ def test_given_upper_latents_of_the_set_continue_as_drawn(name):
     elements, mask = some_sets(name)
     drawn, outputs = GENERATE(latents, params, jax.random.key(1), (2, 4))
     inferred, rebuilt = INFER(latents, params, elements, mask, jax.random.key(2))
-    for number in range(1, len(drawn.context_values), 2):  # in the middle of levels of one resolution
-        given = drawn.context_values[:number]
+    for number in range(1, len(drawn.set_latents), 2):  # in the middle of levels of one resolution
+        given = drawn.set_latents[:number]
         again, same = GENERATE(latents, params, jax.random.key(1), (2, 4), given)
         np.testing.assert_allclose(same, outputs, rtol=1e-5, atol=1e-5)
-        assert [level.context.p is None for level in again.levels] == [at < number for at in range(len(again.levels))]
+        assert [level.set_latent.p is None for level in again.levels] == [
+            at < number for at in range(len(again.levels))
+        ]
         other, _ = GENERATE(latents, params, jax.random.key(1), (2, 4), jax.tree.map(lambda c: c + 1, given))
-        np.testing.assert_array_equal(other.context_values[number - 1], given[-1] + 1)
-        again, same = INFER(latents, params, elements, mask, jax.random.key(2), inferred.context_values[:number])
+        np.testing.assert_array_equal(other.set_latents[number - 1], given[-1] + 1)
+        again, same = INFER(latents, params, elements, mask, jax.random.key(2), inferred.set_latents[:number])
         np.testing.assert_allclose(same, rebuilt, rtol=1e-5, atol=1e-5)
         assert again.levels[number].context.q is not None
 
@@ -105,23 +107,23 @@ def test_given_upper_latents_of_the_set_continue_as_drawn(name):
 @pytest.mark.parametrize("name", HIERARCHIES)
 def test_latents_at_means_of_one_kind_only(name):
     latents, params = tiny(name)
-    for stream in (CONTEXT, ELEMENT):
+    for stream in (SET, EXAMPLE):
         drawn, _ = GENERATE(latents, params, jax.random.key(1), (2, 4), means=(stream,))
         for level in drawn.levels:
-            at_mean = [np.allclose(latent.value, latent.p.mean) for latent in (level.context, level.element)]
-            assert at_mean == [stream == CONTEXT, stream == ELEMENT]
+            at_mean = [np.allclose(latent.value, latent.p.mean) for latent in (level.set_latent, level.example_latent)]
+            assert at_mean == [stream == SET, stream == EXAMPLE]
 
 
 def test_the_top_latent_of_the_set_may_be_all_that_is_inferred():
     latents, params = tiny("vectors_all")
     elements, mask = some_sets("vectors_all")
     key = jax.random.key(1)
-    contexts = compiled(sampling.infer_contexts, 5)(latents, params, jax.random.split(key)[0], elements, mask, True)
-    _, expected = GENERATE(latents, params, jax.random.split(key)[1], (2, 3), contexts[:1], means=(CONTEXT,))
+    given = compiled(sampling.infer_set_latents, 5)(latents, params, jax.random.split(key)[0], elements, mask, True)
+    _, expected = GENERATE(latents, params, jax.random.split(key)[1], (2, 3), given[:1], means=(SET,))
     found = CONDITIONAL(latents, params, key, elements, mask, 3, "top", True, True)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
-    top = jax.jit(latents.set_posteriors)(params, SetState(elements, mask))[0].mean
-    np.testing.assert_allclose(contexts[0], top, rtol=1e-5, atol=1e-5)
+    top = jax.jit(latents.set_posteriors)(params, SeenElements(elements, mask))[0].mean
+    np.testing.assert_allclose(given[0], top, rtol=1e-5, atol=1e-5)
 
 
 def test_without_elements_conditional_samples_follow_the_prior():
@@ -153,16 +155,18 @@ def test_reconstructions_follow_their_elements():
 
 def test_lower_levels_can_be_switched_off():
     latents, params = tiny("vectors_all")
+    generate = jax.jit(latents.generate, static_argnums=(2, 4, 5))
     trace, outputs = GENERATE(latents, params, jax.random.key(1), (2, 4))
-    every = jnp.ones((2, 4), bool)
-    full = sampling.decode_upper_levels(latents, params, trace, every, 2)
+    _, full = generate(params, jax.random.key(1), (2, 4), None, (), 2)
     np.testing.assert_allclose(full, outputs, rtol=1e-5, atol=1e-5)
-    upper = sampling.decode_upper_levels(latents, params, trace, every, 1)
-    z, c = trace.levels[0].element.value, trace.levels[0].context.value
+    _, upper = generate(params, jax.random.key(1), (2, 4), None, (), 1)
+    z, c = trace.levels[0].example_latent.value, trace.levels[0].set_latent.value
     by_hand = trace._replace(
-        elements=jnp.concatenate([z, jnp.zeros_like(z)], axis=-1), contexts=jnp.concatenate([c, 0 * c], axis=-1)
+        example_inputs=jnp.concatenate([z, jnp.zeros_like(z)], axis=-1),
+        set_inputs=jnp.concatenate([c, 0 * c], axis=-1),
     )
-    np.testing.assert_allclose(upper, latents.decode(params, by_hand, every), rtol=1e-5, atol=1e-5)
+    expected = latents.decode(params, by_hand, jnp.ones((2, 4), bool))
+    np.testing.assert_allclose(upper, expected, rtol=1e-5, atol=1e-5)
     assert not np.allclose(upper, outputs)
 
 
@@ -178,12 +182,12 @@ def test_refinement_starts_with_what_is_given_and_sees_what_it_says(name, mode):
     np.testing.assert_array_equal(found.frames[0], start)
     samples = jax.jit(latents.encode_values)(params, start)
     union = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), elements, samples)
-    seen = SetState(union, jnp.concatenate([mask, jnp.ones((2, 2), bool)], axis=1))
-    state = SetState(elements, mask) if mode == "fixed" else seen
+    seen = SeenElements(union, jnp.concatenate([mask, jnp.ones((2, 2), bool)], axis=1))
+    state = SeenElements(elements, mask) if mode == "fixed" else seen
     top = jax.jit(latents.set_posteriors)(params, state)[0].mean
-    np.testing.assert_allclose(found.contexts[0][0], top, rtol=1e-4, atol=1e-5)
-    for context in found.contexts:
-        assert (mode == "fixed") == np.array_equal(context[0], context[1])
+    np.testing.assert_allclose(found.set_latents[0][0], top, rtol=1e-4, atol=1e-5)
+    for latent in found.set_latents:
+        assert (mode == "fixed") == np.array_equal(latent[0], latent[1])
     hidden = jax.tree.map(lambda leaf: leaf.at[1, 2].set(7), elements)
     np.testing.assert_allclose(refine(hidden, mask, start, 2).frames, found.frames, rtol=1e-4, atol=1e-4)
 

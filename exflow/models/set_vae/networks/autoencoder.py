@@ -12,9 +12,9 @@ class SetAutoencoder(nn.Module):
     """The networks of a set VAE; densities and losses are computed from what they return.
 
     Attributes:
-      encoder: (x_set, mask, train) -> evidence of every element.
-      hierarchy: (noise, mask, evidence | None, contexts | None, train) -> `TopDown`.
-      decoder: (elements, contexts, mask, train) -> parameters of the likelihood of every element.
+      encoder: (x_set, mask, train) -> features of every element.
+      hierarchy: (noise, mask, features | None, set_latents | None, num_levels | None, train) -> `TopDown`.
+      decoder: (example_inputs, set_inputs, mask, train) -> parameters of the likelihood of every element.
     """
 
     encoder: nn.Module
@@ -25,24 +25,25 @@ class SetAutoencoder(nn.Module):
         self, x_set: Float[Array, "batch set ..."], mask: Bool[Array, "batch set"], noise: Noise, train: bool
     ) -> tuple[TopDown, Float[Array, "batch set ..."]]:
         """Infer all latents of sets and decode them."""
-        trace = self.top_down(noise, mask, self.encode(x_set, mask, train), None, train)
+        trace = self.top_down(noise, mask, self.encode(x_set, mask, train), None, None, train)
         return trace, self.decode(trace, mask, train)
 
     def encode(self, x_set: Float[Array, "batch set ..."], mask: Bool[Array, "batch set"], train: bool) -> Any:
-        """Evidence of every element: a pytree of arrays with leading axes [batch, set]."""
+        """Features of every element: a pytree of arrays with leading axes [batch, set]."""
         return self.encoder(x_set, mask, train)  # pyright: ignore[reportCallIssue]
 
     def top_down(
         self,
         noise: Noise,
         mask: Bool[Array, "batch set"],
-        evidence: Any,
-        contexts: tuple[Array, ...] | None,
+        features: Any,
+        set_latents: tuple[Array, ...] | None,
+        num_levels: int | None,
         train: bool,
     ) -> TopDown:
-        """Latents from evidence, from given contexts, or from the prior; see `DirectHierarchy`."""
-        return self.hierarchy(noise, mask, evidence, contexts, train)  # pyright: ignore[reportCallIssue]
+        """Latents from features, from given latents of the set, or from the prior; see `DirectHierarchy`."""
+        return self.hierarchy(noise, mask, features, set_latents, num_levels, train)  # pyright: ignore[reportCallIssue]
 
     def decode(self, trace: TopDown, mask: Bool[Array, "batch set"], train: bool) -> Float[Array, "batch set ..."]:
         """Parameters of the likelihood of every element."""
-        return self.decoder(trace.elements, trace.contexts, mask, train)  # pyright: ignore[reportCallIssue]
+        return self.decoder(trace.example_inputs, trace.set_inputs, mask, train)  # pyright: ignore[reportCallIssue]

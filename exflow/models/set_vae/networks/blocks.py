@@ -110,15 +110,15 @@ class MomentsHead(nn.Module):
 class Fusion(nn.Module):
     """act(sum of W v over the inputs that are there), or with FiLM act(gamma * sum + beta) with (gamma, beta) = W c.
 
-    A context `[batch, ...]` beside elements `[batch, set, ...]` is given to every element of its set.
+    A latent of the set, `[batch, ...]` beside elements `[batch, set, ...]`, is given to every element of its set.
 
     With `style.unused_parameters` also the weights of absent inputs exist, as in the original code. FiLM: Perez et al.
     2018, arXiv:1709.07871.
 
     Attributes:
       style: Shared style.
-      input_dims: Channels of every input by name, "c" being the context.
-      film: Let the context modulate the others.
+      input_dims: Channels of every input by name, "c" being the latent of the set.
+      film: Let it modulate the others.
     """
 
     style: BlockStyle

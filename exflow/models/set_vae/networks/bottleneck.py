@@ -9,9 +9,9 @@ import jax
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from exflow.models.bruno.conditioners import repeated, resolve_block_loop
 from exflow.models.set_vae.networks.stream_layout import BlockRun
 from exflow.nn.layers import Linear
+from exflow.nn.repeated import repeated, resolve_block_loop
 
 
 def gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:

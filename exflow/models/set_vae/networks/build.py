@@ -87,8 +87,8 @@ def set_autoencoder(
     hierarchy = DirectHierarchy(
         style=style,
         num_levels=options.num_levels,
-        context_levels=options.set_latent_levels,
-        context_dim=options.set_latent_dim,
+        set_latent_levels=options.set_latent_levels,
+        set_latent_dim=options.set_latent_dim,
         latent_dim=options.latent_dim,
         aggregation=options.aggregation,
         prior_aggregation=options.prior_aggregation,
@@ -97,15 +97,15 @@ def set_autoencoder(
         residual_posteriors=options.residual_posteriors,
         map_size=(BASE, BASE) if maps else (),
     )
-    contexts = max(num_contexts(options), 1)  # that of the unused weights where there are none
+    set_latents = max(num_set_latents(options), 1)  # that of the unused weights where there are none
     if vectors:
-        decoder = VectorDecoder(style, channels, contexts * options.set_latent_dim, options.shared_variance)
+        decoder = VectorDecoder(style, channels, set_latents * options.set_latent_dim, options.shared_variance)
         return SetAutoencoder(VectorEncoder(style), hierarchy, decoder)
-    decoder = ImageDecoder(style, height, num_outputs, contexts * options.set_latent_dim, options.encoder_filters)
+    decoder = ImageDecoder(style, height, num_outputs, set_latents * options.set_latent_dim, options.encoder_filters)
     return SetAutoencoder(ConvEncoder(style, options.encoder_filters, options.raw_elements), hierarchy, decoder)
 
 
-def num_contexts(options: ConfigDict) -> int:
+def num_set_latents(options: ConfigDict) -> int:
     """Latents of the set that a model of these options has; 0 for a VAE."""
     if options.hierarchy == "stream":
         return len(per_block(options.levels))
@@ -134,17 +134,16 @@ def _stream(
     hierarchy = StreamHierarchy(
         width=options.hidden,
         levels=levels[::-1],
-        context_dim=options.set_latent_dim,
+        set_latent_dim=options.set_latent_dim,
         latent_dim=options.latent_dim,
         aggregation=options.aggregation,
-        latents_to_contexts=options.examples_to_set_latents,
+        examples_to_set_latents=options.examples_to_set_latents,
         residual_posteriors=options.residual_posteriors,
         log_variance_bound=options.log_variance_bound,
-        limit_level=options.limit_level,
         level_loop=block_loop,
     )
     computed = {"block_loop": block_loop, "compute_dtype": dtype}
     outputs = StreamDecoder(
         options.hidden, decoder[::-1], image_size, num_outputs, options.decoder_set_stream, **computed
     )
-    return SetAutoencoder(PyramidEncoder(options.hidden, encoder, **computed), hierarchy, outputs)
+    return SetAutoencoder(PyramidEncoder(options.hidden, encoder, levels, **computed), hierarchy, outputs)

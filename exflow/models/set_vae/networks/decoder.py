@@ -49,21 +49,21 @@ class ImageDecoder(nn.Module):
     style: BlockStyle
     image_size: int
     num_outputs: int
-    context_dim: int  # channels of all contexts together; of the unused weights where there are none
+    set_latent_dim: int  # channels of all latents of the set together; of the unused weights where there are none
     filters: int = 64
 
     @nn.compact
     def __call__(
         self,
-        elements: Float[Array, "batch set ..."],
-        contexts: Float[Array, "batch ..."] | None,
+        example_inputs: Float[Array, "batch set ..."],
+        set_inputs: Float[Array, "batch ..."] | None,
         mask: Bool[Array, "batch set"],
         train: bool,
     ) -> Float[Array, "batch set height width outputs"]:
         """Parameters of the likelihood of every element."""
         style, channels = self.style, 4 * self.filters
-        dims = (("z", elements.shape[-1]), ("c", self.context_dim))
-        hidden = Fusion(style, dims, name="fusion")(z=elements, c=contexts)
+        dims = (("z", example_inputs.shape[-1]), ("c", self.set_latent_dim))
+        hidden = Fusion(style, dims, name="fusion")(z=example_inputs, c=set_inputs)
         width = channels if style.maps else BASE * BASE * channels
         hidden = Linear(width, initialization=style.initialization, name="projection")(hidden)
         hidden = hidden.reshape(*mask.shape, BASE, BASE, channels)
@@ -77,27 +77,27 @@ class VectorDecoder(nn.Module):
     Attributes:
       style: Of the layers.
       dim: Length of the vector.
-      context_dim: Channels of all contexts together.
+      set_latent_dim: Channels of all latents of the set together.
       shared_variance: One learned log-variance per entry instead of a predicted one.
     """
 
     style: BlockStyle
     dim: int
-    context_dim: int
+    set_latent_dim: int
     shared_variance: bool = False
 
     @nn.compact
     def __call__(
         self,
-        elements: Float[Array, "batch set latent"],
-        contexts: Float[Array, "batch context"] | None,
+        example_inputs: Float[Array, "batch set latent"],
+        set_inputs: Float[Array, "batch set_latent"] | None,
         mask: Bool[Array, "batch set"],
         train: bool,
     ) -> Float[Array, "batch set 1 1 outputs"]:
         """Parameters of the likelihood of every element: means, then log-variances."""
         style = self.style
-        dims = (("z", elements.shape[-1]), ("c", self.context_dim))
-        hidden = Fusion(style, dims, name="fusion")(z=elements, c=contexts)
+        dims = (("z", example_inputs.shape[-1]), ("c", self.set_latent_dim))
+        hidden = Fusion(style, dims, name="fusion")(z=example_inputs, c=set_inputs)
         hidden = ResidualBlock(style, style.block_depth, name="block")(hidden, mask, train)
         width = self.dim if self.shared_variance else 2 * self.dim
         outputs = Linear(width, initialization=style.initialization, name="output")(hidden)

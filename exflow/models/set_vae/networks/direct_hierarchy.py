@@ -2,9 +2,9 @@
 
     p(c_L) prod_s p(z_L^s | c_L) prod_{l<L} [ p(c_l | c_{l+1}, Z_{l+1}) prod_s p(z_l^s | z_{l+1}^s, c_l) ]
 
-and a posterior of the same order. Which latents of the set exist is `context_levels`: "none" is the hierarchical VAE,
-"top" the Neural Statistician (one c, seen by all levels), "all" the hierarchical few-shot model. Sources: Edwards &
-Storkey 2017, arXiv:1606.02185, section 3; Giannone & Winther 2022, arXiv:2110.12279, sections 3 and 4.
+and a posterior of the same order. Which latents of the set exist is `set_latent_levels`: "none" is the hierarchical
+VAE, "top" the Neural Statistician (one c, seen by all levels), "all" the hierarchical few-shot model. Sources:
+Edwards & Storkey 2017, arXiv:1606.02185, section 3; Giannone & Winther 2022, arXiv:2110.12279, sections 3 and 4.
 """
 
 from typing import NamedTuple
@@ -15,19 +15,19 @@ from jaxtyping import Array, Bool, Float
 
 from exflow.core.latents import diagonal_gaussian
 from exflow.core.latents.diagonal_gaussian import DiagonalGaussian
-from exflow.core.latents.trace import CONTEXT, ELEMENT, Latent, Level, Noise, TopDown, draw
+from exflow.core.latents.trace import EXAMPLE, SET, Latent, Level, Noise, TopDown, draw
 from exflow.models.set_vae.networks.blocks import BlockStyle, ElementNetwork, PostPool, ResidualBlock
 from exflow.nn.aggregation import SetAggregator
 from exflow.nn.layers import Linear
 
-CONTEXT_LEVELS = ("none", "top", "all")
+SET_LATENT_LEVELS = ("none", "top", "all")
 
 
-class Evidence(NamedTuple):
-    """What the encoder knows of every element."""
+class EncoderFeatures(NamedTuple):
+    """What the encoder says of every element."""
 
-    context: Float[Array, "batch set ..."]  # enters the posteriors of the set
-    element: Float[Array, "batch set ..."]  # enters the posteriors of the element
+    of_set: Float[Array, "batch set ..."]  # enters the posteriors of the latents of the set
+    of_example: Float[Array, "batch set ..."]  # enters the posteriors of its own latents
 
 
 class DirectHierarchy(nn.Module):
@@ -36,12 +36,12 @@ class DirectHierarchy(nn.Module):
     Attributes:
       style: Of all networks.
       num_levels: L.
-      context_levels: "none", "top" or "all".
-      context_dim: Channels of every c.
+      set_latent_levels: "none", "top" or "all".
+      set_latent_dim: Channels of every c.
       latent_dim: Channels of every z.
       aggregation: Of elements to a set in posteriors: a kind of `SetAggregator`.
-      prior_aggregation: The same in priors of lower contexts.
-      film: Contexts modulate the other inputs of element networks.
+      prior_aggregation: The same in priors of the lower latents of the set.
+      film: Latents of the set modulate the other inputs of element networks.
       residual_post_pool: See `PostPool`.
       residual_posteriors: Posteriors are offsets from their priors.
       map_size: Height and width of the maps, () for vectors.
@@ -49,8 +49,8 @@ class DirectHierarchy(nn.Module):
 
     style: BlockStyle
     num_levels: int
-    context_levels: str
-    context_dim: int
+    set_latent_levels: str
+    set_latent_dim: int
     latent_dim: int
     aggregation: str = "mean"
     prior_aggregation: str = "mean"
@@ -64,8 +64,9 @@ class DirectHierarchy(nn.Module):
         self,
         noise: Noise,
         mask: Bool[Array, "batch set"],
-        evidence: Evidence | None,
-        contexts: tuple[Array, ...] | None = None,
+        features: EncoderFeatures | None,
+        set_latents: tuple[Array, ...] | None = None,
+        num_levels: int | None = None,
         train: bool = False,
     ) -> TopDown:
         """Go down the levels.
@@ -73,63 +74,59 @@ class DirectHierarchy(nn.Module):
         Args:
           noise: Randomness.
           mask: Which elements exist; its shape says how many are drawn.
-          evidence: Of the elements; None draws them from the prior.
-          contexts: Latents of the set, top first; those of lower levels may be missing. What is missing is inferred
-            from the evidence, or without evidence drawn from the prior. The prior stands in for the posterior of a set
+          features: Of the elements; None draws them from the prior.
+          set_latents: Latents of the set, top first; those of lower levels may be missing. What is missing is inferred
+            from the features, or without features drawn from the prior. The prior stands in for the posterior of a set
             without elements.
+          num_levels: Latents below so many upper levels are drawn and counted, but the decoder gets zeros in their
+            place; None: none is left out.
           train: Normalise by the moments of the batch.
 
         Returns:
           All latents.
         """
-        if self.context_levels not in CONTEXT_LEVELS:
-            raise ValueError(f"context_levels: expected one of {CONTEXT_LEVELS}, got {self.context_levels!r}.")
+        if self.set_latent_levels not in SET_LATENT_LEVELS:
+            raise ValueError(f"set_latent_levels: expected one of {SET_LATENT_LEVELS}, got {self.set_latent_levels!r}.")
         nonempty = mask.any(axis=1)
-        c, z, levels, given = None, None, [], contexts or ()
+        c, z, levels, given = None, None, [], set_latents or ()
         for index in range(self.num_levels):
-            context, attention = None, None
-            if self.context_levels == "all" or (self.context_levels == "top" and index == 0):
+            of_set, attention = None, None
+            if self.set_latent_levels == "all" or (self.set_latent_levels == "top" and index == 0):
                 if index < len(given):
-                    context = Latent(given[index], None)
+                    of_set = Latent(given[index], None)
                 else:
-                    context, attention = self._context(index, noise, mask, nonempty, evidence, c, z, train)
-                c = context.value
-            element = self._element(index, noise, mask, evidence, c, z, train)
-            z = element.value
-            levels.append(Level(context, element, attention))
-        trace = tuple(levels)
-        cs = [level.context.value for level in trace if level.context is not None]
-        return TopDown(
-            trace,
-            jnp.concatenate([level.element.value for level in trace], axis=-1),
-            jnp.concatenate(cs, axis=-1) if cs else None,
-        )
+                    of_set, attention = self._set_latent(index, noise, mask, nonempty, features, c, z, train)
+                c = of_set.value
+            of_examples = self._example_latent(index, noise, mask, features, c, z, train)
+            z = of_examples.value
+            levels.append(Level(of_set, of_examples, attention))
+        return _top_down(tuple(levels), num_levels)
 
     @nn.nowrap
-    def _context(
+    def _set_latent(
         self,
         index: int,
         noise: Noise,
         mask: Array,
         nonempty: Array,
-        evidence: Evidence | None,
+        features: EncoderFeatures | None,
         c: Array | None,
         z: Array | None,
         train: bool,
     ) -> tuple[Latent, Array | None]:
-        """The latent of the set at a level, from the context and the element latents of the level above."""
-        name = f"context_{index}"
+        """The latent of the set at a level, from the latents of the level above."""
+        name = f"context_{index}"  # as in checkpoints
         if index == 0:
-            p = diagonal_gaussian.standard((mask.shape[0], *self.map_size, self.context_dim))
+            p = diagonal_gaussian.standard((mask.shape[0], *self.map_size, self.set_latent_dim))
         else:
             p, _ = self._pooled(f"{name}_prior", self.prior_aggregation, None, c, z, mask, train)
-        if evidence is None:
-            return Latent(draw(noise, p, index, CONTEXT), p), None
-        q, attention = self._pooled(f"{name}_posterior", self.aggregation, evidence.context, c, z, mask, train)
+        if features is None:
+            return Latent(draw(noise, p, index, SET), p), None
+        q, attention = self._pooled(f"{name}_posterior", self.aggregation, features.of_set, c, z, mask, train)
         q = diagonal_gaussian.shifted(p, q) if self.residual_posteriors else q
         condition = nonempty.reshape(-1, *(1,) * (q.mean.ndim - 1))
         q = diagonal_gaussian.where(condition, q, p)
-        return Latent(draw(noise, q, index, CONTEXT), p, q), attention
+        return Latent(draw(noise, q, index, SET), p, q), attention
 
     @nn.nowrap
     def _pooled(
@@ -163,23 +160,23 @@ class DirectHierarchy(nn.Module):
         )
         if skip is not None and aggregation in ("mean", "max"):
             pooled = pooled + skip
-        post_pool = PostPool(style, self.context_dim, self.residual_post_pool, name=name)
+        post_pool = PostPool(style, self.set_latent_dim, self.residual_post_pool, name=name)
         return post_pool(pooled, mask.any(axis=1), train), attention
 
     @nn.nowrap
-    def _element(
+    def _example_latent(
         self,
         index: int,
         noise: Noise,
         mask: Array,
-        evidence: Evidence | None,
+        features: EncoderFeatures | None,
         c: Array | None,
         z: Array | None,
         train: bool,
     ) -> Latent:
-        """The latents of the elements at a level, from those of the level above and the context."""
+        """The latents of the elements at a level, from those of the level above and the latent of the set."""
         style, name, shape = self.style, f"element_{index}", (*mask.shape, *self.map_size, self.latent_dim)
-        dims = (("z", self.latent_dim), ("c", self.context_dim))
+        dims = (("z", self.latent_dim), ("c", self.set_latent_dim))
         if c is None and z is None:
             p = diagonal_gaussian.standard(shape)
         else:
@@ -189,10 +186,27 @@ class DirectHierarchy(nn.Module):
                 p = DiagonalGaussian(*(jnp.broadcast_to(part, shape) for part in p))
             else:
                 p = network(mask, train, z=z, c=c)
-        if evidence is None:
-            return Latent(draw(noise, p, index, ELEMENT), p)
-        dims = (("h", evidence.element.shape[-1]), *dims)
+        if features is None:
+            return Latent(draw(noise, p, index, EXAMPLE), p)
+        dims = (("h", features.of_example.shape[-1]), *dims)
         network = ElementNetwork(style, self.latent_dim, dims, self.film, name=f"{name}_posterior")
-        q = network(mask, train, h=evidence.element, z=z, c=c)
+        q = network(mask, train, h=features.of_example, z=z, c=c)
         q = diagonal_gaussian.shifted(p, q) if self.residual_posteriors else q
-        return Latent(draw(noise, q, index, ELEMENT), p, q)
+        return Latent(draw(noise, q, index, EXAMPLE), p, q)
+
+
+def _top_down(levels: tuple[Level, ...], num_levels: int | None) -> TopDown:
+    """The pass whose decoder sees the latents of so many upper levels, and zeros for the others."""
+
+    def joined(latents: list[Latent | None]) -> Array | None:
+        used = len(levels) if num_levels is None else num_levels
+        values = [
+            latent.value if index < used else jnp.zeros_like(latent.value)
+            for index, latent in enumerate(latents)
+            if latent is not None
+        ]
+        return jnp.concatenate(values, axis=-1) if values else None
+
+    of_examples = joined([level.example_latent for level in levels])
+    assert of_examples is not None
+    return TopDown(levels, of_examples, joined([level.set_latent for level in levels]))

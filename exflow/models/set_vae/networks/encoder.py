@@ -1,7 +1,7 @@
-"""Networks that see one element at a time: the evidence for its latents and for those of its set.
+"""Networks that see one element at a time: features for its latents and for those of its set.
 
-Every encoder returns an `Evidence` of hierarchies whose levels see latents directly, or, for the residual stream, one
-map per resolution.
+Every encoder returns `EncoderFeatures`, for hierarchies whose levels see latents directly, or, for the residual stream,
+one map per resolution.
 """
 
 import jax
@@ -10,7 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
 from exflow.models.set_vae.networks.blocks import BlockStyle, HiddenLayer, ResidualBlock
-from exflow.models.set_vae.networks.direct_hierarchy import Evidence
+from exflow.models.set_vae.networks.direct_hierarchy import EncoderFeatures
 from exflow.nn.layers import Linear
 from exflow.nn.normalization import Normalization
 
@@ -59,14 +59,14 @@ class ConvEncoder(nn.Module):
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch set height width channels"], mask: Bool[Array, "batch set"], train: bool
-    ) -> Evidence:
+    ) -> EncoderFeatures:
         """Encode the elements."""
         features = ConvStack(self.style, self.filters, name="stack")(x, mask, train)
         if not self.style.maps:
             features = features.reshape(*features.shape[:-3], -1)
         projected = HiddenLayer(self.style, name="projection")(features, mask, train)
-        evidence = Evidence(projected, features if self.raw_elements else projected)
-        return jax.tree.map(lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)), evidence)
+        both = EncoderFeatures(projected, features if self.raw_elements else projected)
+        return jax.tree.map(lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)), both)
 
 
 class VectorEncoder(nn.Module):
@@ -78,10 +78,12 @@ class VectorEncoder(nn.Module):
     style: BlockStyle
 
     @nn.compact
-    def __call__(self, x: Float[Array, "batch set 1 1 dim"], mask: Bool[Array, "batch set"], train: bool) -> Evidence:
+    def __call__(
+        self, x: Float[Array, "batch set 1 1 dim"], mask: Bool[Array, "batch set"], train: bool
+    ) -> EncoderFeatures:
         """Encode the elements."""
         style, x = self.style, x.reshape(*x.shape[:2], -1)
         hidden = HiddenLayer(style, name="first")(x, mask, train)
         hidden = ResidualBlock(style, style.block_depth, name="block")(hidden, mask, train)
         hidden = Linear(style.hidden, initialization=style.initialization, name="last")(hidden)
-        return Evidence(Normalization(style.normalization, name="normalization")(hidden, mask, train), x)
+        return EncoderFeatures(Normalization(style.normalization, name="normalization")(hidden, mask, train), x)

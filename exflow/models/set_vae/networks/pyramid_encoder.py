@@ -14,7 +14,7 @@ from exflow.models.set_vae.networks.stream_layout import PYRAMID_SIZE, block_run
 
 
 class PyramidEncoder(nn.Module):
-    """Maps of every element at every resolution.
+    """Maps of every element at the resolutions that levels read.
 
     Residual blocks, with a mean over 2x2 pixels after the first block of each lower resolution, which still works at
     the resolution above.
@@ -22,12 +22,14 @@ class PyramidEncoder(nn.Module):
     Attributes:
       width: Channels.
       blocks: Resolution of every block, from fine to coarse.
-      block_loop: Loop over equal blocks, see `exflow.models.bruno.conditioners.repeated`.
+      resolutions: Of the maps to return; others are not kept.
+      block_loop: Loop over equal blocks, see `exflow.nn.repeated.repeated`.
       compute_dtype: See `Bottleneck`.
     """
 
     width: int
     blocks: tuple[int, ...]
+    resolutions: tuple[int, ...]
     block_loop: str = "auto"
     compute_dtype: Any = None
 
@@ -42,4 +44,4 @@ class PyramidEncoder(nn.Module):
         for run in block_runs(self.blocks, PYRAMID_SIZE):
             x = mean_pool(residual_run(x, run, scale, self.block_loop, self.compute_dtype), run.resolution)
             maps[run.resolution] = x
-        return maps
+        return {resolution: kept for resolution, kept in maps.items() if resolution in self.resolutions}

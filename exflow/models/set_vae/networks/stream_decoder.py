@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 from exflow.models.set_vae.networks.bottleneck import conv, residual_run
 from exflow.models.set_vae.networks.stream_layout import block_runs, resize_nearest
 
-DECODER_CONTEXTS = ("corner", "mean", "map")
+SET_STREAMS = ("corner", "mean", "map")
 
 
 class StreamDecoder(nn.Module):
@@ -23,9 +23,9 @@ class StreamDecoder(nn.Module):
       blocks: Resolution of every block, coarse to fine.
       image_size: Height and width of the images.
       num_outputs: Parameters per pixel.
-      context: What enters of the stream of the set: "corner", its top-left pixel, as in the original code, whose resize
-        to one pixel is by nearest neighbour; "mean" over all pixels; or the whole "map".
-      block_loop: Loop over equal blocks, see `exflow.models.bruno.conditioners.repeated`.
+      set_stream: What enters of the stream of the set: "corner", its top-left pixel, as in the original code, whose
+        resize to one pixel is by nearest neighbour; "mean" over all pixels; or the whole "map".
+      block_loop: Loop over equal blocks, see `exflow.nn.repeated.repeated`.
       compute_dtype: See `Bottleneck`.
     """
 
@@ -33,29 +33,30 @@ class StreamDecoder(nn.Module):
     blocks: tuple[int, ...]
     image_size: int
     num_outputs: int
-    context: str = "corner"
+    set_stream: str = "corner"
     block_loop: str = "auto"
     compute_dtype: Any = None
 
     @nn.compact
     def __call__(
         self,
-        elements: Float[Array, "batch set size size channels"],
-        contexts: Float[Array, "batch size size channels"],
+        example_inputs: Float[Array, "batch set size size channels"],
+        set_inputs: Float[Array, "batch size size channels"],
         mask: Bool[Array, "batch set"],
         train: bool,
     ) -> Float[Array, "batch set height width outputs"]:
         """Parameters of the likelihood of every element."""
         del mask, train
-        if self.context not in DECODER_CONTEXTS:
-            raise ValueError(f"context: expected one of {DECODER_CONTEXTS}, got {self.context!r}.")
+        if self.set_stream not in SET_STREAMS:
+            raise ValueError(f"set_stream: expected one of {SET_STREAMS}, got {self.set_stream!r}.")
         seen = {
-            "corner": lambda: contexts[:, :1, :1],
-            "mean": lambda: contexts.mean(axis=(1, 2), keepdims=True),
-            "map": lambda: contexts,
-        }[self.context]()
+            "corner": lambda: set_inputs[:, :1, :1],
+            "mean": lambda: set_inputs.mean(axis=(1, 2), keepdims=True),
+            "map": lambda: set_inputs,
+        }[self.set_stream]()
         scale = 1 / math.sqrt(len(self.blocks))
-        x = conv(self.width, 3, name="element")(elements) + conv(self.width, 3, name="context")(seen)[:, None]
+        x = conv(self.width, 3, name="element")(example_inputs)
+        x = x + conv(self.width, 3, name="context")(seen)[:, None]
         for run in block_runs(self.blocks, x.shape[-2]):
             x = residual_run(x, run, scale, self.block_loop, self.compute_dtype)
             x = resize_nearest(x, run.resolution)

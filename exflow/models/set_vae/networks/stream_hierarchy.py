@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool
 
-from exflow.core.latents.trace import Latent, Level, Noise, TopDown
-from exflow.models.bruno.conditioners import repeated, resolve_block_loop
+from exflow.core.latents.trace import Latent, Noise, TopDown
 from exflow.models.set_vae.networks.stream_layout import level_runs, resize_nearest
-from exflow.models.set_vae.networks.stream_level import Given, Known, Streams, StreamStep
+from exflow.models.set_vae.networks.stream_level import GivenLatents, Streams, StreamStep
+from exflow.nn.repeated import repeated, resolve_block_loop
 
 
 class StreamHierarchy(nn.Module):
@@ -25,26 +25,24 @@ class StreamHierarchy(nn.Module):
     Attributes:
       width: Channels of the streams.
       levels: Resolution of every level, coarse to fine.
-      context_dim: Channels of every c.
+      set_latent_dim: Channels of every c.
       latent_dim: Channels of every z.
       aggregation: Of elements to a set in the posteriors of c: a kind of `SetAggregator`.
-      latents_to_contexts: Feed the mean over the set of the element streams into p(c_l | ...), the edge z -> c of the
-        published graph, which the original code leaves out.
+      examples_to_set_latents: Feed the mean over the set of the element streams into p(c_l | ...), the edge z -> c of
+        the published graph, which the original code leaves out.
       residual_posteriors: Posteriors are offsets from their priors.
       log_variance_bound: Of all Gaussians; 0: none.
-      limit_level: Latents of levels from this one on are drawn and counted but do not enter the streams; 0: all do.
-      level_loop: "scan", "unroll" or "auto", see `exflow.models.bruno.conditioners.resolve_block_loop`.
+      level_loop: "scan", "unroll" or "auto", see `exflow.nn.repeated.resolve_block_loop`.
     """
 
     width: int
     levels: tuple[int, ...]
-    context_dim: int
+    set_latent_dim: int
     latent_dim: int
     aggregation: str = "mean"
-    latents_to_contexts: bool = False
+    examples_to_set_latents: bool = False
     residual_posteriors: bool = False
     log_variance_bound: float = 0.0
-    limit_level: int = 0
     level_loop: str = "auto"
 
     @nn.compact
@@ -52,64 +50,64 @@ class StreamHierarchy(nn.Module):
         self,
         noise: Noise,
         mask: Bool[Array, "batch set"],
-        evidence: dict[int, Array] | None,
-        contexts: tuple[Array, ...] | None = None,
+        features: dict[int, Array] | None,
+        set_latents: tuple[Array, ...] | None = None,
+        num_levels: int | None = None,
         train: bool = False,
     ) -> TopDown:
-        """Go down the levels; arguments as of `DirectHierarchy`, evidence being maps by resolution."""
+        """Go down the levels; arguments as of `DirectHierarchy`, features being maps by resolution.
+
+        Latents below the upper `num_levels` are drawn and counted but do not enter the streams.
+        """
         del train
-        streams, levels = self._start(mask, jnp.result_type(*jax.tree.leaves((evidence, contexts)), jnp.float32)), []
+        dtype = jnp.result_type(*jax.tree.leaves((features, set_latents)), jnp.float32)
+        streams, levels = self._start(mask, dtype), []
         for resolution, run in level_runs(self.levels):
             streams = Streams(*(resize_nearest(stream, resolution) for stream in streams))
-            known = _known((contexts or ())[run], run.stop - run.start)
-            given = Given(noise, mask, None if evidence is None else evidence[resolution])
-            streams, stacked = self._steps(resolution, run)(
-                streams, jnp.arange(run.start, run.stop, dtype=jnp.uint32), known, given
-            )
-            levels += _unstacked(stacked, run.stop - run.start)
-        for index, context in enumerate(contexts or ()):
-            levels[index] = levels[index]._replace(context=Latent(context, None), attention=None)
-        return TopDown(tuple(levels), streams.element, streams.context)
+            indices = jnp.arange(run.start, run.stop, dtype=jnp.uint32)
+            given = _stacked((set_latents or ())[run], len(indices))
+            seen = None if features is None else features[resolution]
+            steps = self._steps(resolution, len(indices), num_levels)
+            streams, stacked = steps(streams, indices, given, noise, mask, seen)
+            levels += [jax.tree.map(lambda leaf, at=at: leaf[at], stacked) for at in range(len(indices))]
+        for index, value in enumerate(set_latents or ()):
+            levels[index] = levels[index]._replace(set_latent=Latent(value, None), attention=None)
+        return TopDown(tuple(levels), streams.of_examples, streams.of_set)
 
     @nn.nowrap
     def _start(self, mask: Array, dtype: jnp.dtype) -> Streams:
         """The streams before the first level; `dtype` is the least precise that the carry of a loop may have."""
         zeros = nn.initializers.zeros
-        context = self.param("context_stream", zeros, (1, 1, self.width))[None]
-        element = self.param("element_stream", zeros, (1, 1, self.width))[None, None]
-        dtype = jnp.promote_types(dtype, context.dtype)
+        of_set = self.param("context_stream", zeros, (1, 1, self.width))[None]
+        of_examples = self.param("element_stream", zeros, (1, 1, self.width))[None, None]
+        dtype = jnp.promote_types(dtype, of_set.dtype)
         return Streams(
-            jnp.broadcast_to(context, (len(mask), *context.shape[1:])).astype(dtype),
-            jnp.broadcast_to(element, (*mask.shape, *element.shape[2:])).astype(dtype),
+            jnp.broadcast_to(of_set, (len(mask), *of_set.shape[1:])).astype(dtype),
+            jnp.broadcast_to(of_examples, (*mask.shape, *of_examples.shape[2:])).astype(dtype),
         )
 
     @nn.nowrap
-    def _steps(self, resolution: int, run: slice) -> nn.Module:
-        number = run.stop - run.start
-        in_axes = (0, 0, nn.broadcast)
+    def _steps(self, resolution: int, number: int, num_levels: int | None) -> nn.Module:
+        in_axes = (0, 0, nn.broadcast, nn.broadcast, nn.broadcast)
         return repeated(StreamStep, number, resolve_block_loop(self.level_loop), remat=False, in_axes=in_axes)(
             width=self.width,
             resolution=resolution,
-            context_dim=self.context_dim,
+            set_latent_dim=self.set_latent_dim,
             latent_dim=self.latent_dim,
             scale=1 / math.sqrt(len(self.levels)),
             aggregation=self.aggregation,
-            latents_to_contexts=self.latents_to_contexts,
+            examples_to_set_latents=self.examples_to_set_latents,
             residual_posteriors=self.residual_posteriors,
             log_variance_bound=self.log_variance_bound,
-            limit_level=self.limit_level,
+            limit=num_levels,
             name=f"levels_{resolution}",
         )
 
 
-def _known(contexts: tuple[Array, ...], number: int) -> Known | None:
-    """The given latents of a run of levels, stacked, if any are; what is missing to `number` is zero."""
-    if not contexts:
+def _stacked(set_latents: tuple[Array, ...], number: int) -> GivenLatents | None:
+    """The given latents of a run of levels, if any are; what is missing to `number` is zero."""
+    if not set_latents:
         return None
-    missing = number - len(contexts)
-    values = jnp.stack([*contexts, *missing * [jnp.zeros_like(contexts[0])]])
-    return Known(values, jnp.arange(number) < len(contexts) if missing else None)
-
-
-def _unstacked(stacked: Level, number: int) -> list[Level]:
-    return [jax.tree.map(lambda leaf, at=at: leaf[at], stacked) for at in range(number)]
+    missing = number - len(set_latents)
+    values = jnp.stack([*set_latents, *missing * [jnp.zeros_like(set_latents[0])]])
+    return GivenLatents(values, jnp.arange(number) < len(set_latents) if missing else None)

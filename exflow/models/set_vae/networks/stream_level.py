@@ -3,6 +3,7 @@
 Sources: Giannone & Winther 2022, arXiv:2110.12279, section 4; Child 2021, arXiv:2011.10650, for the streams.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -10,7 +11,8 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, UInt32
 
 from exflow.core.latents import diagonal_gaussian
-from exflow.core.latents.trace import CONTEXT, ELEMENT, Latent, Level, Noise, draw
+from exflow.core.latents.diagonal_gaussian import DiagonalGaussian
+from exflow.core.latents.trace import EXAMPLE, SET, Latent, Level, Noise, draw
 from exflow.models.set_vae.networks.bottleneck import Bottleneck, conv
 from exflow.nn.aggregation import SetAggregator
 
@@ -18,23 +20,15 @@ from exflow.nn.aggregation import SetAggregator
 class Streams(NamedTuple):
     """What the levels modify, from coarse to fine."""
 
-    context: Float[Array, "batch height width channels"]  # of the set
-    element: Float[Array, "batch set height width channels"]
+    of_set: Float[Array, "batch height width channels"]
+    of_examples: Float[Array, "batch set height width channels"]
 
 
-class Given(NamedTuple):
-    """What all levels of a resolution see."""
+class GivenLatents(NamedTuple):
+    """Latents of the set that are not drawn: of a run of levels, or of one of them."""
 
-    noise: Noise
-    mask: Bool[Array, "batch set"]
-    evidence: Float[Array, "batch set height width channels"] | None  # of the elements; None: latents from the prior
-
-
-class Known(NamedTuple):
-    """A latent of the set that is not drawn."""
-
-    value: Float[Array, "... batch height width dim"]
-    given: Bool[Array, "..."] | None = None  # of a run of levels of which only some are known, whether this one is
+    value: Float[Array, "*levels batch height width dim"]
+    known: Bool[Array, "*levels"] | None  # levels that have theirs; None: all
 
 
 class StreamLevel(nn.Module):
@@ -63,24 +57,18 @@ class StreamLevel(nn.Module):
     def __call__(
         self,
         stream: Float[Array, "... height width channels"],
-        evidence: Float[Array, "... height width num_in"] | None,
-        known: Known | None,
-        nonempty: Bool[Array, " batch"] | None,
-        noise: Noise,
-        index: UInt32[Array, ""],
-        which: int,
+        features: Float[Array, "... height width num_in"] | None,
+        latent_of: Callable[[DiagonalGaussian, DiagonalGaussian | None], Latent],
+        nonempty: Bool[Array, " batch"] | None = None,
         prior_input: Float[Array, "... height width channels"] | None = None,
     ) -> tuple[Float[Array, "... height width channels"], Latent]:
         """Draw the latent and let it join the stream.
 
         Args:
           stream: What has been drawn above.
-          evidence: What the posterior sees; None draws from the prior.
-          known: The latent itself, where it is known.
+          features: What the posterior sees; None: there is none.
+          latent_of: (prior p, posterior q | None) -> latent.
           nonempty: Where the posterior is that of an element or a set that has any; None: everywhere.
-          noise: Randomness of the pass.
-          index: Number of the level, for the noise.
-          which: CONTEXT or ELEMENT.
           prior_input: Added to what the prior sees.
 
         Returns:
@@ -90,68 +78,95 @@ class StreamLevel(nn.Module):
         prior = Bottleneck(width, 2 * self.dim + width, resolution, scale=0.0, name="prior")
         outputs = prior(stream if prior_input is None else stream + prior_input)
         p, q = diagonal_gaussian.from_moments(outputs[..., : 2 * self.dim], self.log_variance_bound), None
-        if evidence is not None:
-            moments = Bottleneck(width, 2 * self.dim, resolution, name="posterior")(evidence)
+        if features is not None:
+            moments = Bottleneck(width, 2 * self.dim, resolution, name="posterior")(features)
             q = diagonal_gaussian.from_moments(moments, self.log_variance_bound)
             q = diagonal_gaussian.shifted(p, q) if self.residual_posterior else q
             if nonempty is not None:
                 q = diagonal_gaussian.where(nonempty.reshape(-1, 1, 1, 1), q, p)
-        if known is not None and known.given is None:
-            latent = Latent(known.value, None)
-        else:
-            latent = Latent(draw(noise, p if q is None else q, index, which), p, q)
-        if known is not None and known.given is not None:
-            latent = latent._replace(value=jnp.where(known.given, known.value, latent.value))
+        latent = latent_of(p, q)
         joined = stream + outputs[..., 2 * self.dim :] + conv(width, scale=self.scale, name="latent")(latent.value)
         return Bottleneck(width, width, resolution, residual=True, scale=self.scale, name="output")(joined), latent
 
 
 class StreamStep(nn.Module):
-    """A level as `nn.scan` wants it: (streams, number, context, what is given) -> (streams, latents).
+    """A level as `nn.scan` wants it: (streams, what it has of its own, what all levels see) -> (streams, latents).
 
-    Attributes: those of `StreamHierarchy`, for levels of one resolution.
+    Attributes: those of `StreamHierarchy`, for levels of one resolution, and
+      limit: Latents of levels from this one on do not enter the streams; None: all do.
     """
 
     width: int
     resolution: int
-    context_dim: int
+    set_latent_dim: int
     latent_dim: int
     scale: float
     aggregation: str
-    latents_to_contexts: bool
+    examples_to_set_latents: bool
     residual_posteriors: bool
     log_variance_bound: float
-    limit_level: int
+    limit: int | None
 
     @nn.compact
     def __call__(
         self,
         streams: Streams,
         index: UInt32[Array, ""],
-        context: Known | None,
-        given: Given,
+        given: GivenLatents | None,
+        noise: Noise,
+        mask: Bool[Array, "batch set"],
+        features: Float[Array, "batch set height width channels"] | None,
     ) -> tuple[Streams, Level]:
-        """Draw the latents; a known `context` is taken for that of the set."""
-        (xc, xz), (noise, mask, evidence) = streams, given
+        """Draw the latents.
+
+        Args:
+          streams: What has been drawn above.
+          index: Number of the level.
+          given: The latent of the set, where it is known.
+          noise: Randomness of the pass.
+          mask: Which elements exist.
+          features: Of the elements; None draws from the priors.
+
+        Returns:
+          The streams after the level, and its latents.
+        """
+        xc, xz = streams
         options = {"width": self.width, "resolution": self.resolution, "scale": self.scale}
         options |= {"residual_posterior": self.residual_posteriors, "log_variance_bound": self.log_variance_bound}
 
         def joined(before: Array, after: Array) -> Array:
-            return jnp.where(index < self.limit_level, after, before) if self.limit_level else after
+            return after if self.limit is None else jnp.where(index < self.limit, after, before)
+
+        def of_set(p: DiagonalGaussian, q: DiagonalGaussian | None) -> Latent:
+            if given is None:
+                return _drawn(noise, index, SET, p, q)
+            if given.known is None:
+                return Latent(given.value, None)
+            latent = _drawn(noise, index, SET, p, q)
+            return latent._replace(value=jnp.where(given.known, given.value, latent.value))
+
+        def of_examples(p: DiagonalGaussian, q: DiagonalGaussian | None) -> Latent:
+            return _drawn(noise, index, EXAMPLE, p, q)
 
         projected = conv(self.width, scale=self.scale, name="element_to_context")(xz)
         projected = jnp.where(index > 0, projected, 0.0)  # above the top level no latent has been drawn
         pooled, attention, edge = None, None, None
-        if evidence is not None and (context is None or context.given is not None):
-            seen = evidence + xc[:, None] + projected
+        if features is not None and (given is None or given.known is not None):
+            seen = features + xc[:, None] + projected
             pooled, attention = SetAggregator(self.aggregation, name="aggregator")(seen, mask)
-        if self.latents_to_contexts:
+        if self.examples_to_set_latents:
             edge, _ = SetAggregator("mean")(projected, mask)
-        level = StreamLevel(dim=self.context_dim, name="context", **options)
-        after, of_set = level(xc, pooled, context, mask.any(axis=1), noise, index, CONTEXT, edge)
+        level = StreamLevel(dim=self.set_latent_dim, name="context", **options)
+        after, set_latent = level(xc, pooled, of_set, mask.any(axis=1), edge)
         xc = joined(xc, after)
         xz = xz + conv(self.width, scale=self.scale, name="context_to_element")(xc)[:, None]
-        seen = None if evidence is None else jnp.concatenate([xz, evidence], axis=-1)
+        seen = None if features is None else jnp.concatenate([xz, features], axis=-1)
         level = StreamLevel(dim=self.latent_dim, name="element", **options)
-        after, of_elements = level(xz, seen, None, None, noise, index, ELEMENT)
-        return Streams(xc, joined(xz, after)), Level(of_set, of_elements, attention)
+        after, example_latent = level(xz, seen, of_examples)
+        return Streams(xc, joined(xz, after)), Level(set_latent, example_latent, attention)
+
+
+def _drawn(
+    noise: Noise, index: UInt32[Array, ""], stream: int, p: DiagonalGaussian, q: DiagonalGaussian | None
+) -> Latent:
+    return Latent(draw(noise, p if q is None else q, index, stream), p, q)

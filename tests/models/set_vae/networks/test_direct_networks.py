@@ -13,11 +13,11 @@ from flax import traverse_util
 from exflow.core.latents.trace import Noise
 from exflow.models.set_vae.networks.blocks import BlockStyle, Fusion, PostPool, ResidualBlock
 from exflow.models.set_vae.networks.decoder import ImageDecoder
-from exflow.models.set_vae.networks.direct_hierarchy import DirectHierarchy, Evidence
+from exflow.models.set_vae.networks.direct_hierarchy import DirectHierarchy, EncoderFeatures
 from exflow.models.set_vae.networks.encoder import ConvEncoder
 
 MASK = np.array([[True, True, True], [False, True, False]])
-HIDDEN, CONTEXT_DIM, LATENT_DIM, FILTERS = 8, 2, 3, 2
+HIDDEN, SET_LATENT_DIM, LATENT_DIM, FILTERS = 8, 2, 3, 2
 FLAT = BlockStyle(HIDDEN)
 MAPS = BlockStyle(HIDDEN, maps=True, head_normalization="batch")
 STYLES = pytest.mark.parametrize("style", [FLAT, MAPS], ids=["flat", "maps"])
@@ -81,7 +81,7 @@ def post_pool(v, x, maps, batch=None):
 
 
 def fusion(v, film=False, **inputs):
-    """ELU(W_h h + W_z z + W_c c), or ELU(gamma (W_h h + W_z z) + beta); contexts are [batch, ...]."""
+    """ELU(W_h h + W_z z + W_c c), or ELU(gamma (W_h h + W_z z) + beta); c is [batch, ...]."""
     terms = {name: dense(v[name], x) for name, x in inputs.items() if x is not None}
     if "c" in terms:
         terms["c"] = terms["c"][:, None]
@@ -108,7 +108,7 @@ def attention(v, x):
     return ((weights / weights.sum(axis=1, keepdims=True)).repeat(HIDDEN // 4, axis=-1) * values).sum(axis=1)
 
 
-def context_network(v, name, maps, attends, h, c, z):
+def set_network(v, name, maps, attends, h, c, z):
     """Gaussian of c_l given h, c and z: the top has h alone and the prior no h."""
     features, skip = h, 0.0
     if z is not None:
@@ -120,25 +120,25 @@ def context_network(v, name, maps, attends, h, c, z):
     return post_pool(v[name], pooled, maps)
 
 
-def latents(v, module, evidence):
+def latents(v, module, features):
     """Prior and posterior of all latents, each the mean of its Gaussian, top first; c before z."""
     c, z, found, maps, film = None, None, [], module.style.maps, module.film
     for level in range(module.num_levels):
-        if level < {"none": 0, "top": 1, "all": module.num_levels}[module.context_levels]:
-            name, p, q = f"context_{level}", [np.zeros((2, *module.map_size, CONTEXT_DIM))] * 2, None
+        if level < {"none": 0, "top": 1, "all": module.num_levels}[module.set_latent_levels]:
+            name, p, q = f"context_{level}", [np.zeros((2, *module.map_size, SET_LATENT_DIM))] * 2, None
             if level > 0:
-                p = context_network(v, f"{name}_prior", maps, module.prior_aggregation == "attention", None, c, z)
-            if evidence:
+                p = set_network(v, f"{name}_prior", maps, module.prior_aggregation == "attention", None, c, z)
+            if features:
                 attends = module.aggregation == "attention"
-                q = context_network(v, f"{name}_posterior", maps, attends, evidence.context, c, z)
+                q = set_network(v, f"{name}_posterior", maps, attends, features.of_set, c, z)
             c = (q or p)[0]
             found.append((p, q))
         name, p, q = f"element_{level}", [np.zeros((*MASK.shape, *module.map_size, LATENT_DIM))] * 2, None
         if c is not None or z is not None:
             prior = element_network(v[f"{name}_prior"], maps, film, z=z, c=c)
             p = [part + zeros for part, zeros in zip(prior, p, strict=True)]  # at the top one for the whole set
-        if evidence:
-            q = element_network(v[f"{name}_posterior"], maps, film, h=evidence.element, z=z, c=c)
+        if features:
+            q = element_network(v[f"{name}_posterior"], maps, film, h=features.of_example, z=z, c=c)
         z = (q or p)[0]
         found.append((present(p), present(q)))
     return found
@@ -187,7 +187,7 @@ def test_encoder_is_nine_convolutions_and_a_projection(x64, style, size):
         hidden = elu(norm(v["stack"][f"Normalization_{index}"], hidden))
     assert hidden.shape == (2, 3, 4, 4, 4 * FILTERS)
     expected = hidden_layer(v["projection"], hidden if style.maps else hidden.reshape(2, 3, -1))
-    assert_close(found, Evidence(expected, expected))
+    assert_close(found, EncoderFeatures(expected, expected))
 
 
 @pytest.mark.parametrize("train", [False, True])
@@ -205,7 +205,11 @@ def test_residual_block_and_post_pool(x64, style, train):
 @STYLES
 def test_fusion_of_the_inputs_that_are_there(x64, style, film):
     space = (3, 2) if style.maps else ()
-    inputs = {"h": normal(2, 3, *space, 5), "z": normal(2, 3, *space, LATENT_DIM), "c": normal(2, *space, CONTEXT_DIM)}
+    inputs = {
+        "h": normal(2, 3, *space, 5),
+        "z": normal(2, 3, *space, LATENT_DIM),
+        "c": normal(2, *space, SET_LATENT_DIM),
+    }
     module = Fusion(style, tuple((name, x.shape[-1]) for name, x in inputs.items()), film)
     for names in ["hzc", "zc", "hc", "c"] + ([] if film else ["hz", "z", "h"]):
         given = {name: x if name in names else None for name, x in inputs.items()}
@@ -215,8 +219,8 @@ def test_fusion_of_the_inputs_that_are_there(x64, style, film):
 
 
 MODELS = {
-    "VAE": {"context_levels": "none"},
-    "NS": {"context_levels": "top"},
+    "VAE": {"set_latent_levels": "none"},
+    "NS": {"set_latent_levels": "top"},
     "HFSGM": {"num_levels": 3},
     "CHFSGM": {"style": MAPS, "residual_post_pool": True, "map_size": (2, 2)},
     "attention in posteriors": {"aggregation": "attention", "film": True},
@@ -226,24 +230,24 @@ MODELS = {
 
 @pytest.mark.parametrize("name", MODELS)
 def test_gaussians_of_all_latents(x64, name):
-    common = {"style": FLAT, "context_levels": "all", "num_levels": 2}
-    module = DirectHierarchy(context_dim=CONTEXT_DIM, latent_dim=LATENT_DIM, **common | MODELS[name])
+    common = {"style": FLAT, "set_latent_levels": "all", "num_levels": 2}
+    module = DirectHierarchy(set_latent_dim=SET_LATENT_DIM, latent_dim=LATENT_DIM, **common | MODELS[name])
     h = normal(*MASK.shape, *module.map_size, HIDDEN)
-    evidence = None if name == "attention in priors" else Evidence(h, h**2)  # None draws from the prior
-    trace, v = run(module, {"mask": MASK, "evidence": evidence}, noise=Noise(None))
+    features = None if name == "attention in priors" else EncoderFeatures(h, h**2)  # None draws from the prior
+    trace, v = run(module, {"mask": MASK, "features": features}, noise=Noise(None))
     found = []
-    for context, element, _ in trace.levels:
-        found += [] if context is None else [(context.p, context.q)]
-        found += [(present(element.p), present(element.q))]
-    assert_close(found, latents(v, module, evidence))
+    for of_set, of_examples, _ in trace.levels:
+        found += [] if of_set is None else [(of_set.p, of_set.q)]
+        found += [(present(of_examples.p), present(of_examples.q))]
+    assert_close(found, latents(v, module, features))
 
 
 @IMAGES
 def test_decoder_projects_convolves_and_doubles(x64, style, size):
     space = (4, 4) if style.maps else ()
     z, c = normal(2, 3, *space, 9), normal(2, *space, 6)
-    decoder = ImageDecoder(style, size, num_outputs=3, context_dim=6, filters=FILTERS)
-    found, v = run(decoder, {"elements": z, "contexts": c, "mask": MASK}, train=False)
+    decoder = ImageDecoder(style, size, num_outputs=3, set_latent_dim=6, filters=FILTERS)
+    found, v = run(decoder, {"example_inputs": z, "set_inputs": c, "mask": MASK}, train=False)
     stack, hidden = v["stack"], dense(v["projection"], fusion(v["fusion"], z=z, c=c))
     hidden = hidden.reshape(2, 3, 4, 4, 4 * FILTERS)
     for index in range(9):

@@ -41,7 +41,7 @@ def blocks_in_order(params):
 
 def test_encoder_halves_after_the_first_block_of_a_resolution(x64):
     x = normal(1, 2, 28, 28, 1)
-    modules = {loop: PyramidEncoder(WIDTH, (32, 32, 8, 8, 8), loop) for loop in ("scan", "unroll")}
+    modules = {loop: PyramidEncoder(WIDTH, (32, 32, 8, 8, 8), (32, 8), loop) for loop in ("scan", "unroll")}
     params = noisy(initial(modules["scan"], x, MASK))
 
     @jax.jit
@@ -58,35 +58,35 @@ def test_encoder_halves_after_the_first_block_of_a_resolution(x64):
 
 
 def test_decoder_doubles_after_the_first_block_of_a_resolution(x64):
-    elements, contexts = normal(1, 2, 4, 4, WIDTH), normal(1, 4, 4, WIDTH)
+    elements, stream = normal(1, 2, 4, 4, WIDTH), normal(1, 4, 4, WIDTH)
     modules = {loop: StreamDecoder(WIDTH, (4, 4, 8), 7, 3, block_loop=loop) for loop in ("scan", "unroll")}
-    params = noisy(initial(modules["scan"], elements, contexts, MASK))
+    params = noisy(initial(modules["scan"], elements, stream, MASK))
 
     @jax.jit
     def expected(params):
         block = blocks_in_order(params)
-        corner = conv(WIDTH, 3).apply({"params": params["context"]}, contexts[:, :1, :1])
+        corner = conv(WIDTH, 3).apply({"params": params["context"]}, stream[:, :1, :1])
         hidden = conv(WIDTH, 3).apply({"params": params["element"]}, elements) + corner[:, None]
         hidden = block(block(hidden, "blocks_4_to_4", 0, 4), "blocks_4_to_4", 1, 4)
         hidden = resize_nearest(block(hidden, "blocks_4_to_8", 0, 8), 8)
         return conv(3).apply({"params": params["output"]}, hidden[..., :7, :7, :])  # 8 rows to 7
 
     for module in modules.values():
-        apply = jax.jit(lambda params, module=module: module.apply({"params": params}, elements, contexts, MASK, False))
+        apply = jax.jit(lambda params, module=module: module.apply({"params": params}, elements, stream, MASK, False))
         np.testing.assert_allclose(apply(params), expected(params), rtol=1e-10)
 
 
-def test_what_the_decoder_sees_of_the_context(x64):
-    elements, contexts = normal(1, 2, 2, 2, WIDTH), normal(1, 2, 2, WIDTH)
-    others = contexts.at[:, 0, 1].add(1.0).at[:, 1, 1].add(-1.0)  # same corner, same mean
+def test_what_the_decoder_sees_of_the_stream_of_the_set(x64):
+    elements, stream = normal(1, 2, 2, 2, WIDTH), normal(1, 2, 2, WIDTH)
+    others = stream.at[:, 0, 1].add(1.0).at[:, 1, 1].add(-1.0)  # same corner, same mean
     for kind, changes in (("corner", False), ("mean", False), ("map", True)):
         module = StreamDecoder(WIDTH, (2,), 2, 1, kind)
-        params = noisy(initial(module, elements, contexts, MASK))
+        params = noisy(initial(module, elements, stream, MASK))
         apply = jax.jit(
             lambda c, module=module, params=params: module.apply({"params": params}, elements, c, MASK, False)
         )
-        before = apply(contexts)
+        before = apply(stream)
         assert (np.abs(apply(others) - before).max() > 1e-9) == changes
-        assert np.abs(apply(contexts.at[:, 0, 0].add(1.0)) - before).max() > 1e-3
-    with pytest.raises(ValueError, match="context: expected one of"):
-        initial(StreamDecoder(WIDTH, (2,), 2, 1, "pixel"), elements, contexts, MASK)
+        assert np.abs(apply(stream.at[:, 0, 0].add(1.0)) - before).max() > 1e-3
+    with pytest.raises(ValueError, match="set_stream: expected one of"):
+        initial(StreamDecoder(WIDTH, (2,), 2, 1, "pixel"), elements, stream, MASK)

@@ -1,8 +1,9 @@
-"""Bounds on the log evidence of sets from the latents of a set VAE: one draw, importance-weighted, nested, predictive.
+"""Bounds on the log evidence of sets from latent variables: one draw, importance-weighted, nested, predictive.
 
-Functions take `Model.latents` and are pure. The noise of an element is a function of the key and of its values, that
-of a set of its elements: the same key gives the same bounds whatever order, padding and batch, and neighbours such as
-X and X with one more element mostly have common noise, so that their difference varies less than either.
+Functions take `Model.latents`, of any family, and are pure. The noise of an element is a function of the key and of its
+values, that of a set of its elements: the same key gives the same bounds whatever order, padding and batch, and
+neighbours such as X and X with one more element mostly have common noise, so that their difference varies less than
+either.
 """
 
 import jax
@@ -10,22 +11,55 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from exflow.core.latents import bounds, diagonal_gaussian, terms
+from exflow.core.latents.elements import EncodedElement, SeenElements, merge_sets
 from exflow.core.latents.seeds import distinct_seeds
 from exflow.core.latents.terms import Terms
-from exflow.core.latents.trace import CONTEXT, Noise, TopDown, draw
-from exflow.models.set_vae.model import LatentFunctions, SetElement, SetState
+from exflow.core.latents.trace import SET, Noise, TopDown, draw
+from exflow.model import Joint, LatentFunctions
 from exflow.typing import Params, PRNGKey
 
+BOUND = 0  # separates the draws of bounds from those of images
 SetMask = Bool[Array, "batch set"]
 
 
-def elbo_terms(latents: LatentFunctions, params: Params, key: PRNGKey, element_set: SetElement, mask: SetMask) -> Terms:
+def joint(latents: LatentFunctions) -> Joint:
+    """Bounds L(X) on the log density of sets with leading axes, with the same noise for the same sets.
+
+    One draw of the latents gives the evidence lower bound with divergences in closed form, several give the
+    importance-weighted bound.
+    """
+
+    def bound(
+        params: Params, element_set: EncodedElement, mask: Bool[Array, "*lead set"] | None = None, draws: int = 1
+    ) -> Float[Array, "*lead"]:
+        mask = jnp.ones(element_set.seed.shape, bool) if mask is None else mask
+        element_set, mask, leading = merge_sets(element_set, mask)
+
+        def one(key: PRNGKey) -> Array:
+            drawn = _drawn(latents, params, key, element_set, mask)
+            if draws == 1:
+                return terms.elbo(terms.terms(*drawn, mask))
+            if not latents.num_set_latents:  # elements are independent: a weight for each is tighter than one per set
+                return terms.element_log_weights(*drawn, mask)
+            return terms.log_weight(*drawn, mask)
+
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(0), BOUND), draws)
+        values = bounds.streamed_bound(jax.vmap(one), keys) if draws > 1 else one(keys[0])
+        values = values.sum(axis=1) if values.ndim > 1 else values
+        return jnp.where(mask.any(axis=1), values, 0.0).reshape(leading)
+
+    return bound
+
+
+def elbo_terms(
+    latents: LatentFunctions, params: Params, key: PRNGKey, element_set: EncodedElement, mask: SetMask
+) -> Terms:
     """Terms of the evidence lower bound from one draw of the latents, divergences in closed form; nats per set."""
     return terms.terms(*_drawn(latents, params, key, element_set, mask), mask)
 
 
 def log_weights(
-    latents: LatentFunctions, params: Params, keys: Key[Array, " samples"], element_set: SetElement, mask: SetMask
+    latents: LatentFunctions, params: Params, keys: Key[Array, " samples"], element_set: EncodedElement, mask: SetMask
 ) -> Float[Array, "samples batch"]:
     """Log importance weights of whole sets, one per key, for `exflow.core.latents.bounds`."""
 
@@ -36,7 +70,7 @@ def log_weights(
 
 
 def element_log_weights(
-    latents: LatentFunctions, params: Params, keys: Key[Array, " samples"], element_set: SetElement, mask: SetMask
+    latents: LatentFunctions, params: Params, keys: Key[Array, " samples"], element_set: EncodedElement, mask: SetMask
 ) -> Float[Array, "samples batch set"]:
     """Log importance weights of single elements; 0 for those that do not exist.
 
@@ -55,7 +89,7 @@ def nested_log_weights(
     params: Params,
     keys: Key[Array, " outer"],
     num_inner: int,
-    element_set: SetElement,
+    element_set: EncodedElement,
     mask: SetMask,
 ) -> Float[Array, "outer batch"]:
     """Log weights of sets, one per draw of the latent of the set, with those of every element averaged over draws.
@@ -74,19 +108,19 @@ def nested_log_weights(
     Raises:
       ValueError: The model has no latent of the set, or several, whose lower ones depend on those of the elements.
     """
-    _check_single_context(latents)
+    _check_one_set_latent(latents)
 
     def outer(key: PRNGKey) -> tuple[Array, Array]:
         outer_key, inner_key = jax.random.split(key)
         trace, _ = latents.infer(params, element_set, mask, outer_key)
-        contexts = trace.context_values
+        set_latents = trace.set_latents
 
         def inner(key: PRNGKey) -> Array:
-            drawn = _drawn(latents, params, key, element_set, mask, contexts)
+            drawn = _drawn(latents, params, key, element_set, mask, set_latents)
             return terms.element_log_weights(*drawn, mask)
 
         inner_weights = jax.vmap(inner)(jax.random.split(inner_key, num_inner))
-        return terms.context_log_weight(trace, mask), inner_weights
+        return terms.set_log_weight(trace, mask), inner_weights
 
     return bounds.nested_log_weights(*jax.vmap(outer)(keys), mask)
 
@@ -95,9 +129,9 @@ def predictive_log_weights(
     latents: LatentFunctions,
     params: Params,
     keys: Key[Array, " samples"],
-    element_set: SetElement,
+    element_set: EncodedElement,
     mask: SetMask,
-    query: SetElement,
+    query: EncodedElement,
 ) -> Float[Array, "samples batch"]:
     """Log weights of one element each given a set, for a lower bound on the density that the model samples from.
 
@@ -117,24 +151,24 @@ def predictive_log_weights(
     Raises:
       ValueError: The model has no latent of the set, or several, whose lower ones depend on those of the elements.
     """
-    _check_single_context(latents)
+    _check_one_set_latent(latents)
     alone, there = jax.tree.map(lambda leaf: leaf[:, None], query), jnp.ones((len(mask), 1), bool)
     together = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), element_set, alone)
-    states = SetState(element_set, mask), SetState(together, jnp.concatenate([mask, there], axis=1))
+    states = SeenElements(element_set, mask), SeenElements(together, jnp.concatenate([mask, there], axis=1))
     seeds = distinct_seeds(together.seed, states[1].mask)
     before, after = (latents.set_posteriors(params, state)[0] for state in states)
 
     def one(key: PRNGKey) -> Array:
-        context_key, element_key = jax.random.split(key)
-        context = draw(Noise(context_key, seeds, states[1].mask), after, 0, CONTEXT)
-        ratio = diagonal_gaussian.log_prob(before, context) - diagonal_gaussian.log_prob(after, context)
-        drawn = _drawn(latents, params, element_key, alone, there, (context,))
+        set_key, example_key = jax.random.split(key)
+        latent = draw(Noise(set_key, seeds, states[1].mask), after, 0, SET)
+        ratio = diagonal_gaussian.log_prob(before, latent) - diagonal_gaussian.log_prob(after, latent)
+        drawn = _drawn(latents, params, example_key, alone, there, (latent,))
         return ratio.reshape(len(mask), -1).sum(axis=1) + terms.element_log_weights(*drawn, there)[:, 0]
 
     return jax.vmap(one)(keys)
 
 
-def _check_single_context(latents: LatentFunctions) -> None:
+def _check_one_set_latent(latents: LatentFunctions) -> None:
     if latents.num_set_latents != 1:
         raise ValueError(f"latents: expected a model with one latent of the set, got {latents.num_set_latents}.")
 
@@ -143,10 +177,10 @@ def _drawn(
     latents: LatentFunctions,
     params: Params,
     key: PRNGKey,
-    element_set: SetElement,
+    element_set: EncodedElement,
     mask: SetMask,
-    contexts: tuple[Array, ...] | None = None,
+    set_latents: tuple[Array, ...] | None = None,
 ) -> tuple[TopDown, Float[Array, "batch set"]]:
     """Latents from the posteriors, and log p(x | latents) of every element."""
-    trace, outputs = latents.infer(params, element_set, mask, key, contexts)
+    trace, outputs = latents.infer(params, element_set, mask, key, set_latents)
     return trace, latents.likelihood.log_prob(outputs, element_set.values)
