@@ -63,6 +63,7 @@ def _data() -> dict:
         "resize": "bilinear",  # how the data set's pictures are brought to that size: bilinear | area | nearest | box
         "downscale": 1,  # the model sees exact means of this many x this many pixels, taken after augmentation
         "pipeline": "tfdata",  # tfdata (host, any size) | device (inside the compiled step, data set in device memory)
+        "batches": "episodes",  # episodes (sets of one class) | images (sets of one, every image once an epoch)
         "sets_per_batch": 32,  # sets (sequences) per step, over all devices and hosts
         "set_size": 20,  # images per set
         "min_set_size": 0,  # > 0: ragged sets, size uniform in min_set_size..set_size

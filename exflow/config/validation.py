@@ -26,6 +26,7 @@ from exflow.errors import UserError
 CHOICES = {
     "data.resize": ("bilinear", "area", "nearest", "box"),
     "data.pipeline": ("tfdata", "device"),
+    "data.batches": ("episodes", "images"),
     "model.block_loop": ("auto", "scan", "unroll"),
     "optimizer.name": ("rmsprop", "adam"),
     "optimizer.schedule": ("constant", "exponential", "cosine"),
@@ -89,6 +90,10 @@ def _check_data(config: ConfigDict) -> None:
         raise expected("data.downscale", f"a divisor of data.image_size = {data.image_size}", data.downscale)
     if data.min_set_size > data.set_size:
         raise expected("data.min_set_size", f"at most data.set_size = {data.set_size}", data.min_set_size)
+    for key, only in {"set_size": 1, "rotate": False, "distinct": False}.items():
+        if data.batches == "images" and data[key] != only:
+            advice = f"Set --config.data.{key}={only}, or --config.data.batches=episodes."
+            raise expected(f"data.{key}", f"{only} with data.batches=images", data[key], advice)
 
 
 def _check_optimizer(config: ConfigDict) -> None:

@@ -11,7 +11,7 @@ from exflow.data import datasets
 from exflow.data.contexts import known_context
 from exflow.data.pipelines.augment import downscale, random_affine
 from exflow.data.pipelines.build import make_pipeline
-from exflow.data.pipelines.spec import EpisodeSpec, Pipeline
+from exflow.data.pipelines.spec import EpisodeSpec, ImageSpec, Pipeline
 from exflow.data.registry import ImageSets
 from exflow.errors import UserError
 from exflow.model import Model
@@ -69,16 +69,19 @@ def build_model(config: ConfigDict, image_sets: dict[str, ImageSets]) -> Model:
 
 
 def build_pipeline(config: ConfigDict, image_sets: ImageSets) -> Pipeline:
-    """Batches of training sets."""
+    """Batches of training sets, or of single images."""
     data = config.data
-    spec = EpisodeSpec(
-        data.sets_per_batch,
-        data.set_size,
-        data.rotate,
-        data.distinct,
-        data.min_set_size or None,
-        data.distinct_rotations,
-    )
+    if data.batches == "images":
+        spec = ImageSpec(data.sets_per_batch)
+    else:
+        spec = EpisodeSpec(
+            data.sets_per_batch,
+            data.set_size,
+            data.rotate,
+            data.distinct,
+            data.min_set_size or None,
+            data.distinct_rotations,
+        )
     return make_pipeline(
         data.pipeline, image_sets, spec, config.training.seed, jax.process_index(), jax.process_count()
     )

@@ -48,6 +48,19 @@ def test_choices(family, key, choices):
         ({"training.seed": str(2**31)}, r"config.training.seed: expected a number below 2\*\*31"),
         ({"data.downscale": "3"}, r"config.data.downscale: expected a divisor of data.image_size = 28, got 3"),
         ({"data.min_set_size": "21"}, r"config.data.min_set_size: expected at most data.set_size = 20, got 21"),
+        ({"data.batches": "sets"}, r"config.data.batches: expected one of episodes, images, got 'sets'"),
+        (
+            {"data.batches": "images", "data.rotate": "False"},
+            r"config.data.set_size: expected 1 with data.batches=images, got 20. Set --config.data.set_size=1, or",
+        ),
+        (
+            {"data.batches": "images", "data.set_size": "1", "data.rotate": "True"},
+            r"config.data.rotate: expected False with data.batches=images, got True. Set --config.data.rotate=False",
+        ),
+        (
+            {"data.batches": "images", "data.set_size": "1", "data.rotate": "False", "data.distinct": "True"},
+            r"config.data.distinct: expected False with data.batches=images, got True",
+        ),
         ({"model.bruno.alpha": "0"}, r"config.model.bruno.alpha: expected a positive number, got 0.0. The logit"),
         ({"model.bruno.degrees_of_freedom": "2"}, r"degrees_of_freedom: expected more than 2, got 2.0"),
         ({"model.bruno.spline_bins": "1"}, r"bruno.spline_bins: expected at least 2 and less than 1000, got 1"),
