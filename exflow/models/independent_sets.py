@@ -53,7 +53,7 @@ def independent_sets(
         num_samples: int,
         coherent: bool = False,
         context: Array | None = None,
-    ) -> Images:
+    ) -> Array:
         del coherent, context
         drawn = sample(params, key, num_samples * state.size)
         return drawn.reshape(num_samples, *state.shape, *drawn.shape[1:])
