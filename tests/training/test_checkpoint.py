@@ -9,11 +9,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from exflow.config import from_json
 from exflow.errors import UserError
+from exflow.models.registry import build, params_like
 from exflow.training.checkpoint import Checkpoints
-from exflow.training.checkpoint_format import DamagedCheckpoint, list_steps, named_leaves, read_checkpoint
+from exflow.training.checkpoint_format import (
+    DamagedCheckpoint,
+    from_format_1,
+    list_steps,
+    named_leaves,
+    read_checkpoint,
+)
+from exflow.training.optimizer import make_optimizer
 from exflow.training.sharding import make_mesh, replicate
 from exflow.training.state import TrainState
+from exflow.training.step import init_train_state
 
 
 def state_at(step, width=3):
@@ -256,6 +266,42 @@ def test_what_does_not_fit_is_refused(three, like, message):
     assert "Use another --workdir" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert {path: path.read_bytes() for path in files_of(three)} == before
+
+
+@pytest.mark.parametrize("name", ["bruno", "set_vae"])
+def test_states_of_format_1_fit_training_states_of_today(repository, name):
+    """Working directories of the last version that wrote format 1, whatever the model."""
+    workdir = repository / "tests" / "frozen" / name
+    config = from_json((workdir / "config.json").read_text())
+    checkpoints = Checkpoints(workdir / "checkpoints", read_only=True)
+    _, meta = read_checkpoint(workdir / "checkpoints" / str(checkpoints.steps()[-1]))
+    assert meta["format"] == 1
+    model = build(config, tuple(meta["image_shape"]))
+    optimizer, _ = make_optimizer(config.optimizer, config.training.num_steps, model.group_of)
+    mesh, ema_decay = make_mesh(jax.devices()[:1]), config.optimizer.ema_decay
+    like = jax.eval_shape(
+        lambda params: init_train_state(optimizer, params, ema_decay, mesh), params_like(model, config)
+    )
+    state, _ = checkpoints.restore(like)
+    assert int(state.step) == meta["step"]
+    counts = [leaf for path, leaf in named_leaves(state.opt_state).items() if path.endswith("count")]
+    assert {int(count) for count in counts} == {meta["step"]}
+
+
+def test_groups_of_format_1():
+    """The main group was called "flow"; what had no parameters held only counters of updates."""
+    former = ("count", "mean/flow/w", "square/flow/w")
+    old = {f"opt_state/1/inner_states/flow/inner_state/0/{name}": np.array(1, np.float32) for name in former}
+    old |= {
+        f"opt_state/1/inner_states/process/inner_state/{name}": np.array(2, np.int32)
+        for name in ("0", "1/count", "3/count")
+    }
+    old |= {"opt_state/0/count": np.array(3, np.int32), "params/process/mean": np.array(4, np.float32)}
+    names = {f"opt_state/1/main/0/{name}" for name in former} | {"opt_state/0/count", "params/process/mean"}
+    assert set(from_format_1(old)) == names
+    full = old | {"opt_state/1/inner_states/process/inner_state/1/mean/process/mean": np.array(5, np.float32)}
+    counters = {f"opt_state/1/process/{name}" for name in ("0", "1/count", "3/count", "1/mean/process/mean")}
+    assert set(from_format_1(full)) == names | counters
 
 
 def test_newer_format(three, tmp_path):

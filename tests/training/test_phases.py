@@ -1,0 +1,139 @@
+"""Steps of several phases: against a loop written by hand, and what a phase leaves alone."""
+
+import itertools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from exflow.model import Model, Phase
+from exflow.training.optimizer import make_optimizer
+from exflow.training.sharding import make_mesh
+from exflow.training.step import init_train_state, make_train_step, named_keys
+from exflow.typing import Batch, Loss
+from tests.training.test_optimizer import RMSProp
+from tests.training.toy import IMAGE_SHAPE, device_pipeline, toy_config, toy_model
+
+KEY = jax.random.key(3)
+PARAMS = {"decoder": np.array([0.5, -1.0, 2.0], np.float32), "process": np.array([1.0, 0.3], np.float32)}
+RATE = 0.01
+
+
+def wake(params, key, batch):
+    """Moves the decoder towards the images, and to where the process pulls it."""
+    target = batch.x_set.astype(jnp.float32).mean() + jax.random.normal(key)
+    value = ((params["decoder"] - target) ** 2).sum() + (params["process"] * params["decoder"][:2]).sum()
+    return Loss(value, {"target": target})
+
+
+def sleep(params, key, batch):
+    """Moves the process to twice the decoder, with noise; steps whose images are all 255 have no value."""
+    noise = jax.random.normal(key)
+    bad = jnp.where((batch.x_set == 255).all(), jnp.nan, 1.0)
+    return Loss(bad * ((params["process"] - 2 * params["decoder"][:2] - noise) ** 2).sum(), {"noise": noise})
+
+
+WAKE, SLEEP = Phase("wake", wake, ("main",)), Phase("sleep", sleep, ("process",))
+
+
+def model(*phases):
+    return Model("phases", IMAGE_SHAPE, None, wake, None, group_of=toy_model().group_of, phases=phases)
+
+
+def batch_of(value):
+    return Batch(jnp.full((2, 1, *IMAGE_SHAPE), value, jnp.uint8), jnp.ones((2, 1), bool), jnp.zeros(2, jnp.int32))
+
+
+def train(model, values, **overrides):
+    """State and metrics after one step per value of the images."""
+    config, mesh = toy_config(optimizer__learning_rate=RATE, **overrides), make_mesh(jax.devices()[:1])
+    optimizer, schedule = make_optimizer(config.optimizer, 10, model.group_of)
+    step = make_train_step(
+        model, optimizer, schedule, lambda resident, value: batch_of(value), KEY, mesh, config.optimizer.ema_decay
+    )
+    state, history = init_train_state(optimizer, PARAMS, config.optimizer.ema_decay, mesh), []
+    for placed in step.place([np.int32(value) for value in values]):
+        state, metrics = step.step(state, (), placed)
+        history.append(jax.device_get(metrics))
+    return jax.device_get(state), history
+
+
+def test_two_phases_equal_a_loop_written_by_hand():
+    values = [3, 5, 4, 1]
+    state, history = train(model(WAKE, SLEEP), values)
+    w, p = PARAMS["decoder"].astype(np.float64), PARAMS["process"].astype(np.float64)
+    rules = RMSProp(), RMSProp()
+    for step, value in enumerate(values):
+        key = named_keys(KEY, step).loss  # the first phase has the key of a step of one phase
+        target, noise = value + float(jax.random.normal(key)), float(jax.random.normal(jax.random.fold_in(key, 1)))
+        gradient = 2 * (w - target) + np.append(p, 0.0)
+        loss = ((w - target) ** 2).sum() + (p * w[:2]).sum()
+        np.testing.assert_allclose(history[step]["loss"], loss, rtol=1e-5)
+        np.testing.assert_allclose(history[step]["grad_norm"], np.linalg.norm(gradient), rtol=1e-5)
+        w = w - RATE * rules[0](step, gradient)
+        gradient = 2 * (p - 2 * w[:2] - noise)  # of the decoder that the first phase has moved
+        np.testing.assert_allclose(history[step]["sleep/loss"], (gradient**2).sum() / 4, rtol=1e-5)
+        np.testing.assert_allclose(history[step]["sleep/grad_norm"], np.linalg.norm(gradient), rtol=1e-5)
+        np.testing.assert_allclose(history[step]["sleep/noise"], noise, rtol=1e-6)
+        p = p - RATE * rules[1](step, gradient)
+    np.testing.assert_allclose(state.params["decoder"], w, rtol=1e-5)
+    np.testing.assert_allclose(state.params["process"], p, rtol=1e-5)
+    assert "target" in history[0]
+
+
+@pytest.mark.parametrize("name", ["rmsprop", "adam"])
+@pytest.mark.parametrize(("phase", "still", "moves"), [(WAKE, "process", "decoder"), (SLEEP, "decoder", "process")])
+def test_only_the_named_groups_move(name, phase, still, moves):
+    groups = {"decoder": "main", "process": "process"}
+    none, _ = train(model(phase), [], optimizer__name=name)
+    some, _ = train(model(phase), [3, 5], optimizer__name=name)
+    np.testing.assert_array_equal(some.params[still], PARAMS[still])
+    assert (some.params[moves] != PARAMS[moves]).all()
+    before, after = none.opt_state[-1], some.opt_state[-1]
+    chex.assert_trees_all_equal(after[groups[still]], before[groups[still]])
+    same = jax.tree.map(np.array_equal, after[groups[moves]], before[groups[moves]])
+    assert not all(jax.tree.leaves(same))
+
+
+def test_one_phase_equals_none_bit_for_bit():
+    toy, pipeline, states = toy_model(), device_pipeline(), []
+    config, mesh = toy_config(optimizer__ema_decay=0.9, optimizer__clip_norm=1.0), make_mesh(jax.devices()[:1])
+    for phases in ((), (Phase("only", toy.loss, ("main", "process")),)):
+        optimizer, schedule = make_optimizer(config.optimizer, 20, toy.group_of)
+        step = make_train_step(
+            toy._replace(phases=phases), optimizer, schedule, pipeline.materialize, KEY, mesh, ema_decay=0.9
+        )
+        params = toy.init(KEY, pipeline.materialize(pipeline.resident, np.int32(0)))
+        state = init_train_state(optimizer, params, 0.9, mesh)
+        for placed in step.place(list(itertools.islice(pipeline.batches(0), 5))):
+            state, metrics = step.step(state, pipeline.resident, placed)
+        states.append(jax.device_get((state, metrics)))
+    chex.assert_trees_all_equal(*states)
+
+
+def test_a_phase_without_a_finite_loss_undoes_the_phases_before_it():
+    good, _ = train(model(WAKE, SLEEP), [3], optimizer__ema_decay=0.9)
+    state, history = train(model(WAKE, SLEEP), [3, 255], optimizer__ema_decay=0.9)
+    assert np.isfinite(history[-1]["loss"])
+    assert np.isnan(history[-1]["sleep/loss"])
+    assert (int(state.step), int(state.num_skipped)) == (2, 1)
+    chex.assert_trees_all_equal(
+        (state.params, state.ema_params, state.opt_state), (good.params, good.ema_params, good.opt_state)
+    )
+
+
+def test_running_averages_of_a_phase_replace_the_parameters():
+    def loss(params, key, batch):
+        seen = params["statistics"] + 1
+        return Loss((params["decoder"] ** 2).sum(), {}, seen)
+
+    averaging = model(Phase("wake", loss, ("main",)), Phase("sleep", loss, ("process",)))
+    averaging = averaging._replace(group_of={"decoder": "main", "statistics": "statistics"}.get)
+    config, mesh = toy_config(), make_mesh(jax.devices()[:1])
+    optimizer, schedule = make_optimizer(config.optimizer, 10, averaging.group_of)
+    step = make_train_step(averaging, optimizer, schedule, lambda resident, value: batch_of(value), KEY, mesh)
+    params = {"decoder": PARAMS["decoder"], "statistics": np.zeros(2, np.float32)}
+    state, _ = step.step(init_train_state(optimizer, params, 0.0, mesh), (), jnp.int32(1))
+    np.testing.assert_array_equal(state.params["statistics"], [2.0, 2.0])
