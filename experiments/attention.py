@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(flags: argparse.Namespace, out: Path) -> Report:
     """Weights as series and figures, and on how many images they lie as entries."""
     positive(flags, "rows", "sets")
-    subject = open_set_vae(flags, contexts=True, images=True)
+    subject = open_set_vae(flags, set_latents=True, images=True)
     if subject.config.model.set_vae.aggregation == "max":
         raise UserError("--model: takes the maximum over a set, which has no weights. Choose attention or mean.")
     size, entries = usual_size(subject, flags.set_size), {}

@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(flags: argparse.Namespace, out: Path) -> Report:
     """Accuracies as entries, confusions as series and figure."""
     positive(flags, "way", "shot", "draws", "bound_queries")
-    subject = open_set_vae(flags, contexts=set(flags.rules) != {"reconstruction"})
+    subject = open_set_vae(flags, set_latents=set(flags.rules) != {"reconstruction"})
     sets = subject.image_sets[flags.split]
     count = np.asarray(sets.count)
     usable = int((count > flags.shot).sum())

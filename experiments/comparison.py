@@ -22,7 +22,6 @@ import numpy as np
 from exflow import evaluation
 from exflow.errors import UserError
 from exflow.evaluation import results
-from exflow.model import sets_of
 from exflow.models.registry import num_parameters
 from experiments import plots
 from experiments.report import Report
@@ -88,7 +87,8 @@ def check_same_data(names: list[str], subjects: list[Subject]) -> None:
 
 def with_draws(subject: Subject, number: int) -> Subject:
     """The subject with bounds of so many draws of the latents; exact models stay as they are."""
-    if not sets_of(subject.model.core).exact:
+    sets = subject.model.core.sets
+    if sets is not None and not sets.exact:
         subject.config.evaluation.importance_samples = number
     return subject
 
@@ -97,7 +97,7 @@ def scored(subject: Subject) -> str:
     """What a likelihood is of; only equal ones can be compared."""
     model = subject.model.core
     height, width, channels = model.image_shape
-    if model.value_dtype == "float32":
+    if model.of_vectors:
         return f"vectors of {channels}"
     law = None if model.latents is None else model.latents.likelihood
     what = "gray levels" if channels == 1 else f"levels of {channels} colours"
@@ -129,10 +129,10 @@ def measured(subject: Subject, flags: argparse.Namespace) -> dict[str, dict[str,
 
 def sampling_speed(subject: Subject, flags: argparse.Namespace) -> dict[str, Any]:
     """Images drawn per second given a set, the time of the fastest and slowest call as the range."""
-    model, sets = subject.model, subject.image_sets["test"]
-    rows = np.arange(min(flags.set_size, int(sets.count[0])))
-    state = model.update(model.init_state(), subject.images(rows, "test"))
-    seconds = []
+    model, image_sets, state, rows, seconds = subject.model, subject.image_sets["test"], None, np.arange(0), []
+    if model.core.sets is not None:  # others draw from what their sampler was fitted to
+        rows = np.arange(min(flags.set_size, int(image_sets.count[0])))
+        state = model.update(model.init_state(), subject.images(rows, "test"))
     for repeat in range(REPEATS + 1):
         start = time.perf_counter()
         jax.block_until_ready(model.sample(state, jax.random.key(repeat), flags.samples))

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(flags: argparse.Namespace, out: Path) -> Report:
     """Probes as entries, posterior means and labels of the test sets as series, three panels."""
-    subject = open_set_vae(flags, contexts=True)
+    subject = open_set_vae(flags, set_latents=True)
     data, sets = subject.config.data, subject.image_sets
     if data.dataset != DATA:
         raise UserError(f"--dataset: {data.dataset} does not say what distribution a set is from. Use {DATA}.")

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt32
 
+from exflow import model
 from exflow.core.likelihoods.likelihood import Likelihood
 from exflow.errors import UserError
 from exflow.evaluation.chunks import in_chunks
@@ -19,33 +20,33 @@ PIXELS, LATENTS = 100, 200  # uses of random keys
 BATCH_SIZE = 1024  # images
 
 
-def open_set_vae(flags: argparse.Namespace, contexts: bool = False, images: bool = False) -> Subject:
+def open_set_vae(flags: argparse.Namespace, set_latents: bool = False, images: bool = False) -> Subject:
     """Load a set VAE and its data.
 
     Args:
       flags: Command line.
-      contexts: Whether the experiment needs latents of the set.
+      set_latents: Whether the experiment needs latents of the set.
       images: Whether it needs elements that are pictures.
 
     Raises:
       UserError: Another model, or what `open_subject` raises.
     """
     subject = open_subject(flags)
-    model = subject.model.core
-    if model.latents is None:
-        raise UserError(
-            f"--model: {model.name} has no latent variables. Choose a set VAE (config.model.family=set_vae)."
-        )
-    if contexts and not model.latents.num_set_latents:
+    latents_of(subject)
+    if set_latents and not latents_of(subject).num_set_latents:
         raise UserError("--model: a VAE has no latent of the set. Choose one of set_latent_levels=top or all.")
-    if images and model.value_dtype != "uint8":
+    if images and subject.model.core.of_vectors:
         raise UserError("--model: its elements are vectors, and this experiment draws pictures. Choose one of images.")
     return subject
 
 
 def latents_of(subject: Subject) -> LatentFunctions:
-    """The functions on latents."""
-    return subject.model.core.latents
+    """The functions on latents.
+
+    Raises:
+      UserError: The model has none.
+    """
+    return model.latents_of(subject.model.core)
 
 
 def unit(subject: Subject) -> str:

@@ -11,12 +11,12 @@ from ml_collections import ConfigDict
 
 import exflow
 from exflow.api import TrainedModel
-from exflow.data import datasets
 from exflow.data.registry import ImageSets
 from exflow.errors import UserError
 from exflow.evaluation import encoding
 from exflow.loading import CHECKPOINTS
 from exflow.models.registry import num_parameters
+from exflow.training.inputs import load_data
 from exflow.typing import Element, PRNGKey
 
 SPLITS = ("train", "validation", "test")
@@ -104,10 +104,7 @@ def open_subject(flags: argparse.Namespace, contexts: bool = True) -> Subject:
         raise UserError("--dataset_options: says nothing without --dataset. Name the data set as well.")
     if flags.seed is not None:
         config.training.seed = flags.seed
-    data = config.data
-    options = datasets.parse_options(data.dataset, data.options)
-    common = {"image_size": data.image_size, "resize": data.resize, "split": data.split}
-    image_sets = datasets.load(data.dataset, **common, **options)
+    data, image_sets = config.data, load_data(config)
     height, width, channels = image_sets["test"].images.shape[1:]
     seen = (height // data.downscale, width // data.downscale, channels)
     if seen != model.image_shape:

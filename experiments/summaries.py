@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(flags: argparse.Namespace, out: Path) -> Report:
     """Divergences as entries, the way to every summary as series, one picture."""
     positive(flags, "sets", "kept")
-    subject = open_set_vae(flags, contexts=True)
+    subject = open_set_vae(flags, set_latents=True)
     model = subject.model.core
     if model.image_shape != (1, 1, 2):
         shape = "x".join(map(str, model.image_shape))

@@ -23,5 +23,5 @@ from tests.models.registry import TINY_IMAGES, small_config
 def test_what_a_likelihood_is_of(likelihood, channels, expected):
     config = small_config(**(TINY_IMAGES | {"model__set_vae__likelihood": likelihood}))
     shape = (1, 1, channels) if likelihood == "gaussian" else (28, 28, channels)
-    model = SimpleNamespace(set_model=build(config, shape))
+    model = SimpleNamespace(core=build(config, shape))
     assert scored(Subject(model, config, {}, 0)) == expected

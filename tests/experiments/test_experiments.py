@@ -331,6 +331,25 @@ def test_as_a_program_a_mistake_is_one_line(repository, tmp_path):
     assert done.stderr.count("\n") == 1
 
 
+def test_data_sets_of_ones_own(workdir, tmp_path):
+    """Modules that a run names in `imports` are imported before --dataset is looked up."""
+    (tmp_path / "own.py").write_text(
+        "import numpy as np\n"
+        "from exflow.data.registry import LabelledImages, register\n\n\n"
+        '@register("own_blobs", cache=False)\n'
+        f"def own_blobs(image_size={SIZE}):\n"
+        "    labels = np.arange(18, dtype=np.int32) // 2 % 9\n"
+        f"    images = np.full((18, {SIZE}, {SIZE}, 1), 7, np.uint8)\n"
+        "    return LabelledImages(images, labels, (labels // 3).astype(np.uint8))\n"
+    )
+    own = tmp_path / "run"
+    shutil.copytree(workdir, own)
+    config = json.loads((own / "config.json").read_text())
+    (own / "config.json").write_text(json.dumps(config | {"imports": [str(tmp_path / "own.py")]}))
+    found = command.run(["nll", f"--model={own}", f"--out={tmp_path}", "--dataset=own_blobs", "--set_size=2"])
+    assert json.loads(found.read_text())["config"]["data"]["dataset"] == "own_blobs"
+
+
 def test_default_folders(workdir, tmp_path):
     def flags(model, out=None):
         return argparse.Namespace(model=[str(model)], out=out)

@@ -314,7 +314,7 @@ def test_set_samples(workdirs, tmp_path):
 @pytest.mark.parametrize(
     ("name", "argv", "message"),
     [
-        ("bruno", ["cardinality"], r"--model: bruno.* has no latent variables. Choose a set VAE"),
+        ("bruno", ["cardinality"], r"bruno.*: has no latent variables. Choose a model that has"),
         ("vae", ["attention"], r"--model: a VAE has no latent of the set. Choose one of set_latent_levels=top or all."),
         ("vae", ["classification"], r"--model: a VAE has no latent of the set."),
         ("ns_max", ["attention"], r"--model: takes the maximum over a set, which has no weights."),

@@ -88,7 +88,7 @@ def evaluate(task: Task) -> Entries:
 
 def has_pixels(model: Model) -> bool:
     """Whether elements are images of pixels 0..255, and not vectors."""
-    return model.value_dtype == "uint8"
+    return not model.of_vectors
 
 
 def describe_shape(model: Model) -> str:

@@ -60,7 +60,7 @@ def write_samples(
         return write_fitted_samples(config, workdir, model, params, fitted, notify)
     if model.context_dim:
         return write_view_samples(config, workdir, model, params, image_sets, transform, notify)
-    if model.value_dtype == "float32":
+    if model.of_vectors:
         return write_vector_samples(config, workdir, model, params, image_sets, notify)
     return write_set_samples(config, workdir, model, params, image_sets, transform, notify)
 

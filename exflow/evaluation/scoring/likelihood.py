@@ -174,7 +174,7 @@ def ratio_estimate(total: np.ndarray, size: np.ndarray) -> Estimate:
 
 def noun(model: Model) -> str:
     """What an element is called in units and protocols."""
-    return "image" if model.value_dtype == "uint8" else "element"
+    return "element" if model.of_vectors else "image"
 
 
 def bits_per_dim(nats: float, image_shape: tuple[int, int, int]) -> float:
