@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from exflow.model import SetFunctions
+from exflow.core.latents.elements import EncodedElement
+from exflow.model import LatentFunctions, SetFunctions
+from exflow.models import latent_bounds
 from exflow.typing import Element, Images, Params, PRNGKey
 
 SetMask = Bool[Array, "*lead set"]
@@ -79,3 +81,28 @@ def _count(params: Params, state: Count, element_set: Element, mask: SetMask | N
     if mask is None:
         return state + jax.tree.leaves(element_set)[0].shape[state.ndim]
     return state + mask.sum(axis=-1, dtype=jnp.int32)
+
+
+def sets_from_latents(latents: LatentFunctions, means: bool = True, work_bytes: int = 0) -> SetFunctions:
+    """Make the set functions of a model of single images with latent variables.
+
+    Args:
+      latents: Of the model, without latents of a set.
+      means: Images are the means of the likelihood and not draws from it.
+      work_bytes: See `SetFunctions`.
+
+    Returns:
+      Set functions whose densities are bounds: the evidence lower bound of one draw, importance-weighted of several.
+    """
+    bound, law = latent_bounds.joint(latents), latents.likelihood
+
+    def log_prob(params: Params, elements: EncodedElement, draws: int) -> Float[Array, "*lead"]:
+        alone = jax.tree.map(lambda leaf: jnp.expand_dims(leaf, elements.seed.ndim), elements)
+        return bound(params, alone, None, draws)
+
+    def sample(params: Params, key: PRNGKey, num: int) -> Images:
+        latent_key, pixel_key = jax.random.split(key)
+        outputs = latents.generate(params, latent_key, (num, 1))[1][:, 0]
+        return law.to_pixels(law.mean(outputs) if means else law.sample(pixel_key, outputs))
+
+    return independent_sets(log_prob, sample, work_bytes=work_bytes)

@@ -1,7 +1,5 @@
 """A family of single images with one latent vector each: a linear variational autoencoder of binary pixels."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 
@@ -12,14 +10,14 @@ from exflow.core.latents.seeds import content_seeds
 from exflow.core.likelihoods.likelihood import likelihood
 from exflow.model import LatentFunctions, Model
 from exflow.models import latent_bounds
-from exflow.models.independent_sets import independent_sets
+from exflow.models.independent_sets import sets_from_latents
 from exflow.models.registry import FAMILIES
 from exflow.typing import Loss
 
 
 def toy_single(config, image_shape):
-    """A linear encoder and decoder with `config.model.toy_single.latent_dim` latents between them."""
-    dim, latent_dim, law = math.prod(image_shape), config.model.toy_single.latent_dim, likelihood("bernoulli")
+    """A linear encoder and decoder of grey images with `config.model.toy_single.latent_dim` latents between them."""
+    dim, latent_dim, law = image_shape[0] * image_shape[1], config.model.toy_single.latent_dim, likelihood("bernoulli")
 
     def init(key, batch):
         weights = 0.05 * jax.random.normal(key, (3 * latent_dim, dim))
@@ -48,21 +46,13 @@ def toy_single(config, image_shape):
     def encode(params, key, x, context=None):
         return encode_values(params, law.to_values(key, x))
 
-    def sample(params, key, num):
-        return law.to_pixels(law.mean(generate(params, key, (num, 1))[1]))[:, 0]
-
     def loss(params, key, batch):
         found = latent_bounds.elbo_terms(latents, params, key, encode(params, key, batch.x_set), batch.mask)
         value = (found.kl_examples.sum(axis=0) - found.log_prob).sum() / batch.mask.sum()
         return Loss(value, {"nelbo": value})
 
-    def log_prob(params, elements, draws):
-        alone = jax.tree.map(lambda leaf: jnp.expand_dims(leaf, elements.seed.ndim), elements)
-        return latent_bounds.joint(latents)(params, alone, None, draws)
-
     latents = LatentFunctions(law, encode_values, infer, generate, decode, lambda params, state: [], 0)
-    sets = independent_sets(log_prob, sample)
-    return Model("toy single", image_shape, init, loss, encode, sets=sets, latents=latents)
+    return Model("toy single", image_shape, init, loss, encode, sets=sets_from_latents(latents), latents=latents)
 
 
 register_family("toy_single", Family(model={"latent_dim": 2}))
