@@ -184,6 +184,17 @@ def test_no_modules_of_a_package_import_each_other_in_a_circle(part):
     assert circles(importers) == []
 
 
+def test_a_family_imports_no_other():
+    violations = []
+    for path in EXFLOW:
+        own = [family for family in FAMILIES if Path("exflow/models", family) in path.parents]
+        for other in set(FAMILIES) - set(own) if own else ():
+            violations += [
+                f"{path}: {name}" for name in imports(path) if f"{name}.".startswith(f"exflow.models.{other}.")
+            ]
+    assert violations == []
+
+
 def test_circles_are_found():
     importers = {"a": {"b"}, "b": {"c", "d"}, "c": {"a"}, "d": {"b"}, "e": {"e"}, "f": {"a"}}
     assert circles(importers) == ["a -> b -> c -> a", "b -> d -> b", "e -> e"]
@@ -261,6 +272,12 @@ def test_nothing_is_dispatched_by_getattr():
             if called and not isinstance(node.args[1], ast.Constant):
                 found.append(f"{path}: {ast.unparse(node)}")
     assert found == []
+
+
+def test_capabilities_are_typed():
+    words = list(code_words(Path("exflow/model.py")))
+    assert "Any" not in words
+    assert {"SetFunctions", "LatentFunctions"} <= set(words)
 
 
 def test_no_folder_of_one_machine_is_named():
