@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from exflow.evaluation.metrics import detection
+from exflow.evaluation.scoring.latents import SetTerms
 from exflow.evaluation.scoring.likelihood import Estimate, bits_per_dim
 from experiments import plots
-from experiments.latent_bounds import SetTerms, elbo_terms
-from experiments.latents import draw_sets, open_set_vae, regrouped, unit, values_of
+from experiments.latents import draw_sets, open_set_vae, regrouped, terms_of, unit, values_of
 from experiments.published_set_vae import published_bound
 from experiments.report import Report, entry
 from experiments.subject import SPLITS, Subject, add_subject_arguments, positive
@@ -74,7 +74,7 @@ def measure(subject: Subject, split: str, flags: argparse.Namespace) -> dict[int
     for size in sizes:
         print(f"{split} sets of {size}")
         sets = regrouped(values, size)
-        terms = elbo_terms(subject, sets, getattr(flags, "draws", 1))
+        terms = terms_of(subject, sets, getattr(flags, "draws", 1))
         found[size] = (sets, SetTerms(*(per_image(leaf, len(rows), size) for leaf in terms)))
     return found
 

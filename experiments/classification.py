@@ -33,8 +33,7 @@ from exflow.models.set_vae.classes import best_reconstruction_scores, kl_scores
 from exflow.models.set_vae.sampling import reconstruct
 from exflow.typing import Params
 from experiments import plots
-from experiments.latent_bounds import elbo_terms, in_chunks
-from experiments.latents import latents_of, open_set_vae, values_of
+from experiments.latents import latents_of, open_set_vae, terms_of, through, values_of
 from experiments.published_set_vae import published_accuracy
 from experiments.report import Report
 from experiments.subject import Subject, add_subject_arguments, positive
@@ -111,9 +110,16 @@ def score(scores: list[Scores], episodes: Episodes, max_count: int, num_classes:
 def by_divergence(subject: Subject, split: str, episodes: Episodes) -> list[Scores]:
     """Divergences between posteriors; those of single images are computed once for all episodes."""
     images, place = np.unique(episodes.query, return_inverse=True)
-    alone = in_chunks(_posteriors, subject, values_of(subject, images[:, np.newaxis], split))
+    alone = of_sets(
+        _posteriors, subject.model.core, subject.model.params, values_of(subject, images[:, np.newaxis], split)
+    )
     number, way, shot = episodes.support.shape
-    given = in_chunks(_posteriors, subject, values_of(subject, episodes.support.reshape(-1, shot), split))
+    given = of_sets(
+        _posteriors,
+        subject.model.core,
+        subject.model.params,
+        values_of(subject, episodes.support.reshape(-1, shot), split),
+    )
     pair_entries = sum(q.mean[0].size for q in given) * way
     parts = -(-episodes.query[0].size * pair_entries // PAIR_ENTRIES)
     scores = []
@@ -132,8 +138,8 @@ def by_bound(subject: Subject, split: str, episodes: Episodes) -> list[Scores]:
         pairs = np.broadcast_to(given, (len(asked), *given.shape))
         added = np.broadcast_to(asked[:, np.newaxis, np.newaxis], (*pairs.shape[:2], 1, *pairs.shape[3:]))
         unions = np.concatenate([pairs, added], axis=2)
-        after = elbo_terms(subject, unions.reshape(-1, *unions.shape[2:])).elbo
-        scores.append(after.reshape(len(asked), -1) - elbo_terms(subject, given).elbo)
+        after = terms_of(subject, unions.reshape(-1, *unions.shape[2:])).elbo
+        scores.append(after.reshape(len(asked), -1) - terms_of(subject, given).elbo)
     return scores
 
 
@@ -141,7 +147,7 @@ def by_reconstruction(subject: Subject, split: str, episodes: Episodes) -> list[
     """Log-likelihood under the best of the reconstructed support images, with latents at their means."""
     scores = []
     for support, query in zip(episodes.support, episodes.query, strict=True):
-        outputs = in_chunks(_reconstructed, subject, values_of(subject, support, split))
+        outputs = through(_reconstructed, subject, values_of(subject, support, split))
         asked = values_of(subject, query.reshape(-1), split)
         scores.append(np.asarray(_reconstruction_scores(latents_of(subject).likelihood, outputs, asked)))
     return scores

@@ -10,8 +10,7 @@ import numpy as np
 
 from exflow.evaluation.metrics import detection
 from experiments import plots
-from experiments.latent_bounds import elbo_terms
-from experiments.latents import draw_sets, open_set_vae, unit, usual_size, values_of
+from experiments.latents import draw_sets, open_set_vae, terms_of, unit, usual_size, values_of
 from experiments.report import Report, entry
 from experiments.subject import add_subject_arguments, positive
 
@@ -30,7 +29,7 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     subject = open_set_vae(flags)
     size = usual_size(subject, flags.set_size)
     values = values_of(subject, draw_sets(subject, flags.split, size, flags.sets), flags.split)
-    terms, entries, series = elbo_terms(subject, values, flags.draws), {}, {"set_size": size}
+    terms, entries, series = terms_of(subject, values, flags.draws), {}, {"set_size": size}
     how = f"{len(values)} {flags.split} sets of {size}, {'1 draw' if flags.draws == 1 else f'{flags.draws} draws'}"
     path = out / "kl_layers.png"
     with plots.figure(path, columns=2) as panels:

@@ -2,6 +2,8 @@
 
 import argparse
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,7 +14,10 @@ from exflow.core.likelihoods.likelihood import Likelihood
 from exflow.errors import UserError
 from exflow.evaluation.chunks import in_chunks
 from exflow.evaluation.scoring import likelihood
+from exflow.evaluation.scoring.importance import SetBounds, importance
+from exflow.evaluation.scoring.latents import SetTerms, elbo_terms, of_sets
 from exflow.model import LatentFunctions
+from exflow.models.set_vae.model import LatentFunctions
 from exflow.typing import PRNGKey
 from experiments.subject import Subject, open_subject
 
@@ -47,6 +52,23 @@ def latents_of(subject: Subject) -> LatentFunctions:
       UserError: The model has none.
     """
     return model.latents_of(subject.model.core)
+
+
+def bounds_of(subject: Subject, values: Float[np.ndarray, "sets set h w c"], samples: int, **options: Any) -> SetBounds:
+    """Importance-weighted bounds on log p(X) of sets; options as of `exflow.evaluation.scoring.importance`."""
+    model = subject.model
+    return importance(model.core, model.params, values, subject.key(LATENTS), samples, **options)
+
+
+def terms_of(subject: Subject, values: Float[np.ndarray, "sets set h w c"], draws: int = 1) -> SetTerms:
+    """Terms of the evidence lower bound of sets, means over draws of the latents."""
+    keys = [subject.key(LATENTS + draw) for draw in range(draws)]
+    return elbo_terms(subject.model.core, subject.model.params, values, keys)
+
+
+def through(function: Callable[..., Any], subject: Subject, values: Float[np.ndarray, "sets set h w c"]) -> Any:
+    """function(latents, params, element_set, mask) of sets, see `exflow.evaluation.scoring.latents.of_sets`."""
+    return of_sets(function, subject.model.core, subject.model.params, values)
 
 
 def unit(subject: Subject) -> str:

@@ -20,8 +20,7 @@ from exflow.errors import UserError
 from exflow.evaluation.metrics import detection
 from experiments import plots
 from experiments.cardinality import add_size_arguments, mean_per_image
-from experiments.latent_bounds import importance
-from experiments.latents import draw_sets, latents_of, open_set_vae, regrouped, unit, values_of
+from experiments.latents import bounds_of, draw_sets, latents_of, open_set_vae, regrouped, unit, values_of
 from experiments.published_set_vae import published_bound, published_prediction
 from experiments.report import Report, entry
 from experiments.subject import Subject, add_subject_arguments, positive
@@ -74,7 +73,7 @@ def set_entries(subject: Subject, flags: argparse.Namespace) -> dict[str, dict[s
         print(f"sets of {size}, {flags.samples} draws")
         sets = regrouped(values, size)
         how = f"{len(sets)} {subject.config.data.dataset} {flags.split} sets of {size}, {flags.samples} draws"
-        found = importance(subject, sets, flags.samples)
+        found = bounds_of(subject, sets, flags.samples)
         bound = mean_per_image(-found.bound, len(rows), size)
         reference = published_bound(subject, flags.split, size, flags.samples)
         title = "importance-weighted bound on -log p(X) / n"
@@ -89,7 +88,7 @@ def set_entries(subject: Subject, flags: argparse.Namespace) -> dict[str, dict[s
             effective = detection.mean_estimate(found.effective_sample_size)
             entries[f"effective_draws/{size}"] = entry(effective, "draws", f"effective sample size, {how}")
         if single_context(subject):
-            nested = importance(subject, sets, flags.samples, flags.inner)
+            nested = bounds_of(subject, sets, flags.samples, inner=flags.inner)
             how = f"{len(sets)} sets of {size}, {flags.samples // flags.inner} x {flags.inner} draws"
             estimate = mean_per_image(-nested.bound, len(rows), size)
             entries[f"nested_nll/{size}"] = entry(estimate, unit(subject), f"nested bound on -log p(X) / n; {how}")
@@ -105,14 +104,14 @@ def prediction_entries(subject: Subject, flags: argparse.Namespace) -> dict[str,
     for given in range(number):
         print(f"image {given + 1} of {number}")
         mask = np.broadcast_to(np.arange(number) <= given, values.shape[:2])
-        bound = importance(subject, values, flags.samples, mask=mask).bound
+        bound = bounds_of(subject, values, flags.samples, mask=mask).bound
         estimate, before = detection.mean_estimate(before - bound), bound
         what = f"-log p(x_{given + 1} | {given} given) as a difference of bounds"
         protocol = f"{what}; {len(values)} {flags.split} sets, {flags.samples} draws"
         reference = published_prediction(subject, flags.split, given, flags.samples)
         entries[f"prediction/{given}"] = entry(estimate, unit(subject), protocol, published=reference)
         if single_context(subject):
-            estimate = detection.mean_estimate(-importance(subject, values, flags.samples, given=given).bound)
+            estimate = detection.mean_estimate(-bounds_of(subject, values, flags.samples, given=given).bound)
             what = f"bound on -log of the density of samples given {given} at x_{given + 1}"
             protocol = f"{what}; {len(values)} {flags.split} sets, {flags.samples} draws"
             entries[f"predictive/{given}"] = entry(estimate, unit(subject), protocol)

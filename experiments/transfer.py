@@ -12,8 +12,7 @@ from pathlib import Path
 
 from experiments import cardinality
 from experiments.cardinality import add_size_arguments, bound_entries, measure
-from experiments.latent_bounds import importance
-from experiments.latents import open_set_vae, unit
+from experiments.latents import bounds_of, open_set_vae, unit
 from experiments.published_set_vae import published_bound
 from experiments.report import Report, entry
 from experiments.subject import add_subject_arguments, positive
@@ -36,7 +35,7 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     found = measure(subject, flags.split, flags)
     entries = bound_entries(subject, flags.split, {size: terms for size, (_, terms) in found.items()}, 1)
     for size, (sets, terms) in found.items() if flags.samples > 1 else ():
-        bound = importance(subject, sets, flags.samples).bound
+        bound = bounds_of(subject, sets, flags.samples).bound
         estimate = cardinality.mean_per_image(-bound, len(terms.elbo), size)
         how = f"{len(sets)} {subject.config.data.dataset} {flags.split} sets of {size}, {flags.samples} draws"
         reference = published_bound(subject, flags.split, size, flags.samples)

@@ -5,6 +5,7 @@ from ml_collections import ConfigDict
 from exflow.errors import UserError
 from exflow.evaluation.evaluator import Evaluator
 from exflow.evaluation.evaluators.few_shot import FEW_SHOT
+from exflow.evaluation.evaluators.importance import IMPORTANCE
 from exflow.evaluation.evaluators.likelihood import LIKELIHOOD
 from exflow.evaluation.evaluators.reconstruction import RECONSTRUCTION
 from exflow.evaluation.evaluators.samples import SAMPLES
@@ -12,7 +13,9 @@ from exflow.evaluation.evaluators.views import VIEWS
 from exflow.model import Model
 
 # In the order of the closing table
-EVALUATORS: dict[str, Evaluator] = {one.name: one for one in (LIKELIHOOD, FEW_SHOT, VIEWS, RECONSTRUCTION, SAMPLES)}
+EVALUATORS: dict[str, Evaluator] = {
+    one.name: one for one in (LIKELIHOOD, FEW_SHOT, VIEWS, IMPORTANCE, RECONSTRUCTION, SAMPLES)
+}
 
 
 def register(evaluator: Evaluator) -> Evaluator:

@@ -17,14 +17,15 @@ from exflow.core.latents import terms
 from exflow.core.latents.elements import SeenElements
 from exflow.data.registry import REGISTRY, LabelledImages, known_data_sets, register
 from exflow.errors import UserError
+from exflow.evaluation.scoring import latents as latent_chunks
 from exflow.evaluation.scoring.episode_draws import draw_episodes
 from exflow.models import latent_bounds as bounds_of_models
 from exflow.models.registry import build
 from exflow.training.checkpoint import Checkpoints
 from exflow.training.state import TrainState
 from experiments import __main__ as command
-from experiments import comparison, latent_bounds
-from experiments.latents import LATENTS, draw_sets, regrouped, values_of
+from experiments import comparison
+from experiments.latents import LATENTS, bounds_of, draw_sets, regrouped, terms_of, values_of
 from experiments.subject import open_subject
 from tests.experiments.test_experiments import run, value
 from tests.models.registry import ALL_LEVELS, ATTENTION, TINY_IMAGES, TINY_STREAM, TINY_VECTORS, small_config
@@ -171,23 +172,23 @@ def test_bounds_of_chunks_are_the_bounds_of_the_model(workdirs, monkeypatch):
         elements = latents.encode_values(params, values)
         return terms.elbo(bounds_of_models.elbo_terms(latents, params, subject.key(LATENTS), elements, every))
 
-    whole = latent_bounds.elbo_terms(subject, values)
+    whole = terms_of(subject, values)
     np.testing.assert_allclose(whole.elbo, jax.jit(elbo)(subject.model.params, values), rtol=1e-5)
-    many = latent_bounds.importance(subject, values, 6)
+    many = bounds_of(subject, values, 6)
     contexts, elements = log_weights_by_hand(subject, values, 6)
     weights = contexts + elements.sum(axis=2)
     np.testing.assert_allclose(many.bound, logsumexp(weights, axis=0) - np.log(6), rtol=1e-5)
     np.testing.assert_allclose(many.elbo, weights.mean(axis=0), rtol=1e-5)
-    work_bytes = subject.model.core.work_bytes
-    monkeypatch.setitem(latent_bounds.CHUNK_BYTES, "cpu", 4 * 5 * work_bytes // 2)  # of 8 sets: 4 per call
-    assert latent_bounds.per_call(subject, values.shape, 6) == (2, 2)
-    parts = latent_bounds.elbo_terms(subject, values)
+    work_bytes = subject.model.core.sets.work_bytes
+    monkeypatch.setitem(latent_chunks.CHUNK_BYTES, "cpu", 4 * 5 * work_bytes // 2)  # of 8 sets: 4 per call
+    assert latent_chunks.per_call(subject.model.core, values.shape, 6) == (2, 2)
+    parts = terms_of(subject, values)
     np.testing.assert_allclose(parts.elbo, whole.elbo, rtol=1e-5)
-    few = latent_bounds.importance(subject, values, 6)
+    few = bounds_of(subject, values, 6)
     for name in few._fields:
         np.testing.assert_allclose(getattr(few, name), getattr(many, name), rtol=1e-3)
-    padded = latent_bounds.importance(subject, values, 3, mask=np.asarray(every) & (np.arange(5) < 3))
-    np.testing.assert_allclose(padded.bound, latent_bounds.importance(subject, values[:, :3], 3).bound, rtol=1e-5)
+    padded = bounds_of(subject, values, 3, mask=np.asarray(every) & (np.arange(5) < 3))
+    np.testing.assert_allclose(padded.bound, bounds_of(subject, values[:, :3], 3).bound, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["ns", "vae", "hfsgm_lag"])
@@ -234,7 +235,7 @@ def test_transfer(workdirs, tmp_path):
     subject = opened(workdirs("ns"), "pictures", "contrast=40")
     sets = values_of(subject, draw_sets(subject, "test", 2, 4), "test")
     np.testing.assert_allclose(value(content, "nll/2"), bounds_by_hand(subject, sets, 4)[0], rtol=1e-5)
-    elbo = latent_bounds.elbo_terms(subject, sets).elbo
+    elbo = terms_of(subject, sets).elbo
     np.testing.assert_allclose(value(content, "nelbo/2"), -elbo.mean() / 2, rtol=1e-5)
     assert content["config"]["data"]["options"] == "contrast=40"
 

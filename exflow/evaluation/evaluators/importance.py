@@ -1,0 +1,78 @@
+"""Importance-weighted bounds of models with latents, and how far they can be trusted.
+
+By default where `config.evaluation.importance_samples` asks for more than one draw. The bound is that of the first
+noise draw; standard errors are over sets, `monte_carlo_error` is that of other draws of the latents, and few effective
+draws tell of a bound that more of them would tighten.
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from exflow.evaluation import results
+from exflow.evaluation.evaluator import Entries, Evaluator, Task, plural
+from exflow.evaluation.evaluators.likelihood import describe_shape
+from exflow.evaluation.metrics import detection
+from exflow.evaluation.scoring import likelihood
+from exflow.evaluation.scoring.importance import SetBounds, importance
+from exflow.evaluation.scoring.likelihood import Estimate
+
+LATENTS = 0x6C6174  # separates the draws of the latents from those of the noise
+
+
+def evaluate(task: Task) -> Entries:
+    """Entries `<split>_importance_<quantity>`; none where a single draw is asked for."""
+    options, model, split = task.config.evaluation, task.model, task.split
+    draws = options.importance_samples
+    if draws == 1:
+        task.say("importance: skipped, for one draw there are no weights; set config.evaluation.importance_samples")
+        return {}
+    max_count = task.image_sets.index.shape[1]
+    sets = likelihood.draw_sets(task.count, 1, max_count, options.nll_set_size, task.config.training.seed)
+    task.say(f"weighing {plural(draws, 'draw')} of the latents of {len(sets.rows)} {split} sets")
+    found, size = measure(task, sets, draws), sets.mask.sum(axis=1)
+    noun = likelihood.noun(model)
+    what = f"{len(sets.rows)} sets of {options.nll_set_size or 'all'} {split} {noun}s of a class, "
+    how = f"{what}{describe_shape(model)}; {plural(draws, 'draw')} of the latents"
+
+    def entry(estimate: Estimate, unit: str, title: str) -> dict[str, Any]:
+        return results.result(estimate.value, unit, f"{title}; {how}", standard_error=estimate.standard_error)
+
+    def per_element(total: np.ndarray) -> Estimate:
+        return likelihood.ratio_estimate(total, size)
+
+    unit, error = f"nats/{noun}", np.sqrt((found.standard_error**2).sum()) / size.sum()
+    return {
+        f"{split}_importance_nll": entry(
+            per_element(-found.bound), unit, "importance-weighted bound on -log p(X) / set size"
+        ),
+        f"{split}_importance_nelbo": entry(
+            per_element(-found.elbo), unit, "bound of 1 draw on -log p(X) / set size, mean over draws"
+        ),
+        f"{split}_importance_monte_carlo_error": results.result(
+            float(error), unit, f"standard error of {split}_importance_nll over draws of the latents; {how}"
+        ),
+        f"{split}_importance_effective_draws": entry(
+            detection.mean_estimate(found.effective_sample_size), "draws", "effective sample size, mean over sets"
+        ),
+    }
+
+
+def measure(task: Task, sets: likelihood.Sets, draws: int) -> SetBounds:
+    """Bounds on the log evidence of sets of unrotated images of the first noise draw."""
+    upright = np.asarray(task.encodings(0).values)[:, 0]
+    values = upright.reshape(-1, *upright.shape[2:])[sets.rows]
+    key = jax.random.fold_in(task.key, LATENTS)
+    return importance(task.model, task.params, values, key, draws, mask=sets.mask)
+
+
+IMPORTANCE = Evaluator(
+    name="importance",
+    needs="latent variables",
+    requires=lambda model: model.latents is not None,
+    metrics=lambda config, model: {},
+    validate=lambda task: {},
+    evaluate=evaluate,
+    by_default=lambda config: config.evaluation.importance_samples > 1,
+)
