@@ -99,7 +99,7 @@ def workdirs(tmp_path_factory):
         )
         checkpoints = Checkpoints(folder / "checkpoints", best_metric="nll", best_mode="min")
         state = TrainState(np.asarray(7), params, (), (), np.asarray(0), np.asarray(0))
-        checkpoints.save(state, {"wall_seconds": 1.0}, {"nll": 3.0})
+        checkpoints.save(state, {"wall_seconds": 1.0, "image_shape": list(shape)}, {"nll": 3.0})
         checkpoints.close()
         return folder
 
