@@ -17,7 +17,6 @@ from exflow.evaluation.scoring import likelihood
 from exflow.evaluation.scoring.importance import SetBounds, importance
 from exflow.evaluation.scoring.latents import SetTerms, elbo_terms, of_sets
 from exflow.model import LatentFunctions
-from exflow.models.set_vae.model import LatentFunctions
 from exflow.typing import PRNGKey
 from experiments.subject import Subject, open_subject
 
