@@ -2,18 +2,25 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 from exflow import evaluation, finetuning
+from exflow.data.contexts import known_context
+from exflow.data.registry import ImageSets
+from exflow.evaluation.encoding import downscaling, encode_images
 from exflow.evaluation.pictures.sample_files import write_samples
 from exflow.evaluation.registry import check_best_metric
+from exflow.model import Model
 from exflow.training.devices import configure_devices
+from exflow.training.fitted import fitted
 from exflow.training.inputs import build_model, load_data
 from exflow.training.loop import FitResult, Validate, fit
 from exflow.training.parameters import load_params
 from exflow.training.setup import Run, set_up
 from exflow.training.state import TrainState, evaluation_params
+from exflow.typing import Element, Params
 
 
 def train_and_evaluate(config: ConfigDict, workdir: Path) -> None:
@@ -43,21 +50,25 @@ def finetune(config: ConfigDict, workdir: Path) -> None:
 
 def evaluate(config: ConfigDict, workdir: Path) -> None:
     """Evaluate the best checkpoint (the latest where none was validated): `results.json`, samples, closing table."""
-    configure_devices(config)
-    image_sets = load_data(config)
-    model = build_model(config, image_sets)
-    params, meta = load_params(config, Path(workdir), model)
-    info = {"training_seconds": meta["wall_seconds"], "training_cpu_seconds": meta["cpu_seconds"]}
-    evaluation.evaluate(config, Path(workdir), model, params, meta["step"], image_sets, info=info)
+    trained = _trained(config, workdir)
+    info = {"training_seconds": trained.meta["wall_seconds"], "training_cpu_seconds": trained.meta["cpu_seconds"]}
+    evaluation.evaluate(
+        config,
+        Path(workdir),
+        trained.model,
+        trained.params,
+        trained.meta["step"],
+        trained.image_sets,
+        info=info,
+        fitted=trained.fitted,
+    )
 
 
 def sample(config: ConfigDict, workdir: Path) -> None:
     """Draw samples from the best checkpoint into `samples/`."""
-    configure_devices(config)
-    image_sets = load_data(config)
-    model = build_model(config, image_sets)
-    params, _ = load_params(config, Path(workdir), model)
-    write_samples(config, Path(workdir), model, params, image_sets["test"])
+    trained = _trained(config, workdir)
+    test = trained.image_sets["test"]
+    write_samples(config, Path(workdir), trained.model, trained.params, test, fitted=trained.fitted)
 
 
 MODES: dict[str, Callable[[ConfigDict, Path], object]] = {
@@ -84,3 +95,28 @@ def validation(run: Run) -> Validate:
         return evaluation.validate(config, run.inputs.model, params, run.inputs.image_sets["validation"])
 
     return validate
+
+
+class _Trained(NamedTuple):
+    """The best checkpoint of a run, with its data."""
+
+    model: Model
+    params: Params
+    meta: dict[str, Any]
+    image_sets: dict[str, ImageSets]
+    fitted: Params | None  # what the sampler of the model is fitted to
+
+
+def _trained(config: ConfigDict, workdir: Path) -> _Trained:
+    configure_devices(config)
+    image_sets = load_data(config)
+    model = build_model(config, image_sets)
+    params, meta = load_params(config, Path(workdir), model)
+
+    def training_elements() -> Element:
+        split, transform = image_sets["train"], downscaling(config.data.downscale)
+        images = split.images if transform is None else transform(split.images)
+        context = known_context(split, model.context_dim)
+        return encode_images(model, params, None, images, config.evaluation.batch_size, context=context)
+
+    return _Trained(model, params, meta, image_sets, fitted(workdir, model, params, meta["step"], training_elements))

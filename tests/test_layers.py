@@ -47,7 +47,7 @@ LAYERS = {
     "image_model": BASE | {"evaluation", "input_checks", "model", "models", "padding", "raw_images"},
     "api": BASE | {"evaluation", "image_model", "input_checks", "loading", "model", "padding"},
     "finetuning": BASE | {"config", "loading", "training"},
-    "modes": {"finetuning", "evaluation", "training"},
+    "modes": BASE | {"finetuning", "data", "evaluation", "model", "training"},
     "main": {"errors", "config", "modes"},
 }
 # Packages from outside that a part may use; parts that are not listed may use any that is declared.
