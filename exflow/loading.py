@@ -24,6 +24,7 @@ from exflow.model import Model
 from exflow.models import registry
 from exflow.models.registry import params_like
 from exflow.training.checkpoint_format import all_leaves, check_fits, image_shape_on_disk, named_leaves
+from exflow.training.fitted import read_fitted
 from exflow.training.parameters import evaluates_averages, load_params
 from exflow.typing import Params
 
@@ -39,6 +40,7 @@ class Trained(NamedTuple):
     params: Params
     config: ConfigDict
     info: dict[str, Any]  # step, source, ...
+    fitted: Params | None = None  # what the model's sampler was fitted to after training
 
 
 def find(path_or_name: str | os.PathLike, checkpoint: str = "best") -> Trained:
@@ -87,7 +89,8 @@ def from_workdir(workdir: Path, checkpoint: str = "best") -> Trained:
     model = registry.build(config, image_shape_on_disk(workdir / "checkpoints"))
     params, meta = load_params(config, workdir, model, checkpoint, _warn)
     info = {"source": str(workdir), "step": meta["step"], "averaged": evaluates_averages(config)}
-    return Trained(model, jax.tree.map(jnp.asarray, params), config, info)
+    fitted = read_fitted(workdir, model, params, meta["step"])
+    return Trained(model, jax.tree.map(jnp.asarray, params), config, info, fitted)
 
 
 def from_bundle(path: Path) -> Trained:

@@ -58,7 +58,7 @@ def read_fitted(workdir: Path, model: Model, params: Params, step: int) -> Param
     if model.sampler is None or not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         if str(arrays[OF]) != _checkpoint(params, step):
             return None
