@@ -45,7 +45,7 @@ def toy_codes(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
         return x.astype(jnp.uint8).reshape(*bits.shape[:-1], *image_shape)
 
     def sample(params, fitted, key, num):
-        return from_bits(params, jax.random.bernoulli(key, fitted["probability"], (num, num_bits)))
+        return from_bits(params, jax.random.bernoulli(key, fitted["probability"][None], (num, num_bits)))
 
     sampler = Sampler(lambda params, elements: {"probability": elements.mean(axis=0)}, sample)
     codes = CodeFunctions(num_bits, to_bits, from_bits)
