@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from exflow.data.registry import ImageSets
 from exflow.errors import UserError
-from exflow.evaluation import encoding
+from exflow.evaluation import compiled, encoding
 from exflow.evaluation.encoding import Transform
 from exflow.evaluation.evaluator import Say
 from exflow.evaluation.pictures.grids import grid_picture, looks_inverted, save
@@ -81,7 +81,7 @@ def write_fitted_samples(
     if rows == 0:
         return []
     key = jax.random.fold_in(jax.random.key(config.training.seed), SEED)
-    images = np.asarray(model.sampler.sample(params, fitted, key, rows * COLUMNS))
+    images = np.asarray(compiled.sample_fitted(model, params, fitted, key, rows * COLUMNS))
     grid = images.reshape(rows, COLUMNS, *images.shape[1:])
     written = [save(Path(workdir) / "samples" / "samples.png", grid_picture(grid, None, looks_inverted(images)))]
     notify(f"{len(written)} pictures in {written[0].parent}")
