@@ -74,7 +74,7 @@ def workdir(tmp_path_factory):
     params["process"]["raw_degrees_of_freedom"] += np.float32(2)
     checkpoints = Checkpoints(folder / "checkpoints", best_metric="nll", best_mode="min")
     state = TrainState(np.asarray(7), params, (), (), np.asarray(0), np.asarray(0))
-    checkpoints.save(state, {"wall_seconds": 1.0}, {"nll": 3.0})
+    checkpoints.save(state, {"wall_seconds": 1.0, "image_shape": model.image_shape}, {"nll": 3.0})
     checkpoints.close()
     write_metrics(folder, np.linspace(9, 5, 30))
     return folder

@@ -52,7 +52,7 @@ def workdirs(tmp_path_factory):
         params["statistics"] = jax.tree.map(lambda leaf: 1 + np.abs(leaf), params["statistics"])
         checkpoints = Checkpoints(folder / "checkpoints", best_metric="nll", best_mode="min")
         state = TrainState(np.asarray(7), params, (), (), np.asarray(0), np.asarray(0))
-        checkpoints.save(state, {"wall_seconds": 1.0}, {"nll": 3.0})
+        checkpoints.save(state, {"wall_seconds": 1.0, "image_shape": (1, 1, dim)}, {"nll": 3.0})
         checkpoints.close()
         return folder
 
