@@ -20,7 +20,7 @@ from benchmarks.timing import Timing, interleaved
 from exflow.evaluation import encoding, placement
 from exflow.evaluation.scoring.few_shot import few_shot_accuracy
 from exflow.model import Model, sets_of
-from exflow.models.bruno.model import FlowElement
+from exflow.models.bruno.image_flow import FlowElement
 from exflow.training.devices import configure_devices
 from exflow.typing import Params, PRNGKey
 

@@ -8,6 +8,7 @@ nats per image. A capability that a model lacks is None, and what needs it says 
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from exflow.core.gaussian_process import GaussianPredictive
@@ -17,6 +18,7 @@ from exflow.core.latents.trace import TopDown
 from exflow.core.likelihoods.likelihood import Likelihood
 from exflow.core.low_rank_process import LowRankPredictive
 from exflow.core.mixture_process import MixturePredictive
+from exflow.core.process import Marginals
 from exflow.core.student_t_process import StudentTPredictive
 from exflow.errors import UserError
 from exflow.typing import Batch, Context, Element, Images, Loss, Params, PRNGKey, State
@@ -198,6 +200,9 @@ class ProcessFunctions(NamedTuple):
     predictive: Callable[[Params, State], Predictive]  # of the next z
     decode: Decode
     refit: Refit
+    parameters: Callable[[Params], Marginals]  # of the latent dimensions, as learned
+    # (params, elements, which dimensions) -> those of a model of these dimensions alone, whose process is the marginal
+    restrict: Callable[[Params, Element, Bool[np.ndarray, " dim"]], tuple[Params, Element]]
 
 
 class CodeFunctions(NamedTuple):

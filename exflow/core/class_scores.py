@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from exflow.core.distributions import LOG_2_PI
-from exflow.core.exchangeable import Density
+from exflow.core.process import Density
 from exflow.core.statistics import SetStatistics
 
 BLOCK_ENTRIES = 1 << 22  # entries (query x class x dim) held at once

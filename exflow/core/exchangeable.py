@@ -1,4 +1,4 @@
-"""What the exchangeable processes share: the location part and densities of whole sets.
+"""What the exchangeable processes share: the location part, its trainable form and its fit to data.
 
 Per dimension the elements of a set have mean mu, variance v and pairwise covariance rho. With the ratio
 r = rho / (v - rho), a set of N elements with mean m gives the next one the mean m + (mu - m) / (1 + N r) and the
@@ -6,8 +6,7 @@ r = rho / (v - rho), a set of N elements with mean m gives the next one the mean
 subtracted and rho = 0 is an ordinary point with finite gradients.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +38,16 @@ class LocationParams(Protocol):
     @property
     def covariance_ratio(self) -> Array:
         """rho / (v - rho)."""
+        ...
+
+    @property
+    def variance(self) -> Array:
+        """v."""
+        ...
+
+    @property
+    def correlation(self) -> Array:
+        """rho / v."""
         ...
 
 
@@ -182,85 +191,6 @@ def fit_location(
     return mean, variance / (1.0 + ratio), ratio
 
 
-def check_set(params: LocationParams, z_set: Array, mask: Array | None) -> None:
-    """Raise ValueError unless `z_set` is [..., set, dim] and `mask` [..., set]."""
-    dim = params.mean.shape[-1]
-    if z_set.ndim < 2 or z_set.shape[-1] != dim:
-        raise ValueError(f"z_set: expected [..., set, {dim}], got {z_set.shape}. Add a set axis before the last one.")
-    if mask is not None and mask.shape != z_set.shape[:-1]:
-        raise ValueError(f"mask: expected {z_set.shape[:-1]}, got {mask.shape}. Give one bool per element of z_set.")
-
-
-Density = Callable[[Any, SetStatistics, Array], Array]  # predictive_log_prob(params, state, z) -> [...]
-
-
-def log_prob_recurrent(
-    density: Density,
-    params: Any,
-    z_set: Float[Array, "*lead set dim"],
-    mask: Bool[Array, "*lead set"] | None,
-    with_scatter: bool,
-) -> Float[Array, "*lead set"]:
-    """log p(z_n | z_<n) by a scan over the set: one density and one update per element.
-
-    The backward pass recomputes each step from its state instead of storing all intermediate values, which on CPU is
-    3 to 12 times faster for long sets.
-    """
-    check_set(params, z_set, mask)
-    shape, dtype = z_set.shape, jnp.result_type(z_set, params.mean)
-    z_set = z_set.astype(dtype)
-    if mask is not None:
-        z_set = jnp.where(mask[..., jnp.newaxis], z_set, 0.0)
-
-    @jax.checkpoint
-    def step(state, inputs):
-        z, present = inputs
-        log_prob = density(params, state, z)
-        if present is None:
-            return statistics.add(state, z)._replace(count=state.count + 1), log_prob
-        return statistics.add(state, z, present), jnp.where(present, log_prob, 0.0)
-
-    state = statistics.empty(shape[:-2] + shape[-1:], dtype, with_scatter)
-    if mask is None:  # one count for all sets: what depends on it alone is computed once per step
-        state = state._replace(count=jnp.zeros((1,) * (z_set.ndim - 2), jnp.int32))
-    present = None if mask is None else jnp.moveaxis(mask, -1, 0)
-    _, log_probs = jax.lax.scan(step, state, (jnp.moveaxis(z_set, -2, 0), present))
-    return jnp.moveaxis(log_probs, 0, -1)
-
-
-def log_prob_parallel(
-    density: Density,
-    params: Any,
-    z_set: Float[Array, "*lead set dim"],
-    mask: Bool[Array, "*lead set"] | None,
-    with_scatter: bool,
-) -> Float[Array, "*lead set"]:
-    """log p(z_n | z_<n) in closed form: prefix sums, then all densities at once."""
-    return _log_prob_given(statistics.before_each, density, params, z_set, mask, with_scatter)
-
-
-def leave_one_out_log_prob(
-    density: Density,
-    params: Any,
-    z_set: Float[Array, "*lead set dim"],
-    mask: Bool[Array, "*lead set"] | None,
-    with_scatter: bool,
-) -> Float[Array, "*lead set"]:
-    """log p(z_n | all others), in time linear in the set size."""
-    return _log_prob_given(statistics.without_each, density, params, z_set, mask, with_scatter)
-
-
-def _log_prob_given(summary, density, params, z_set, mask, with_scatter):
-    check_set(params, z_set, mask)
-    z_set = z_set.astype(jnp.result_type(z_set, params.mean))
-    if z_set.shape[-2] == 0:
-        return jnp.zeros(z_set.shape[:-1], z_set.dtype)
-    if mask is not None:
-        z_set = jnp.where(mask[..., jnp.newaxis], z_set, 0.0)
-    log_probs = density(params, summary(z_set, mask, with_scatter), z_set)
-    return log_probs if mask is None else jnp.where(mask, log_probs, 0.0)
-
-
 def sample_scale(
     excess_degrees_of_freedom: Array, count: Array, quadratic_form: Array, key: PRNGKey, shape: tuple[int, ...]
 ) -> Array:
@@ -268,19 +198,3 @@ def sample_scale(
     half = jnp.broadcast_to(0.5 * (excess_degrees_of_freedom + (2.0 + count)), shape)
     rate = 0.5 * jnp.broadcast_to(excess_degrees_of_freedom + quadratic_form, shape)
     return rate / jax.random.gamma(key, half, dtype=quadratic_form.dtype)
-
-
-def prefers_scan(set_size: int, backend: str | None = None) -> bool:
-    """Whether `log_prob` scans over the set (True) or uses the closed form in prefix sums (False).
-
-    Measured on two CPU cores, 784 dimensions: at 20 elements both take the same time; from 1,000 to 10,000 the scan
-    takes 20 to 60 % of it forward and 15 to 35 % with the gradient, because its working set stays in cache. On one H200
-    each scan step is at least one kernel launch: it takes 2.4 to 4.6 times as long as the closed form at 20 elements,
-    50 to 77 times at 1,000, 120 to 355 times at 10,000.
-
-    Args:
-      set_size: Number of elements.
-      backend: "cpu", "gpu" or "tpu"; None: where JAX computes by default.
-    """
-    backend = jax.default_backend() if backend is None else backend
-    return backend == "cpu" and set_size > 1

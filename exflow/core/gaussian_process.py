@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float
 
 from exflow.core import class_scores, exchangeable, statistics
 from exflow.core.distributions import normal_log_prob
+from exflow.core.process import Process, marginals, merge, remove, set_densities, update, update_set
 from exflow.core.statistics import SetStatistics
 from exflow.typing import PRNGKey
 
@@ -123,48 +124,6 @@ def init_state(params: GaussianParams, batch_shape: tuple[int, ...] = ()) -> Set
     return statistics.empty((*batch_shape, *params.mean.shape), params.mean.dtype, with_scatter=False)
 
 
-def update(
-    params: GaussianParams,
-    state: SetStatistics,
-    z: Float[Array, "*lead dim"],
-    mask: Bool[Array, "*lead"] | None = None,
-) -> SetStatistics:
-    """Absorb one more element per set, in O(dim).
-
-    Args:
-      params: Parameters.
-      state: What has been seen; its leading axes broadcast against those of `z`.
-      z: Next element.
-      mask: Where False, the element is left out and may hold anything.
-
-    Returns:
-      State of `count + 1` elements.
-    """
-    return statistics.add(state, z.astype(params.mean.dtype), mask)
-
-
-def update_set(
-    params: GaussianParams,
-    state: SetStatistics,
-    z_set: Float[Array, "*lead set dim"],
-    mask: Bool[Array, "*lead set"] | None = None,
-) -> SetStatistics:
-    """Absorb whole sets at once; equals `update` element by element. Masked elements may hold anything."""
-    exchangeable.check_set(params, z_set, mask)
-    return statistics.merge(state, statistics.of_set(z_set.astype(params.mean.dtype), mask, with_scatter=False))
-
-
-def merge(params: GaussianParams, a: SetStatistics, b: SetStatistics) -> SetStatistics:
-    """State of the union of two disjoint sets."""
-    del params
-    return statistics.merge(a, b)
-
-
-def remove(params: GaussianParams, state: SetStatistics, z: Float[Array, "*lead dim"]) -> SetStatistics:
-    """State without the element `z`, which must have been absorbed before."""
-    return statistics.remove(state, z.astype(params.mean.dtype))
-
-
 def predictive(params: GaussianParams, state: SetStatistics) -> GaussianPredictive:
     """Mean and variance of the next element; the variance is at least v - rho."""
     where = exchangeable.location(params, state)
@@ -180,42 +139,9 @@ def predictive_log_prob(
     return normal_log_prob(squared_residual, where.variance).sum(axis=-1)
 
 
-def log_prob(
-    params: GaussianParams, z_set: Float[Array, "*lead set dim"], mask: Bool[Array, "*lead set"] | None = None
-) -> Float[Array, "*lead set"]:
-    """log p(z_n | z_<n) for all n at once, in nats; the sum over the set is the joint log density.
-
-    Args:
-      params: Parameters.
-      z_set: Sets in any order (the sum does not depend on it).
-      mask: Elements where it is False neither count nor contribute, may hold anything, and get 0.
-
-    Returns:
-      One value per element, by `log_prob_recurrent` or `log_prob_parallel`, whichever is faster here.
-    """
-    chosen = log_prob_recurrent if exchangeable.prefers_scan(z_set.shape[-2]) else log_prob_parallel
-    return chosen(params, z_set, mask)
-
-
-def log_prob_recurrent(
-    params: GaussianParams, z_set: Float[Array, "*lead set dim"], mask: Bool[Array, "*lead set"] | None = None
-) -> Float[Array, "*lead set"]:
-    """`log_prob` by a scan over the set."""
-    return exchangeable.log_prob_recurrent(predictive_log_prob, params, z_set, mask, with_scatter=False)
-
-
-def log_prob_parallel(
-    params: GaussianParams, z_set: Float[Array, "*lead set dim"], mask: Bool[Array, "*lead set"] | None = None
-) -> Float[Array, "*lead set"]:
-    """`log_prob` in closed form, by prefix sums."""
-    return exchangeable.log_prob_parallel(predictive_log_prob, params, z_set, mask, with_scatter=False)
-
-
-def leave_one_out_log_prob(
-    params: GaussianParams, z_set: Float[Array, "*lead set dim"], mask: Bool[Array, "*lead set"] | None = None
-) -> Float[Array, "*lead set"]:
-    """log p(z_n | all other elements of the set) for all n, in nats; 0 where masked."""
-    return exchangeable.leave_one_out_log_prob(predictive_log_prob, params, z_set, mask, with_scatter=False)
+log_prob, log_prob_recurrent, log_prob_parallel, leave_one_out_log_prob = set_densities(
+    lambda params, set_size: predictive_log_prob, with_scatter=False
+)
 
 
 def class_log_probs(
@@ -257,3 +183,24 @@ def sample_joint(
     theta = mean + deviation * jnp.sqrt(where.posterior_ratio) * jax.random.normal(location_key, mean.shape, mean.dtype)
     noise = jax.random.normal(element_key, (num_samples, *mean.shape), mean.dtype)
     return theta[jnp.newaxis] + deviation[jnp.newaxis] * noise
+
+
+PROCESS = Process(
+    init_raw=init_raw,
+    constrain=constrain,
+    unconstrain=unconstrain,
+    fit=fit,
+    marginals=marginals,
+    init_state=init_state,
+    update=update,
+    update_set=update_set,
+    merge=merge,
+    remove=remove,
+    predictive=predictive,
+    predictive_log_prob=predictive_log_prob,
+    log_prob=log_prob,
+    leave_one_out_log_prob=leave_one_out_log_prob,
+    class_log_probs=class_log_probs,
+    sample=sample,
+    sample_joint=sample_joint,
+)

@@ -18,13 +18,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from exflow.core import class_scores, exchangeable, statistics
 from exflow.core.distributions import normal_log_prob
-from exflow.core.exchangeable import Density, Location
+from exflow.core.exchangeable import Location
 from exflow.core.low_rank_factors import FactorPrecision, contract, factor_precision, solve
 from exflow.core.low_rank_params import LowRankParams, constrain, fit, from_moments, init_raw, unconstrain
+from exflow.core.process import Density, Process, marginals, merge, remove, set_densities, update, update_set
 from exflow.core.statistics import SetStatistics, with_rank
 from exflow.typing import PRNGKey
 
@@ -56,38 +57,6 @@ class _Belief(NamedTuple):
 def init_state(params: LowRankParams, batch_shape: tuple[int, ...] = ()) -> SetStatistics:
     """State of the empty set, or of `batch_shape` empty sets."""
     return statistics.empty((*batch_shape, *params.mean.shape), params.mean.dtype, with_scatter=False)
-
-
-def update(
-    params: LowRankParams,
-    state: SetStatistics,
-    z: Float[Array, "*lead dim"],
-    mask: Bool[Array, "*lead"] | None = None,
-) -> SetStatistics:
-    """Absorb one more element per set, in O(dim); where `mask` is False it is left out and may hold anything."""
-    return statistics.add(state, z.astype(params.mean.dtype), mask)
-
-
-def update_set(
-    params: LowRankParams,
-    state: SetStatistics,
-    z_set: Float[Array, "*lead set dim"],
-    mask: Bool[Array, "*lead set"] | None = None,
-) -> SetStatistics:
-    """Absorb whole sets at once; equals `update` element by element. Masked elements may hold anything."""
-    exchangeable.check_set(params, z_set, mask)
-    return statistics.merge(state, statistics.of_set(z_set.astype(params.mean.dtype), mask, with_scatter=False))
-
-
-def merge(params: LowRankParams, a: SetStatistics, b: SetStatistics) -> SetStatistics:
-    """State of the union of two disjoint sets."""
-    del params
-    return statistics.merge(a, b)
-
-
-def remove(params: LowRankParams, state: SetStatistics, z: Float[Array, "*lead dim"]) -> SetStatistics:
-    """State without the element `z`, which must have been absorbed before."""
-    return statistics.remove(state, z.astype(params.mean.dtype))
 
 
 def _belief(
@@ -154,45 +123,7 @@ def _tabulated(params: LowRankParams, set_size: int) -> Density:
     return density
 
 
-def log_prob(
-    params: LowRankParams, z_set: Float[Array, "*lead set dim"], mask: Bool[Array, "*lead set"] | None = None
-) -> Float[Array, "*lead set"]:
-    """log p(z_n | z_<n) for all n at once, in nats; the sum over the set is the joint log density.
-
-    Args:
-      params: Parameters.
-      z_set: Sets in any order (the sum does not depend on it).
-      mask: Elements where it is False neither count nor contribute, may hold anything, and get 0.
-
-    Returns:
-      One value per element, by `log_prob_recurrent` or `log_prob_parallel`, whichever is faster here.
-    """
-    chosen = log_prob_recurrent if exchangeable.prefers_scan(z_set.shape[-2]) else log_prob_parallel
-    return chosen(params, z_set, mask)
-
-
-def log_prob_recurrent(
-    params: LowRankParams, z_set: Float[Array, "*lead set dim"], mask: Bool[Array, "*lead set"] | None = None
-) -> Float[Array, "*lead set"]:
-    """`log_prob` by a scan over the set."""
-    density = _tabulated(params, z_set.shape[-2])
-    return exchangeable.log_prob_recurrent(density, params, z_set, mask, with_scatter=False)
-
-
-def log_prob_parallel(
-    params: LowRankParams, z_set: Float[Array, "*lead set dim"], mask: Bool[Array, "*lead set"] | None = None
-) -> Float[Array, "*lead set"]:
-    """`log_prob` in closed form, by prefix sums."""
-    density = _tabulated(params, z_set.shape[-2])
-    return exchangeable.log_prob_parallel(density, params, z_set, mask, with_scatter=False)
-
-
-def leave_one_out_log_prob(
-    params: LowRankParams, z_set: Float[Array, "*lead set dim"], mask: Bool[Array, "*lead set"] | None = None
-) -> Float[Array, "*lead set"]:
-    """log p(z_n | all other elements of the set) for all n, in nats; 0 where masked."""
-    density = _tabulated(params, z_set.shape[-2])
-    return exchangeable.leave_one_out_log_prob(density, params, z_set, mask, with_scatter=False)
+log_prob, log_prob_recurrent, log_prob_parallel, leave_one_out_log_prob = set_densities(_tabulated, with_scatter=False)
 
 
 def class_log_probs(
@@ -256,3 +187,24 @@ def sample_joint(
     theta = mean + belief.deviation * jnp.sqrt(belief.where.posterior_ratio) * location_noise
     noise = jax.random.normal(element_key, (num_samples, *mean.shape), mean.dtype)
     return theta[jnp.newaxis] + belief.deviation[jnp.newaxis] * noise
+
+
+PROCESS = Process(
+    init_raw=init_raw,
+    constrain=constrain,
+    unconstrain=unconstrain,
+    fit=fit,
+    marginals=marginals,
+    init_state=init_state,
+    update=update,
+    update_set=update_set,
+    merge=merge,
+    remove=remove,
+    predictive=predictive,
+    predictive_log_prob=predictive_log_prob,
+    log_prob=log_prob,
+    leave_one_out_log_prob=leave_one_out_log_prob,
+    class_log_probs=class_log_probs,
+    sample=sample,
+    sample_joint=sample_joint,
+)

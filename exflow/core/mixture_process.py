@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float
 from exflow.core import class_scores, exchangeable, statistics
 from exflow.core.distributions import log_evidence_ratio, normal_log_prob, student_t_predictive_log_prob
 from exflow.core.exchangeable import Location
+from exflow.core.process import Marginals, Process, merge, remove, set_densities, update, update_set
 from exflow.core.statistics import SetStatistics, with_rank
 from exflow.typing import PRNGKey
 
@@ -184,38 +185,6 @@ def init_state(params: MixtureParams, batch_shape: tuple[int, ...] = ()) -> SetS
     return statistics.empty((*batch_shape, *params.mean.shape), params.mean.dtype, with_scatter=True)
 
 
-def update(
-    params: MixtureParams,
-    state: SetStatistics,
-    z: Float[Array, "*lead dim"],
-    mask: Bool[Array, "*lead"] | None = None,
-) -> SetStatistics:
-    """Absorb one more element per set, in O(dim); where `mask` is False it is left out and may hold anything."""
-    return statistics.add(state, z.astype(params.mean.dtype), mask)
-
-
-def update_set(
-    params: MixtureParams,
-    state: SetStatistics,
-    z_set: Float[Array, "*lead set dim"],
-    mask: Bool[Array, "*lead set"] | None = None,
-) -> SetStatistics:
-    """Absorb whole sets at once; equals `update` element by element. Masked elements may hold anything."""
-    exchangeable.check_set(params, z_set, mask)
-    return statistics.merge(state, statistics.of_set(z_set.astype(params.mean.dtype), mask, with_scatter=True))
-
-
-def merge(params: MixtureParams, a: SetStatistics, b: SetStatistics) -> SetStatistics:
-    """State of the union of two disjoint sets."""
-    del params
-    return statistics.merge(a, b)
-
-
-def remove(params: MixtureParams, state: SetStatistics, z: Float[Array, "*lead dim"]) -> SetStatistics:
-    """State without the element `z`, which must have been absorbed before."""
-    return statistics.remove(state, z.astype(params.mean.dtype))
-
-
 def _belief(params: MixtureParams, state: SetStatistics, ndim: int | None = None) -> _Belief:
     where = exchangeable.location(params, state, ndim)
     beta = where.quadratic_form
@@ -246,42 +215,9 @@ def predictive_log_prob(
     return jnp.logaddexp(gaussian - jax.nn.softplus(logit), student_t - jax.nn.softplus(-logit)).sum(axis=-1)
 
 
-def log_prob(
-    params: MixtureParams, z_set: Float[Array, "*lead set dim"], mask: Bool[Array, "*lead set"] | None = None
-) -> Float[Array, "*lead set"]:
-    """log p(z_n | z_<n) for all n at once, in nats; the sum over the set is the joint log density.
-
-    Args:
-      params: Parameters.
-      z_set: Sets in any order (the sum does not depend on it).
-      mask: Elements where it is False neither count nor contribute, may hold anything, and get 0.
-
-    Returns:
-      One value per element, by `log_prob_recurrent` or `log_prob_parallel`, whichever is faster here.
-    """
-    chosen = log_prob_recurrent if exchangeable.prefers_scan(z_set.shape[-2]) else log_prob_parallel
-    return chosen(params, z_set, mask)
-
-
-def log_prob_recurrent(
-    params: MixtureParams, z_set: Float[Array, "*lead set dim"], mask: Bool[Array, "*lead set"] | None = None
-) -> Float[Array, "*lead set"]:
-    """`log_prob` by a scan over the set."""
-    return exchangeable.log_prob_recurrent(predictive_log_prob, params, z_set, mask, with_scatter=True)
-
-
-def log_prob_parallel(
-    params: MixtureParams, z_set: Float[Array, "*lead set dim"], mask: Bool[Array, "*lead set"] | None = None
-) -> Float[Array, "*lead set"]:
-    """`log_prob` in closed form, by prefix sums."""
-    return exchangeable.log_prob_parallel(predictive_log_prob, params, z_set, mask, with_scatter=True)
-
-
-def leave_one_out_log_prob(
-    params: MixtureParams, z_set: Float[Array, "*lead set dim"], mask: Bool[Array, "*lead set"] | None = None
-) -> Float[Array, "*lead set"]:
-    """log p(z_n | all other elements of the set) for all n, in nats; 0 where masked."""
-    return exchangeable.leave_one_out_log_prob(predictive_log_prob, params, z_set, mask, with_scatter=True)
+log_prob, log_prob_recurrent, log_prob_parallel, leave_one_out_log_prob = set_densities(
+    lambda params, set_size: predictive_log_prob, with_scatter=True
+)
 
 
 def class_log_probs(
@@ -337,3 +273,26 @@ def sample_joint(
     theta = mean + deviation * jnp.sqrt(belief.where.posterior_ratio) * location_noise
     noise = jax.random.normal(element_key, (num_samples, *mean.shape), mean.dtype)
     return theta[jnp.newaxis] + deviation[jnp.newaxis] * noise
+
+
+PROCESS = Process(
+    init_raw=init_raw,
+    constrain=constrain,
+    unconstrain=unconstrain,
+    fit=fit,
+    marginals=lambda params: Marginals(
+        params.mean, params.variance, params.correlation, params.degrees_of_freedom, params.gaussian_weight
+    ),
+    init_state=init_state,
+    update=update,
+    update_set=update_set,
+    merge=merge,
+    remove=remove,
+    predictive=predictive,
+    predictive_log_prob=predictive_log_prob,
+    log_prob=log_prob,
+    leave_one_out_log_prob=leave_one_out_log_prob,
+    class_log_probs=class_log_probs,
+    sample=sample,
+    sample_joint=sample_joint,
+)

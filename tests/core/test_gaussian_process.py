@@ -8,7 +8,7 @@ from jax.flatten_util import ravel_pytree
 from scipy import optimize, stats
 
 from exflow.core import gaussian_process, low_rank_process, mixture_process, student_t_process
-from exflow.core.exchangeable import prefers_scan
+from exflow.core.process import prefers_scan
 
 
 def draw_sets(num_sets: int = 300, size: int = 6, dim: int = 3, seed: int = 0) -> np.ndarray:

@@ -7,19 +7,18 @@ published fine-tuning (Korshunova et al. 2018, section 4.3) is the case of 20 cl
 query of a random class per episode, every image of which passes through the flow for this query alone.
 """
 
-from types import ModuleType
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 from ml_collections import ConfigDict
 
+from exflow.core.process import Process
 from exflow.typing import Params, PRNGKey
 
 
 def few_shot_cross_entropy(
-    process: ModuleType,
+    process: Process,
     process_params: Params,
     key: PRNGKey,
     z_set: Float[Array, "class set dim"],
@@ -32,7 +31,7 @@ def few_shot_cross_entropy(
     The Jacobian of the flow is common to all classes and cancels.
 
     Args:
-      process: A module of exchangeable processes, such as `exflow.core.gaussian_process`.
+      process: Of latent vectors.
       process_params: Its parameters.
       key: Of the choice of queries, where not all of them count.
       z_set: Latents, one set per class; the classes must differ.

@@ -11,7 +11,7 @@ from exflow.errors import UserError
 from exflow.evaluation import compiled
 from exflow.evaluation.analysis import correlations, latent_distribution
 from exflow.evaluation.analysis.correlations import LatentProcess
-from exflow.models.bruno.model import FlowElement
+from exflow.models.bruno.image_flow import FlowElement
 from exflow.models.registry import build
 from tests.evaluation.toy import toy_params
 from tests.models.registry import IMAGE_SHAPE, MODELS

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from exflow.models.bruno.flow import bruno_flow, dense_mask
-from exflow.models.bruno.model import PROCESSES, bruno
+from exflow.models.bruno.model import bruno
+from exflow.models.bruno.process import PROCESSES
 from tests.models.registry import IMAGE_SHAPE, small_config
 from tests.models.test_set_models import batch_of, images, perturbed
 

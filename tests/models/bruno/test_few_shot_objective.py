@@ -21,7 +21,7 @@ def compiled(options):
     objective = small_config(**{f"objective__{name}": value for name, value in options}).objective
     return jax.jit(
         lambda params, key, z_set, mask: few_shot_cross_entropy(
-            gaussian_process, params, key, z_set, mask, objective, 1.0
+            gaussian_process.PROCESS, params, key, z_set, mask, objective, 1.0
         )
     )
 
