@@ -102,3 +102,21 @@ def test_models_of_vectors_take_float32_and_nothing_else():
     with pytest.raises(TypeError, match="x: expected float32 vectors, got uint8. Convert them"):
         encoding.check_images(model, vectors.astype(np.uint8))
     encoding.check_images(toy_model((1, 1, 3)), vectors.astype(np.uint8))
+
+
+def test_encodings_are_kept_while_they_fit():
+    calls = []
+
+    def encode(draw):
+        calls.append(draw)
+        return {"z": np.zeros(10, np.float32)}  # 40 bytes
+
+    kept = encoding.Encodings(encode, 3, kept_bytes=80)
+    for draw in (0, 1, 0, 1, 2, None):
+        kept(draw)
+    assert calls == [0, 1, 2, None]
+    kept(1), kept(2), kept(0)
+    assert calls == [0, 1, 2, None, 0]  # the oldest went first
+    one = encoding.Encodings(encode, 2, kept_bytes=0)
+    one(0), one(0), one(1), one(0)
+    assert calls[5:] == [0, 1, 0]

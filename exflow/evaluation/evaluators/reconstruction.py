@@ -7,13 +7,12 @@ import numpy as np
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
-from exflow.errors import UserError
 from exflow.evaluation import encoding, placement, results
 from exflow.evaluation.chunks import in_chunks
 from exflow.evaluation.evaluator import Entries, Evaluator, Task
 from exflow.evaluation.metrics import detection
 from exflow.evaluation.metrics.image_quality import mean_squared_error
-from exflow.model import Model
+from exflow.model import Model, codes_of
 from exflow.typing import Params
 
 NAME = "reconstruction_mse"
@@ -52,9 +51,7 @@ def errors(task: Task) -> Float[np.ndarray, " images"]:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _reconstruct(model: Model, params: Params, x: Array) -> Array:
-    codes = model.codes
-    if codes is None:
-        raise UserError(f"{model.name}: has no codes of images. Choose a model that has.")
+    codes = codes_of(model)
 
     def local(params: Params, x: Array) -> Array:
         return codes.decode(params, codes.encode(params, x))

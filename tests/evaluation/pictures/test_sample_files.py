@@ -1,0 +1,39 @@
+"""Which pictures a model gives: of a sampler without sets a grid, of others an error that says so."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from exflow.config import base_config
+from exflow.errors import UserError
+from exflow.evaluation.pictures.sample_files import COLUMNS, write_samples
+from exflow.model import Sampler
+from tests.evaluation.toy import toy_model, toy_params
+from tests.evaluation.toy_data import image_sets
+
+
+def brightness(params, fitted, key, num):
+    return jnp.broadcast_to(fitted + jax.random.randint(key, (num, 1, 1, 1), 0, 2), (num, 2, 2, 1)).astype(jnp.uint8)
+
+
+MODEL = toy_model()._replace(
+    sets=None, process=None, sampler=Sampler(fit=lambda params, elements: elements.mean(), sample=brightness)
+)
+
+
+def test_samples_of_what_was_fitted(tmp_path):
+    config, lines = base_config("bruno"), []
+    config.evaluation.num_sample_rows = 3
+    fitted, params = jnp.uint8(200), toy_params(4)
+    (path,) = write_samples(config, tmp_path, MODEL, params, image_sets([2]), None, lines.append, fitted)
+    assert path == tmp_path / "samples" / "samples.png"
+    with Image.open(path) as image:
+        assert image.size == (COLUMNS * 57 + 1, 3 * 57 + 1)
+        assert {200, 201} <= set(np.unique(np.asarray(image)))
+    assert lines == [f"1 pictures in {tmp_path / 'samples'}"]
+    with pytest.raises(UserError, match="toy: its sampler is not fitted. Finish training first"):
+        write_samples(config, tmp_path, MODEL, params, image_sets([2]))
+    with pytest.raises(UserError, match="toy: draws no samples"):
+        write_samples(config, tmp_path, MODEL._replace(sampler=None), params, image_sets([2]))
