@@ -20,6 +20,7 @@ from exflow.evaluation.metrics import detection
 from exflow.evaluation.metrics.detection import FIRST
 from exflow.evaluation.pictures.grids import looks_inverted, save, tile
 from exflow.evaluation.scoring import likelihood
+from exflow.model import process_of
 from experiments import plots
 from experiments.report import Report, entry
 from experiments.subject import add_subject_arguments, open_subject, positive
@@ -57,10 +58,12 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     sequences = anomaly.draw_sequences(
         subject.rng(0), count, sets.index.shape[1], size, flags.sequences, flags.protocol, flags.anomalies
     )
-    keep = None if flags.min_correlation is None else correlations.correlated_dimensions(params, flags.min_correlation)
+    keep = None
+    if flags.min_correlation is not None:
+        keep = correlations.correlated_dimensions(model, params, flags.min_correlation)
     elements = subject.encode_split(flags.split)
     if keep is not None:
-        params, elements = correlations.restrict(params, elements, keep)
+        params, elements = process_of(model).restrict(params, elements, keep)
 
     methods: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for name, leave_one_out in (("streaming", False), ("leave_one_out", True)):

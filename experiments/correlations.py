@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(flags: argparse.Namespace, out: Path) -> Report:
     """Counts and ranges as entries; all values as series."""
     subject = open_subject(flags)
-    process = correlations.latent_process(subject.model.params)
+    process = correlations.latent_process(subject.model.core, subject.model.params)
     dim, thresholds = len(process.correlation), np.asarray(correlations.THRESHOLDS)
     entries = {
         f"dimensions/correlation>{threshold:g}": results.result(

@@ -33,7 +33,7 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     """Distances as entries; histograms as a figure."""
     positive(flags, "images", "panels")
     subject = open_subject(flags, contexts=False)
-    process = correlations.latent_process(subject.model.params)
+    process = correlations.latent_process(subject.model.core, subject.model.params)
     dim = len(process.mean)
     if flags.dimensions and not all(0 <= dimension < dim for dimension in flags.dimensions):
         raise UserError(f"--dimensions: expected numbers from 0 to {dim - 1}, got {flags.dimensions}.")

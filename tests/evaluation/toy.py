@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from exflow.core.gaussian_process import GaussianPredictive
+from exflow.core.process import Marginals
 from exflow.model import Model, ProcessFunctions, Refit, SetFunctions
 from exflow.typing import Loss
 
@@ -144,5 +145,19 @@ def toy_model(image_shape: tuple[int, int, int] = (2, 2, 1)) -> Model:
             predictive=lambda params, state: GaussianPredictive(*moments(params, state.count, state.total)),
             decode=lambda params, z, context=None: jnp.zeros((*z.shape[:-1], *image_shape), jnp.uint8),
             refit=Refit(lambda params, element_set, mask: params, False, 0, 1),
+            parameters=parameters,
+            restrict=restrict,
         ),
     )
+
+
+def parameters(params):
+    """The process as it is given."""
+    mean, variance, covariance = (params["process"][name] for name in ("mean", "variance", "covariance"))
+    return Marginals(mean, variance, covariance / variance)
+
+
+def restrict(params, elements, keep):
+    """The model of some dimensions."""
+    process = {name: leaf[keep] for name, leaf in params["process"].items()}
+    return {**params, "process": process}, elements._replace(z=elements.z[..., keep])

@@ -30,7 +30,7 @@ def refitting_model(at_start=True, every=0, num_batches=2):
         mean = jnp.where(present, element_set, 0.0).sum(axis=(0, 1)) / present.sum(axis=(0, 1))
         return {**params, "process": {**params["process"], "mean": mean}}
 
-    process = ProcessFunctions(None, None, Refit(refitted, at_start, every, num_batches))
+    process = ProcessFunctions(None, None, Refit(refitted, at_start, every, num_batches), None, None)
     return toy_model()._replace(encode=encode, process=process)
 
 

@@ -11,24 +11,24 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import stats
 
-from exflow.evaluation.analysis.correlations import LatentProcess
+from exflow.core.process import Marginals
 
 
 def density(
-    process: LatentProcess, dimensions: Int[np.ndarray, " chosen"], points: Float[np.ndarray, "points chosen"]
+    process: Marginals, dimensions: Int[np.ndarray, " chosen"], points: Float[np.ndarray, "points chosen"]
 ) -> Float[np.ndarray, "points chosen"]:
     """Marginal density of some latent dimensions."""
     return np.sum([weight * part.pdf(points) for weight, part in _components(process, dimensions)], axis=0)
 
 
 def distribution_function(
-    process: LatentProcess, dimensions: Int[np.ndarray, " chosen"], points: Float[np.ndarray, "points chosen"]
+    process: Marginals, dimensions: Int[np.ndarray, " chosen"], points: Float[np.ndarray, "points chosen"]
 ) -> Float[np.ndarray, "points chosen"]:
     """Marginal probability of values up to `points`, of some latent dimensions."""
     return np.sum([weight * part.cdf(points) for weight, part in _components(process, dimensions)], axis=0)
 
 
-def _components(process: LatentProcess, dimensions: np.ndarray) -> list[tuple[np.ndarray | float, Any]]:
+def _components(process: Marginals, dimensions: np.ndarray) -> list[tuple[Any, Any]]:
     """Weights and SciPy distributions of shape [chosen]: a Gaussian, a Student-t, or both."""
     mean, variance = process.mean[dimensions], process.variance[dimensions]
     gaussian = stats.norm(mean, np.sqrt(variance))
@@ -42,7 +42,7 @@ def _components(process: LatentProcess, dimensions: np.ndarray) -> list[tuple[np
     return [(weight, gaussian), (1.0 - weight, student_t)]
 
 
-def kolmogorov_smirnov(process: LatentProcess, z: Float[np.ndarray, "images dim"]) -> Float[np.ndarray, " dim"]:
+def kolmogorov_smirnov(process: Marginals, z: Float[np.ndarray, "images dim"]) -> Float[np.ndarray, " dim"]:
     """Largest distance between the distribution function of the prior and that of the latents, per dimension."""
     size, ordered = len(z), np.sort(np.asarray(z, np.float64), axis=0)
     below = distribution_function(process, np.arange(z.shape[1]), ordered)
@@ -56,7 +56,7 @@ def critical_distance(num_images: int, level: float = 0.05) -> float:
 
 
 def shown_dimensions(
-    process: LatentProcess, distance: Float[np.ndarray, " dim"], number: int
+    process: Marginals, distance: Float[np.ndarray, " dim"], number: int
 ) -> Int[np.ndarray, " chosen"]:
     """Dimensions worth a look: those of highest correlation, of worst fit, and of median fit, a third each."""
     by_distance, by_correlation = np.argsort(distance), np.argsort(-process.correlation)

@@ -7,13 +7,13 @@ from scipy import integrate, stats
 
 from exflow.core import gaussian_process, low_rank_process, mixture_process, student_t_process
 from exflow.core.distributions import student_t_log_prob
+from exflow.core.process import Marginals
 from exflow.errors import UserError
 from exflow.evaluation import compiled
 from exflow.evaluation.analysis import correlations, latent_distribution
-from exflow.evaluation.analysis.correlations import LatentProcess
 from exflow.models.bruno.image_flow import FlowElement
 from exflow.models.registry import build
-from tests.evaluation.toy import toy_params
+from tests.evaluation.toy import toy_model
 from tests.models.registry import IMAGE_SHAPE, MODELS
 
 MOMENTS = (np.array([0.1, -0.2, 0.0]), np.array([1.0, 2.0, 0.5]), np.array([0.05, 1.0, 0.45]))
@@ -25,11 +25,15 @@ CASES = {
 }
 
 
+def bruno(process):
+    return build(MODELS[f"bruno_{process}"], IMAGE_SHAPE)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_process_is_read_back(name, x64):
     module, moments = CASES[name]
     raw = module.unconstrain(module.from_moments(*map(jnp.asarray, moments)))
-    found = correlations.latent_process({"flow": {}, "process": raw})
+    found = correlations.latent_process(bruno(name), {"flow": {}, "process": raw})
     expected = (*MOMENTS[:2], MOMENTS[2] / MOMENTS[1], *moments[3:], None, None)
     for value, wanted in zip(found, expected, strict=False):
         if wanted is None:
@@ -48,7 +52,7 @@ def low_rank_example():
 
 def test_shared_factors_count_in_variance_and_correlation(x64):
     _, raw, between, within = low_rank_example()
-    found = correlations.latent_process({"process": raw})
+    found = correlations.latent_process(bruno("low_rank"), {"process": raw})
     np.testing.assert_allclose(found.variance, np.diag(between + within), rtol=1e-9)
     np.testing.assert_allclose(found.correlation, np.diag(between) / np.diag(between + within), rtol=1e-9)
     assert found.degrees_of_freedom is None
@@ -59,7 +63,7 @@ def test_restricted_factors_are_the_marginal(x64):
     _, raw, between, within = low_rank_example()
     keep = np.array([True, False, True])
     z = np.random.default_rng(0).normal(size=(4, 3))
-    fewer, elements = correlations.restrict({"process": raw}, FlowElement(z, np.zeros(4)), keep)
+    fewer, elements = bruno("low_rank").process.restrict({"process": raw}, FlowElement(z, np.zeros(4)), keep)
     log_probs = low_rank_process.log_prob(low_rank_process.constrain(fewer["process"]), jnp.asarray(elements.z))
     chosen = np.ix_(keep, keep)
     covariance = np.kron(np.ones((4, 4)), between[chosen]) + np.kron(np.eye(4), within[chosen])
@@ -67,14 +71,13 @@ def test_restricted_factors_are_the_marginal(x64):
     np.testing.assert_allclose(log_probs.sum(), expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("params", [toy_params(4), {"flow": {}}, {"process": {"raw_correlation": np.zeros(3)}}, ()])
-def test_models_without_such_a_process_say_so(params):
-    with pytest.raises(UserError, match=r"no exchangeable process .* Use a model with config.model.family=bruno"):
-        correlations.latent_process(params)
+def test_models_without_such_a_process_say_so():
+    with pytest.raises(UserError, match=r"has no exchangeable process of its latent dimensions. Choose"):
+        correlations.latent_process(toy_model()._replace(process=None), {})
 
 
 def test_dimensions_above():
-    process = LatentProcess(np.zeros(5), np.ones(5), np.array([0.0, 0.1, 0.2, 0.2, 0.9]), None, None)
+    process = Marginals(np.zeros(5), np.ones(5), np.array([0.0, 0.1, 0.2, 0.2, 0.9]), None, None)
     np.testing.assert_array_equal(correlations.dimensions_above(process, np.array([0.0, 0.1, 0.2, 0.95])), [4, 3, 1, 0])
 
 
@@ -84,22 +87,22 @@ def test_restricted_scores_add_up_to_those_of_all_dimensions():
     values = np.array([[0.1, 0.0, 0.2, 0.0], [0.5, 1.0, 0.2, 0.3], [-3.0, 1.0, -2.5, 0.5], [2.0, 1.0, 1.5, 3.0]])
     params = {"flow": {}, "process": dict(zip(fields, jnp.asarray(values, jnp.float32), strict=True))}
     elements = FlowElement(rng.normal(size=(2, 6, 4)).astype(np.float32), np.ones((2, 6), np.float32))
-    keep = correlations.correlated_dimensions(params, 0.3)
+    keep = correlations.correlated_dimensions(model, params, 0.3)
     np.testing.assert_array_equal(keep, [False, True, False, True])
     gains = []
     for chosen in (np.ones(4, bool), keep, ~keep):
-        fewer_params, fewer = correlations.restrict(params, elements, chosen)
+        fewer_params, fewer = model.process.restrict(params, elements, chosen)
         np.testing.assert_array_equal(fewer.z, elements.z[..., chosen])
         gains.append(np.asarray(compiled.conditional_gain(model, fewer_params, fewer, np.ones((2, 6), bool))))
     np.testing.assert_allclose(gains[0], gains[1] + gains[2], atol=2e-5)
     assert np.abs(gains[1]).max() > 5 * np.abs(gains[2]).max()
     with pytest.raises(UserError, match=r"min_correlation: no dimension is above 0.99; the highest has 0\.731."):
-        correlations.correlated_dimensions(params, 0.99)
+        correlations.correlated_dimensions(model, params, 0.99)
 
 
 def process_of(name):
     tails = {"gaussian": (None, None), "student_t": (FREEDOM, None), "mixture": (FREEDOM, WEIGHT)}[name]
-    return LatentProcess(MOMENTS[0], MOMENTS[1], MOMENTS[2] / MOMENTS[1], *tails)
+    return Marginals(MOMENTS[0], MOMENTS[1], MOMENTS[2] / MOMENTS[1], *tails)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -135,7 +138,7 @@ def test_kolmogorov_smirnov_distance_equals_scipy():
 
 def test_critical_distance_is_rarely_exceeded():
     rng = np.random.default_rng(1)
-    process = LatentProcess(np.zeros(2000), np.ones(2000), np.zeros(2000), None, None)
+    process = Marginals(np.zeros(2000), np.ones(2000), np.zeros(2000), None, None)
     distance = latent_distribution.kolmogorov_smirnov(process, rng.normal(size=(200, 2000)))
     exceeded = np.mean(distance > latent_distribution.critical_distance(200))
     assert abs(exceeded - 0.05) < 5 * np.sqrt(0.05 * 0.95 / 2000)
@@ -143,7 +146,7 @@ def test_critical_distance_is_rarely_exceeded():
 
 def test_shown_dimensions_are_distinct_and_cover_the_extremes():
     rng = np.random.default_rng(2)
-    process, distance = LatentProcess(np.zeros(50), np.ones(50), rng.random(50), None, None), rng.random(50)
+    process, distance = Marginals(np.zeros(50), np.ones(50), rng.random(50), None, None), rng.random(50)
     chosen = latent_distribution.shown_dimensions(process, distance, 9)
     assert len(set(chosen.tolist())) == 9
     assert set(np.argsort(-process.correlation)[:3]) <= set(chosen[:3])
