@@ -1,20 +1,21 @@
 """Model families by name. A fork adds one by writing a builder and one line here.
 
-A builder takes the whole configuration and the image shape and returns a `Model` (see `exflow.typing`):
+A builder takes the whole configuration and the image shape and returns a `Model` (see `exflow.model`):
 
     def my_model(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
         def init(key, batch): ...
-        def loss(params, key, batch): ...      # -> scalar, {"name": scalar}
-        ...
-        return Model("my_model", image_shape, init, loss, ...)
+        def loss(params, key, batch): ...      # -> Loss(scalar, {"name": scalar})
+        def encode(params, key, x, context=None): ...      # every image on its own
+        return Model("my_model", image_shape, init, loss, encode, sets=..., latents=...)      # what it is capable of
 
     FAMILIES["my_model"] = my_model
     register_family("my_model", Family(model={"units": 8}))    # of exflow.config.families: its keys
 
 then `base_config("my_model", imports=("my_module",))` in a config file.
 
-Training, evaluation, sampling and the Python API work through `Model` alone, so nothing else changes. Add the model
-to `tests/models/registry.py` as well: it is then tested for permutation invariance, masks and streaming updates.
+Training, evaluation, sampling and the Python API ask for capabilities alone, so nothing else changes; two complete
+families stand in `tests/families`. A model of sets in `tests/models/registry.py` is tested for permutation invariance,
+masks and streaming updates.
 """
 
 import math
