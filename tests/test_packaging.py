@@ -6,6 +6,8 @@ import zipfile
 
 import pytest
 
+from exflow.evaluation.published import FOLDER
+
 SLOW_PACKAGES = ("tensorflow", "tensorflow_datasets", "matplotlib", "PIL", "orbax", "flax")
 
 
@@ -48,7 +50,9 @@ def test_wheel_builds_and_runs_outside_the_checkout(repository, tmp_path):
     (wheel,) = (tmp_path / "dist").glob("exflow-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     bundled = {f"exflow/bundled/bruno_omniglot{ending}" for ending in (".npz", ".json", ".results.json")}
-    assert {"exflow/_configs/bruno_glyphs.py", "exflow/main.py"} | bundled <= set(names)
+    published = {f"exflow/evaluation/published/{path.name}" for path in FOLDER.glob("*.json")}
+    assert published
+    assert {"exflow/_configs/bruno_glyphs.py", "exflow/main.py"} | bundled | published <= set(names)
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"exflow"}
     assert not [name for name in names if "__pycache__" in name]
     site = tmp_path / "site"
