@@ -241,6 +241,15 @@ def test_nothing_that_the_design_rules_out():
     assert violations == []
 
 
+def test_no_two_classes_share_a_name():
+    places: dict[str, list[str]] = {}
+    for path in EXFLOW:
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(str(path))
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
 def test_files_are_short():
     lengths = {str(path): len((ROOT / path).read_text().splitlines()) for path in MODULES}
     assert {path: length for path, length in lengths.items() if length > MAX_LINES.get(path, 350)} == {}

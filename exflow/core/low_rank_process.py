@@ -43,7 +43,7 @@ class LowRankPredictive(NamedTuple):
     factor: Float[Array, "*lead dim rank"]
 
 
-class _Belief(NamedTuple):
+class _FactorBelief(NamedTuple):
     """What densities and samples need of (params, state), at one rank."""
 
     where: Location  # of independent dimensions, that is with f = 0
@@ -61,7 +61,7 @@ def init_state(params: LowRankParams, batch_shape: tuple[int, ...] = ()) -> SetS
 
 def _belief(
     params: LowRankParams, state: SetStatistics, ndim: int | None = None, precision: Callable | None = None
-) -> _Belief:
+) -> _FactorBelief:
     """Belief at rank `ndim`; `precision` looks M_N up by counts, by default it is computed for each of them."""
     precision = precision or partial(factor_precision, params.loading, params.covariance_ratio)
     state = statistics.aligned(state, state.ndim if ndim is None else ndim)
@@ -71,16 +71,16 @@ def _belief(
     # offset = (mu - mean of the set) / (1 + N r), so this is b' diag(N / (1 + N r)) (mean of the set - mu)
     evidence = -where.count * contract("...d,dk->...k", where.offset / deviation, params.loading)
     shrinkage = 1.0 / (1.0 + where.count * ratio)
-    return _Belief(where, deviation, shrinkage, solve(now, evidence), now, precision(state.count + 1))
+    return _FactorBelief(where, deviation, shrinkage, solve(now, evidence), now, precision(state.count + 1))
 
 
-def _reach(params: LowRankParams, belief: _Belief, factors: Array) -> Array:
+def _reach(params: LowRankParams, belief: _FactorBelief, factors: Array) -> Array:
     """What factors [..., rank] add to the predictive mean, in units of sqrt(v - rho)."""
     shrinkage = with_rank(belief.shrinkage, factors.ndim)
     return shrinkage * contract("...k,dk->...d", factors, params.loading)
 
 
-def _predictive_mean(params: LowRankParams, state: SetStatistics, belief: _Belief) -> Array:
+def _predictive_mean(params: LowRankParams, state: SetStatistics, belief: _FactorBelief) -> Array:
     shift = belief.deviation * _reach(params, belief, belief.factors)
     return exchangeable.predictive_mean(state, belief.where) + shift
 
@@ -152,7 +152,7 @@ def class_log_probs(
     return independent + 0.5 * ((projected - offset) ** 2).sum(axis=-1) - log_det
 
 
-def _sample_factors(belief: _Belief, key: PRNGKey, leading: tuple[int, ...]) -> Array:
+def _sample_factors(belief: _FactorBelief, key: PRNGKey, leading: tuple[int, ...]) -> Array:
     """Draws of f given the set, [*leading, *lead, rank]."""
     noise = jax.random.normal(key, (*leading, *belief.factors.shape), belief.factors.dtype)
     inverse = with_rank(belief.now.inverse, noise.ndim + 1)

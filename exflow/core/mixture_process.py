@@ -67,7 +67,7 @@ class MixturePredictive(NamedTuple):
     gaussian_weight: Float[Array, "*lead dim"]  # posterior probability of the Gaussian process
 
 
-class _Belief(NamedTuple):
+class _ScaleBelief(NamedTuple):
     """What predictive and samples need of (params, state), at one rank."""
 
     where: Location
@@ -185,13 +185,13 @@ def init_state(params: MixtureParams, batch_shape: tuple[int, ...] = ()) -> SetS
     return statistics.empty((*batch_shape, *params.mean.shape), params.mean.dtype, with_scatter=True)
 
 
-def _belief(params: MixtureParams, state: SetStatistics, ndim: int | None = None) -> _Belief:
+def _belief(params: MixtureParams, state: SetStatistics, ndim: int | None = None) -> _ScaleBelief:
     where = exchangeable.location(params, state, ndim)
     beta = where.quadratic_form
     if beta is None:
         raise ValueError("state: expected one with scatter, got none. Start from mixture_process.init_state.")
     excess, logit = (with_rank(x, beta.ndim) for x in (params.excess_degrees_of_freedom, params.gaussian_logit))
-    return _Belief(where, excess, beta, log_evidence_ratio(excess, where.count, beta) - logit)
+    return _ScaleBelief(where, excess, beta, log_evidence_ratio(excess, where.count, beta) - logit)
 
 
 def predictive(params: MixtureParams, state: SetStatistics) -> MixturePredictive:
@@ -236,7 +236,7 @@ def class_log_probs(
     return class_scores.log_probs_in_blocks(predictive_log_prob, params, states, queries)
 
 
-def _sample_scale(belief: _Belief, key: PRNGKey, shape: tuple[int, ...]) -> Array:
+def _sample_scale(belief: _ScaleBelief, key: PRNGKey, shape: tuple[int, ...]) -> Array:
     """Draws of the scale of the variances: 1 where a dimension is Gaussian, else that of its Student-t process."""
     component_key, scale_key = jax.random.split(key)
     logit, excess, count, beta = (

@@ -9,7 +9,7 @@ import pytest
 from exflow.models.set_vae.networks.bottleneck import Bottleneck, conv
 from exflow.models.set_vae.networks.pyramid_encoder import PyramidEncoder
 from exflow.models.set_vae.networks.stream_decoder import StreamDecoder
-from exflow.models.set_vae.networks.stream_layout import mean_pool, resize_nearest
+from exflow.models.set_vae.networks.stream_layout import mean_pool, per_block, resize_nearest
 
 WIDTH = 4
 MASK = jnp.ones((1, 2), bool)
@@ -55,6 +55,15 @@ def test_encoder_halves_after_the_first_block_of_a_resolution(x64):
     for module in modules.values():
         found = jax.jit(lambda params, module=module: module.apply({"params": params}, x, MASK, False))(params)
         chex.assert_trees_all_close(found, expected(params), rtol=1e-10)
+
+
+def test_encoder_keeps_the_maps_that_levels_read():
+    """A drawing takes 44 KB at the published size; maps of all resolutions would take 699."""
+    encoder = PyramidEncoder(128, per_block("32-9,16-6,8-6,4-6,2-3,1-3"), per_block("8-6,4-6,2-3,1-3"))
+    x = jax.ShapeDtypeStruct((1, 1, 28, 28, 1), jnp.float32)
+    maps, _ = jax.eval_shape(lambda x: encoder.init_with_output(jax.random.key(0), x, MASK[:, :1], False), x)
+    assert set(maps) == {8, 4, 2, 1}
+    assert sum(leaf.size * leaf.dtype.itemsize for leaf in maps.values()) == 4 * 128 * (64 + 16 + 4 + 1)
 
 
 def test_decoder_doubles_after_the_first_block_of_a_resolution(x64):

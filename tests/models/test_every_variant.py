@@ -1,0 +1,38 @@
+"""One small evaluation of every model of the registry; `test_set_models.py` tests its properties, mostly slowly."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from exflow.model import sets_of
+from exflow.models.registry import build, params_like
+from tests.models.registry import MODELS, image_shape
+from tests.models.test_set_models import contexts, images
+
+
+def some_params(model, config):
+    """Random parameters without an initialisation, which would take longer than all the rest."""
+    rng = np.random.default_rng(0)
+    shapes = params_like(model, config)
+    params = jax.tree.map(lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(leaf.dtype), shapes)
+    if "statistics" in params:  # among them variances
+        params["statistics"] = jax.tree.map(lambda leaf: np.abs(leaf) + np.float32(0.5), params["statistics"])
+    return params
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_joint_density_does_not_depend_on_the_order(name):
+    model = build(MODELS[name], image_shape(name))
+    x_set = images(1, 2, shape=model.image_shape)
+    x_set = jnp.concatenate([x_set, x_set[:, ::-1]])
+    context = contexts(1, 2)
+    context = (jnp.concatenate([context, context[:, ::-1]]),) if model.context_dim else ()
+
+    @jax.jit
+    def joint(params, x_set, *context):
+        return sets_of(model).joint(params, model.encode(params, None, x_set, *context))
+
+    one, other = joint(some_params(model, MODELS[name]), x_set, *context)
+    assert -1e6 < one < 0
+    np.testing.assert_allclose(other, one, rtol=1e-5)
