@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from benchmarks.cases import TINY, build_model, configuration, random_batch, random_params
+from benchmarks.cases import TINY, build_model, configuration, loss_with_aux, random_batch, random_params
 from benchmarks.report import Result, Table, main
 from benchmarks.timing import interleaved
 
@@ -22,7 +22,7 @@ def measure(overrides: dict[str, Any], quick: bool) -> dict[str, float]:
     batch = random_batch(config.data.sets_per_batch, config.data.set_size, model.image_shape)
     key = jax.random.key(0)
     params = jax.device_put(random_params(model, batch))
-    compiled = jax.jit(jax.grad(model.loss, has_aux=True)).lower(params, key, batch).compile()
+    compiled = jax.jit(jax.grad(loss_with_aux(model), has_aux=True)).lower(params, key, batch).compile()
     before, stats = _resident_bytes(), {}
     jax.block_until_ready(compiled(params, key, batch))
     analysis = compiled.memory_analysis()

@@ -1,5 +1,6 @@
 """The models and data that several benchmarks measure; the data are random, since speed does not depend on them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ from exflow.config import load_config
 from exflow.data.registry import ImageSets, group_by_class
 from exflow.model import Model
 from exflow.models import registry
-from exflow.typing import Batch, Params
+from exflow.typing import Batch, Params, PRNGKey
 
 TINY = {  # changes that make any model quick to compile; "full" or "small" no longer mean anything
     "model.bruno.scales": 1,
@@ -21,7 +22,7 @@ TINY = {  # changes that make any model quick to compile; "full" or "small" no l
     "data.sets_per_batch": 4,
     "data.set_size": 6,
 }
-ALWAYS = {"model.bruno.process_init": "constant", "training.compilation_cache": False}
+ALWAYS = {"training.compilation_cache": False}
 
 
 def configuration(spec: str, overrides: dict[str, Any] | None = None) -> ConfigDict:
@@ -34,6 +35,16 @@ def build_model(config: ConfigDict) -> Model:
     """The model of the configuration, for images of one channel."""
     size = config.data.image_size // config.data.downscale
     return registry.build(config, (size, size, 1))
+
+
+def loss_with_aux(model: Model) -> Callable[[Params, PRNGKey, Batch], tuple[Any, Any]]:
+    """The loss as JAX differentiates it: (params, key, batch) -> value, (metrics, statistics)."""
+
+    def loss(params: Params, key: PRNGKey, batch: Batch) -> tuple[Any, Any]:
+        found = model.loss(params, key, batch)
+        return found.value, (found.metrics, found.statistics)
+
+    return loss
 
 
 def random_batch(num_sets: int, set_size: int, image_shape: tuple[int, int, int]) -> Batch:
