@@ -146,10 +146,7 @@ def all_leaves(tree: Any) -> dict[str, Any]:
 
 
 def _key_name(key: Any) -> str:
-    for attribute in ("key", "name", "idx"):
-        if hasattr(key, attribute):
-            return str(getattr(key, attribute)).replace("/", "|")
-    return str(key)
+    return jax.tree_util.keystr((key,), simple=True).replace("/", "|")
 
 
 def nested(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
