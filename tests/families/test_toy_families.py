@@ -1,6 +1,7 @@
 """Two families of less than 60 lines each go through the ordinary command line: codes alone, and single images."""
 
 import json
+import traceback
 from pathlib import Path
 
 import jax
@@ -10,8 +11,10 @@ import pytest
 import exflow
 from exflow.errors import UserError
 from exflow.main import main
+from exflow.models.registry import FAMILIES
 
 FOLDER = Path(__file__).parent
+PACKAGE = Path(exflow.__file__).parent
 
 
 def run(name, workdir, *flags):
@@ -29,6 +32,24 @@ def workdirs(tmp_path_factory):
 @pytest.mark.parametrize("name", ["toy_codes", "toy_single"])
 def test_families_are_small(name):
     assert len((FOLDER / f"{name}.py").read_text().splitlines()) < 60
+
+
+def test_four_calls_lead_from_the_command_line_to_the_loss(workdirs, tmp_path, monkeypatch):
+    build, chains = FAMILIES["toy_codes"], set()
+
+    def watched(config, image_shape):
+        model = build(config, image_shape)
+
+        def loss(*arguments):
+            frames = [frame for frame in traceback.extract_stack() if Path(frame.filename).is_relative_to(PACKAGE)]
+            chains.add(" ".join(f"{Path(frame.filename).stem}.{frame.name}" for frame in frames))
+            return model.loss(*arguments)
+
+        return model._replace(loss=loss)
+
+    monkeypatch.setitem(FAMILIES, "toy_codes", watched)
+    main([f"--config={FOLDER}/config_toy_codes.py", f"--workdir={tmp_path}", "--mode=train"])
+    assert chains == {"main.main modes.train loop.fit step.step phases.loss"}  # the last one names what a phase moves
 
 
 def test_codes_train_evaluate_and_sample(workdirs):
