@@ -17,6 +17,8 @@ from pathlib import Path
 from exflow import evaluation, loading
 from exflow.errors import UserError
 from exflow.training import configure_devices
+from exflow.training.inputs import load_data
+from exflow.training.parameters import load_params
 from experiments.collect import RESULTS, command_of
 
 MAX_BYTES = 8 * 2**20

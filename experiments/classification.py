@@ -110,16 +110,9 @@ def score(scores: list[Scores], episodes: Episodes, max_count: int, num_classes:
 def by_divergence(subject: Subject, split: str, episodes: Episodes) -> list[Scores]:
     """Divergences between posteriors; those of single images are computed once for all episodes."""
     images, place = np.unique(episodes.query, return_inverse=True)
-    alone = of_sets(
-        _posteriors, subject.model.core, subject.model.params, values_of(subject, images[:, np.newaxis], split)
-    )
+    alone = through(_posteriors, subject, values_of(subject, images[:, np.newaxis], split))
     number, way, shot = episodes.support.shape
-    given = of_sets(
-        _posteriors,
-        subject.model.core,
-        subject.model.params,
-        values_of(subject, episodes.support.reshape(-1, shot), split),
-    )
+    given = through(_posteriors, subject, values_of(subject, episodes.support.reshape(-1, shot), split))
     pair_entries = sum(q.mean[0].size for q in given) * way
     parts = -(-episodes.query[0].size * pair_entries // PAIR_ENTRIES)
     scores = []

@@ -9,6 +9,7 @@ from jax.scipy.special import logsumexp
 
 from exflow.evaluation.scoring import latents as latent_chunks
 from exflow.evaluation.scoring.importance import importance
+from exflow.models import latent_bounds
 from exflow.models.registry import build
 from tests.models.registry import TINY_VECTORS, small_config
 from tests.models.test_set_models import batch_of, images, perturbed
@@ -58,9 +59,7 @@ def test_the_weights_are_those_of_the_model():
     found = importance(model, params, VALUES, KEY, 6)
     elements = jax.jit(model.latents.encode_values)(params, VALUES)
     keys, every = jax.random.split(KEY, 6), np.ones(MASK.shape, bool)
-    weights = jax.jit(streaming.latent_bounds.log_weights, static_argnums=0)(
-        model.latents, params, keys, elements, every
-    )
+    weights = jax.jit(latent_bounds.log_weights, static_argnums=0)(model.latents, params, keys, elements, every)
     np.testing.assert_allclose(found.bound, logsumexp(weights, axis=0) - np.log(6), rtol=1e-5)
     np.testing.assert_allclose(found.elbo, np.asarray(weights).mean(axis=0), rtol=1e-5)
 

@@ -94,7 +94,9 @@ def test_data_without_contexts_are_refused_at_the_start():
 def test_flow_is_exact(x64, conditioning, scales, coupling, turn):
     options = {"scales": scales, "residual_blocks": int(scales > 0), "conditioning": conditioning, "coupling": coupling}
     options["turn_back"] = turn
-    flow = bruno_flow(small_config(**{f"model__{key}": value for key, value in options.items()}).model, (4, 4, 1))
+    flow = bruno_flow(
+        small_config(**{f"model__bruno__{key}": value for key, value in options.items()}).model, (4, 4, 1)
+    )
     many = jax.random.uniform(jax.random.key(0), (64, 4, 4, 1), jnp.float64, 1.0, 255.0)
     labels = contexts(64).astype(jnp.float64)
     start = jax.jit(flow.init)(jax.random.key(1), many, labels)

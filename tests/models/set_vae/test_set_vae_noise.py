@@ -87,7 +87,7 @@ def test_equal_elements_have_latents_of_their_own(statistician):
     elements = model.encode(params, None, jnp.tile(images(1, 1, shape=(1, 1, 2)), (1, 4, 1, 1, 1)))
     mask = jnp.ones((1, 4), bool)
     trace, _ = model.latents.infer(params, elements, mask, jax.random.key(0))
-    assert len(np.unique(trace.levels[0].element.value[0, :, 0])) == 4
+    assert len(np.unique(trace.levels[0].example_latent.value[0, :, 0])) == 4
 
     def bound(elements):
         keys = jax.random.split(jax.random.key(1), 20_000)

@@ -101,7 +101,7 @@ def test_given_upper_latents_of_the_set_continue_as_drawn(name):
         np.testing.assert_array_equal(other.set_latents[number - 1], given[-1] + 1)
         again, same = INFER(latents, params, elements, mask, jax.random.key(2), inferred.set_latents[:number])
         np.testing.assert_allclose(same, rebuilt, rtol=1e-5, atol=1e-5)
-        assert again.levels[number].context.q is not None
+        assert again.levels[number].set_latent.q is not None
 
 
 @pytest.mark.parametrize("name", HIERARCHIES)
