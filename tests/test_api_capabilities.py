@@ -117,11 +117,17 @@ def test_draws_of_the_latents_in_every_density(bound):
     """None means the number of the configuration; no other number needs another model."""
     sets, elements = sets_of(bound.core), bound.encode(VECTORS)
     state = bound.update(bound.init_state(), VECTORS[0, :3])
-    for number, draws in ((None, 3), (1, 1), (3, 3), (5, 5)):
+    densities = jax.jit(
+        lambda params, elements, draws: (
+            sets.joint(params, elements, None, draws),
+            sets.conditional(params, elements, None, draws),
+        ),
+        static_argnums=2,
+    )
+    for number, draws in ((None, 3), (3, 3), (5, 5)):
         options = {"num_importance_samples": number}
-        joint = jax.jit(sets.joint, static_argnums=3)(bound.params, elements, None, draws)
+        joint, conditional = densities(bound.params, elements, draws)
         np.testing.assert_allclose(bound.set_log_prob(VECTORS, **options), joint, rtol=1e-5)
-        conditional = jax.jit(sets.conditional, static_argnums=3)(bound.params, elements, None, draws)
         np.testing.assert_allclose(bound.conditional_log_probs(VECTORS, **options), conditional, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(bound.log_prob(state, VECTORS[0, 3], **options), conditional[0, 3], rtol=1e-4)
     few, many = (bound.classify(VECTORS[:, :3], VECTORS[:, 3], num_importance_samples=n) for n in (1, 5))

@@ -94,6 +94,7 @@ def test_wrong_options_are_refused(mnist) -> None:
     assert datasets.parse_options("multi_mnist", "digits=3, per_class=50") == {"digits": 3, "per_class": 50}
 
 
+@pytest.mark.slow
 def test_real_digits() -> None:
     need_tfds("mnist")
     sets = datasets.load("multi_mnist", per_class=2)
