@@ -8,32 +8,27 @@ from typing import Any
 
 import numpy as np
 
-from exflow.data.labelled import load_labelled, resolve_options
+from exflow.data.labelled import load_labelled, parameters_of, resolve_options
+from exflow.data.option_text import read_options, split_text
 from exflow.data.registry import SPLITS, ImageSets, group_by_class, known_data_sets
 from exflow.errors import UserError
 
 
 def parse_options(name: str, text: str) -> dict[str, Any]:
-    """Options of a data set from text such as "num_train=100, seed=1", each of the type of its default.
+    """Options of a data set from text such as "num_train=100, seed=1", each of the type that its builder gives it.
+
+    True and False are also written true, yes, on, 1 and false, no, off, 0; text with a comma in it stands in quotes,
+    and tuples and lists in brackets.
 
     Raises:
       UserError: If the data set or an option is not known, has a key of its own in the configuration, or a value is not
         of the type.
     """
-    options = {}
-    for part in filter(None, map(str.strip, text.split(","))):
-        key, equals, value = map(str.strip, part.partition("="))
-        if key in ("image_size", "resize", "split"):
+    parameters = parameters_of(name)
+    for key in ("image_size", "resize", "split"):
+        if key in split_text(text):
             raise UserError(f"config.data.options: {key} has a key of its own. Set --config.data.{key}.")
-        resolve_options(name, **{key: value})
-        kind = type(resolve_options(name)[key])
-        try:
-            options[key] = kind(value)
-        except ValueError:
-            equals = ""
-        if not equals:
-            raise UserError(f"config.data.options: expected {key}={kind.__name__} for {name}, got {part!r}.")
-    return options
+    return read_options(name, text, parameters)
 
 
 def load(
@@ -65,7 +60,7 @@ def load(
       UserError: If the name, an option or the split is not known, or the data cannot be had; says how to get it.
     """
     common = {"image_size": image_size, "resize": resize}
-    taken = resolve_options(name)
+    taken = parameters_of(name)
     resolved = resolve_options(name, **{key: common[key] for key in common if key in taken}, **options)
     scheme = split or "standard"
     own = known_data_sets()[name].split

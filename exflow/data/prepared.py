@@ -1,18 +1,22 @@
 """Prepared data sets as plain `.npz` files of images or vectors: no TensorFlow and no pickle needed to read them."""
 
 import os
+import re
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from exflow.data.registry import SPLITS, LabelledImages
+from exflow.data.fingerprint import digest, encode
+from exflow.data.registry import SPLITS, LabelledImages, known_data_sets
 from exflow.errors import UserError
 
 FORMAT = 1  # of the file; a reader refuses other numbers
+READABLE = 100  # characters of a file name before the digest
 
 
 def tfds_dir() -> Path:
@@ -38,8 +42,14 @@ def cache_dirs() -> list[Path]:
 
 
 def file_name(name: str, options: dict) -> str:
-    """Name of the file of one data set with one combination of options, such as omniglot-28-bilinear.npz."""
-    return "-".join([name, *(str(value) for value in options.values())]) + ".npz"
+    """Name of the file of one data set with one combination of options, such as omniglot-28-bilinear-<digest>.npz.
+
+    The digest tells apart builders of one name and options that look alike.
+    """
+    data_set = known_data_sets().get(name)
+    source = "" if data_set is None else data_set.source
+    readable = re.sub(r"[^\w.+=-]", "_", "-".join([name, *map(str, options.values())]), flags=re.ASCII)[:READABLE]
+    return f"{readable}-{digest(encode((name, source, options)))}.npz"
 
 
 def find(name: str, options: dict) -> Path | None:
@@ -127,8 +137,20 @@ def read(path: Path) -> LabelledImages:
     return data
 
 
-def write(name: str, options: dict, data: LabelledImages) -> Path:
+def read_notes(path: Path) -> list[str]:
+    """What `provenance` noted when a prepared file was built, which `read` has found good."""
+    with np.load(path, allow_pickle=False) as file:
+        return file["notes"].tolist() if "notes" in file.files else []
+
+
+def write(name: str, options: dict, data: LabelledImages, notes: Sequence[str] = ()) -> Path:
     """Write a prepared file, whole or not at all, and return where it is.
+
+    Args:
+      name: Of the data set.
+      options: All of them.
+      data: What the builder returned.
+      notes: What it depends on, from `provenance.recording`.
 
     Raises:
       UserError: If no cache folder can be written.
@@ -143,6 +165,7 @@ def write(name: str, options: dict, data: LabelledImages) -> Path:
             with os.fdopen(descriptor, "wb") as file:
                 names = np.array(data.attribute_names) if data.attribute_names else None
                 fields: dict[str, Any] = data._asdict() | {"attribute_names": names}
+                fields |= {"notes": np.array(notes) if notes else None}
                 arrays = {field: array for field, array in fields.items() if array is not None}
                 np.savez_compressed(file, format=FORMAT, **arrays)
                 file.flush()

@@ -19,8 +19,8 @@ Adding one takes a decorated function:
 Name the module or file that holds it in `config.imports` (`imports=("stripes.py",)`, or `--imports=stripes.py` of
 `exflow.data.prepare`), and `data.dataset = "stripes"`, `exflow.data.datasets.load("stripes")` and the pipelines work. A
 data set that comes with the package is a file in `exflow/data/sources`, where it is found. The keyword arguments of the
-function are the options of the data set. Its result is cached in one file per combination of options;
-`@register(name, cache=False)` builds it anew each time instead.
+function are the options of the data set. Its result is cached in one file per combination of options and per source of
+the builder; `@register(name, cache=False)` builds it anew each time instead.
 """
 
 import importlib
@@ -30,6 +30,8 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
+
+from exflow.data.fingerprint import source_of
 
 # Pixels 0..255; or vectors, which travel as float32 pictures of one pixel so that one pipeline serves both.
 Images = UInt8[np.ndarray, "num_images height width channels"] | Float32[np.ndarray, "num_images 1 1 dim"]
@@ -69,6 +71,7 @@ class DataSet(NamedTuple):
     build: Callable[..., LabelledImages]  # (**options) -> all images
     split: str  # name of its way to divide the classes or images
     cache: bool  # whether the result is stored in a file
+    source: str  # digest of the text behind `build` when it was registered
 
 
 REGISTRY: dict[str, DataSet] = {}
@@ -79,7 +82,7 @@ def register(name: str, *, split: str = "standard", cache: bool = True) -> Calla
     """Decorator that adds a builder `(**options) -> LabelledImages` to the table of data sets under `name`."""
 
     def add(build: Callable) -> Callable:
-        REGISTRY[name] = DataSet(build, split, cache)
+        REGISTRY[name] = DataSet(build, split, cache, source_of(build))
         return build
 
     return add

@@ -64,7 +64,7 @@ def test_example_of_the_documentation_works(clean_registry, cache_dir) -> None:
     sets = datasets.load("stripes", image_size=12)
     assert [len(sets[part].count) for part in SPLITS] == [20, 5, 5]
     assert sets["train"].images.shape == (400, 12, 12, 1)
-    assert (cache_dir / "stripes-12.npz").is_file()
+    assert [path.name[:-20] for path in cache_dir.iterdir()] == ["stripes-12-"]
 
 
 def test_data_sets_of_the_package_are_found_and_the_users_own_come_first(tmp_path) -> None:
@@ -121,7 +121,8 @@ def test_unknown_names_options_and_splits(toy) -> None:
 
 def test_cache_round_trip_leaves_one_file(cache_dir) -> None:
     path = prepared.write("toy", OPTIONS, DATA)
-    assert [child.name for child in cache_dir.iterdir()] == ["toy-6-area.npz"]
+    assert list(cache_dir.iterdir()) == [path]
+    assert re.fullmatch(r"toy-6-area-[0-9a-f]{16}\.npz", path.name)
     assert prepared.find("toy", OPTIONS) == path
     assert prepared.find("toy", {**OPTIONS, "image_size": 7}) is None
     read = prepared.read(path)
@@ -188,12 +189,13 @@ def test_cache_is_beside_tfds_and_falls_back_to_home(tmp_path, monkeypatch) -> N
     monkeypatch.delenv("EXFLOW_CACHE_DIR", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    assert prepared.write("toy", OPTIONS, DATA) == tmp_path / "exflow" / "toy-6-area.npz"
-    (tmp_path / "exflow" / "toy-6-area.npz").unlink()
+    path = prepared.write("toy", OPTIONS, DATA)
+    assert path == tmp_path / "exflow" / prepared.file_name("toy", OPTIONS)
+    path.unlink()
     (tmp_path / "exflow").rmdir()
     (tmp_path / "exflow").write_text("a file where the folder should be")
     fallback = prepared.write("toy", OPTIONS, DATA)
-    assert fallback == tmp_path / "home" / ".cache" / "exflow" / "toy-6-area.npz"
+    assert fallback == tmp_path / "home" / ".cache" / "exflow" / path.name
     assert prepared.find("toy", OPTIONS) == fallback
     monkeypatch.setenv("EXFLOW_CACHE_DIR", str(tmp_path / "exflow"))
     fails("toy: prepared data cannot be written to .* Set EXFLOW_CACHE_DIR", prepared.write, "toy", OPTIONS, DATA)
@@ -299,7 +301,7 @@ def test_real_cifar100() -> None:
 def test_prepare_command(toy, cache_dir, capsys) -> None:
     assert prepare.main(["toy", "--image_size=9"]) == 0
     printed = capsys.readouterr().out
-    assert f"toy: 6x6x1 in {cache_dir / 'toy-9-area.npz'}" in printed
+    assert f"toy: 6x6x1 in {prepared.find('toy', {'image_size': 9, 'resize': 'area'})}" in printed
     assert "train: 6 classes, 18 images, 3 per class" in printed
     assert prepare.main(["toy", "--options=size=2"]) == 2
     assert "toy: has no option 'size'" in capsys.readouterr().err

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from exflow.data import provenance
 from exflow.errors import UserError
 
 
@@ -36,6 +37,7 @@ def user_path(name: str, variable: str, kind: str, advice: str) -> Path:
     configured = os.environ.get(variable)
     path = Path(configured or "").expanduser()
     if configured and (path.is_file() if kind == "file" else path.is_dir()):
+        provenance.note(provenance.FILES, variable, provenance.state_of_files(path))
         return path
     reason = f"{variable} names {path}, which is no {kind}" if configured else f"{variable} is not set"
     raise UserError(f"{name}: {reason}. Set it to {advice}")

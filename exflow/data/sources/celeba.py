@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Int32, UInt8
 from tqdm import tqdm
 
-from exflow.data import prepared, tfds
+from exflow.data import prepared, provenance, tfds
 from exflow.data.building.options import check_at_least, user_path
 from exflow.data.building.pictures import read_centre
 from exflow.data.registry import TEST, TRAIN, VALIDATION, LabelledImages, register
@@ -72,8 +72,7 @@ def celeba_identities(image_size: int = 64, crop: int = 148) -> LabelledImages:
     order the pictures of a person then stand, with 40 attributes of every picture (0 or 1, in the order of their names,
     such as "Smiling"). With the complete data set 4,444 / 635 / 1,270 persons. The label is the official number of the
     person. The centre of the aligned pictures (178x218) is brought to `image_size` by averaging areas; how the
-    published experiments cropped is not known. The result (about 2 GB) is cached; after a change of the files delete
-    it.
+    published experiments cropped is not known. The result (about 2 GB) is cached until the files change.
 
     Args:
       image_size: Height and width.
@@ -89,6 +88,7 @@ def celeba_identities(image_size: int = 64, crop: int = 148) -> LabelledImages:
     check_at_least("celeba_identities", 1, crop=crop)
     folder = prepared.tfds_dir() / TFDS[0] / TFDS[1]
     if VARIABLE not in os.environ and folder.is_dir():
+        provenance.note(provenance.FILES, VARIABLE, "not set")
         place, source = folder, _from_tfds(crop)
     else:
         folder = user_path("celeba_identities", VARIABLE, "folder", ADVICE)

@@ -119,8 +119,7 @@ def shapenet_views(image_size: int = 32, categories: str = "planes_chairs") -> L
     70 % of the objects are for training, 10 % for validation and 20 % for test: of each category
     ("planes_chairs") or of all objects together ("twelve"), after a shuffle of the sorted objects by
     `RandomState(42)`. The original shuffled an unsorted directory listing in the same way, so its split cannot be
-    reproduced and numbers compare only up to the choice of objects. The result is cached; after a change of the
-    files delete it.
+    reproduced and numbers compare only up to the choice of objects. The result is cached until the files change.
 
     Args:
       image_size: Height and width.

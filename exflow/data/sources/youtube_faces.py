@@ -57,7 +57,7 @@ def youtube_faces(image_size: int = 64, crop: int = 128, frames: int = 20, seed:
     A class is a video. Of the persons that are held out only the first video counts, as published. The original draws a
     person and then one of the videos of that person; here all videos of the training persons are equally likely. The
     centre of the frames is brought to `image_size` by averaging areas. The complete data set has 3,425 videos of 1,595
-    persons, about 0.7 GB with the defaults; the result is cached, after a change of the files delete it.
+    persons, about 0.7 GB with the defaults; the result is cached until the files change.
 
     Args:
       image_size: Height and width.
