@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from exflow.core.ranges import at_least
+
 LOG_2_PI = math.log(2 * math.pi)
 
 
@@ -38,7 +40,7 @@ def log_gamma_ratio_correction(h: Float[Array, "*shape"]) -> Float[Array, "*shap
     product = jnp.sqrt((small + 8.0) / small)
     for j in range(8):
         product = product * ((small + j) / (small + (j + 0.5)))
-    return jnp.where(h < 8.0, jnp.log(product) + _series(small + 8.0), _series(jnp.maximum(h, 8.0)))
+    return jnp.where(h < 8.0, jnp.log(product) + _series(small + 8.0), _series(at_least(h, 8.0)))
 
 
 @log_gamma_ratio_correction.defjvp
@@ -49,7 +51,7 @@ def _log_gamma_ratio_correction_jvp(primals, tangents):
     derivative = 0.5 / (small + 8.0) - 0.5 / small + _series_derivative(small + 8.0)
     for j in range(8):
         derivative = derivative + 0.5 / ((small + j) * (small + (j + 0.5)))
-    derivative = jnp.where(h < 8.0, derivative, _series_derivative(jnp.maximum(h, 8.0)))
+    derivative = jnp.where(h < 8.0, derivative, _series_derivative(at_least(h, 8.0)))
     return log_gamma_ratio_correction(h), derivative * tangent
 
 
@@ -73,6 +75,18 @@ def _series_derivative(h: Array) -> Array:
     return result * inverse**2
 
 
+def without_overflow(
+    excess_degrees_of_freedom: Float[Array, "*#shape"], variance: Float[Array, "*#shape"]
+) -> Float[Array, "..."]:
+    """nu - 2, limited where its product with the variance would overflow: XLA computes (r^2 / k) / b as r^2 / (k b).
+
+    In float32 the limit is above 1e20 for variances below 1e16; a density with as many degrees of freedom is the
+    Gaussian one, up to rounding.
+    """
+    limit = jnp.finfo(variance.dtype).max / 64.0 / jnp.maximum(variance, 1.0)
+    return jnp.minimum(excess_degrees_of_freedom, jax.lax.stop_gradient(jnp.maximum(limit, 1e8)))
+
+
 def student_t_log_prob(
     squared_residual: Float[Array, "*#shape"],
     variance: Float[Array, "*#shape"],
@@ -88,8 +102,9 @@ def student_t_log_prob(
     Returns:
       ln p(x).
     """
-    zero = jnp.zeros_like(excess_degrees_of_freedom)
-    return student_t_predictive_log_prob(squared_residual / variance, variance, excess_degrees_of_freedom, zero, zero)
+    excess = without_overflow(excess_degrees_of_freedom, variance)
+    zero = jnp.zeros_like(excess)
+    return student_t_predictive_log_prob(squared_residual / variance, variance, excess, zero, zero)
 
 
 def student_t_predictive_log_prob(
@@ -107,7 +122,7 @@ def student_t_predictive_log_prob(
     Args:
       innovation: q = (x - mean)^2 / k.
       gaussian_variance: k, the predictive variance of the Gaussian process with the same covariances.
-      excess_degrees_of_freedom: nu - 2 of the process, above zero.
+      excess_degrees_of_freedom: nu - 2 of the process, above zero; see `without_overflow`.
       count: Number of elements seen.
       quadratic_form: beta, the Mahalanobis square of the elements seen.
 
@@ -118,7 +133,7 @@ def student_t_predictive_log_prob(
     """
     a = excess_degrees_of_freedom + (2.0 + count)
     b = excess_degrees_of_freedom + quadratic_form
-    log_ratio = jnp.where(b < 0.5 * a, jnp.log(b / a), jnp.log1p(jnp.maximum((quadratic_form - count - 2.0) / a, -0.5)))
+    log_ratio = jnp.where(b < 0.5 * a, jnp.log(b / a), jnp.log1p(at_least((quadratic_form - count - 2.0) / a, -0.5)))
     normaliser = log_gamma_ratio_correction(0.5 * a) - 0.5 * (LOG_2_PI + jnp.log(gaussian_variance) + log_ratio)
     return normaliser - 0.5 * (a + 1.0) * jnp.log1p(innovation / b)
 
@@ -156,7 +171,7 @@ def log_evidence_ratio(
 def _excess_of_log(b: Array, a: Array, difference: Array) -> Array:
     """D(u) = u - ln(1 + u) for 1 + u = b / a, where difference = b - a is known better than its terms."""
     u = difference / a
-    return u - jnp.where(b < 0.5 * a, jnp.log(b / a), jnp.log1p(jnp.maximum(u, -0.5)))
+    return u - jnp.where(b < 0.5 * a, jnp.log(b / a), jnp.log1p(at_least(u, -0.5)))
 
 
 def _stirling_correction(x: Array) -> Array:
@@ -166,7 +181,7 @@ def _stirling_correction(x: Array) -> Array:
     for j in range(1, 8):
         product = product * (1.0 + j / small)
     steps = (small + 7.5) * jnp.log1p(8.0 / small) - 8.0 - jnp.log(product)
-    return jnp.where(x < 8.0, _stirling_series(small + 8.0) + steps, _stirling_series(jnp.maximum(x, 8.0)))
+    return jnp.where(x < 8.0, _stirling_series(small + 8.0) + steps, _stirling_series(at_least(x, 8.0)))
 
 
 def _stirling_series(x: Array) -> Array:

@@ -6,12 +6,13 @@ r = rho / (v - rho), a set of N elements with mean m gives the next one the mean
 subtracted and rho = 0 is an ordinary point with finite gradients.
 """
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Num
 
 from exflow.core import statistics
 from exflow.core.statistics import SetStatistics, with_rank
@@ -19,6 +20,8 @@ from exflow.typing import PRNGKey
 
 MAX_RAW_CORRELATION = 40.0  # exp(40) is far beyond any float resolution of 1 - correlation and far from overflow
 MAX_FITTED_RATIO = 1e4  # of rho / (v - rho)
+
+Moment = Num[Array | np.ndarray, " dim"]  # as users give it; NumPy arrays are combined in their own precision
 
 
 @runtime_checkable
@@ -68,7 +71,7 @@ def location(params: LocationParams, state: SetStatistics, ndim: int | None = No
     mean, within, ratio = (
         with_rank(field, ndim) for field in (params.mean, params.within_variance, params.covariance_ratio)
     )
-    count = state.count.astype(mean.dtype)[..., jnp.newaxis]
+    count = state.count.astype(float_type(params))[..., jnp.newaxis]
     shrinkage = 1.0 / (1.0 + count * ratio)
     from_set = (mean - state.mean.value) - state.mean.low
     posterior_ratio = ratio * shrinkage
@@ -76,6 +79,18 @@ def location(params: LocationParams, state: SetStatistics, ndim: int | None = No
     if state.scatter is not None:
         beta = ((state.scatter.value + state.scatter.low) + count * shrinkage * from_set**2) / within
     return Location(count, shrinkage * from_set, posterior_ratio, within * (1.0 + posterior_ratio), beta)
+
+
+@jax.custom_jvp
+def deviation_of(ratio: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Square root of a variance ratio; where it is 0, so that nothing is random, the derivative is 0, not infinite."""
+    return jnp.sqrt(ratio)
+
+
+@deviation_of.defjvp
+def _deviation_of_jvp(primals, tangents):
+    root = deviation_of(primals[0])
+    return root, jnp.where(root > 0, 0.5 / jnp.where(root > 0, root, 1.0), 0.0) * tangents[0]
 
 
 def predictive_mean(state: SetStatistics, where: Location) -> Float[Array, "*lead dim"]:
@@ -91,13 +106,13 @@ def residual(state: SetStatistics, where: Location, z: Float[Array, "*lead dim"]
     return ((with_rank(z, ndim) - state.mean.value) - state.mean.low) - where.offset
 
 
-def location_from_moments(mean: Array, variance: Array, covariance: Array) -> tuple[Array, Array, Array]:
+def location_from_moments(mean: Moment, variance: Moment, covariance: Moment) -> tuple[Array, Array, Array]:
     """(mean, v - rho, rho / (v - rho)) after checking shapes, and values where they are known.
 
     Raises:
       ValueError: Shapes differ or are not `[dim]`, or not 0 <= covariance < variance.
     """
-    mean, variance, covariance = (jnp.asarray(x) for x in (mean, variance, covariance))
+    mean, variance, covariance = as_given(mean, variance, covariance)
     if not (mean.ndim == 1 and mean.shape == variance.shape == covariance.shape):
         raise ValueError(
             f"mean, variance, covariance: expected three arrays [dim], got {mean.shape}, {variance.shape} and "
@@ -105,24 +120,26 @@ def location_from_moments(mean: Array, variance: Array, covariance: Array) -> tu
         )
     check_values("covariance", (covariance >= 0) & (covariance < variance), "0 <= covariance < variance", covariance)
     within = variance - covariance
-    return mean, within, covariance / within
+    given = [jnp.asarray(x) for x in (mean, within, covariance / within)]
+    mean, within, ratio = (x.astype(float_type(given)) for x in given)
+    return mean, within, ratio
 
 
-def excess_from_degrees_of_freedom(degrees_of_freedom: Array, shape: tuple[int, ...]) -> Array:
+def excess_from_degrees_of_freedom(degrees_of_freedom: Moment, shape: tuple[int, ...]) -> Array:
     """nu - 2 after checking shape and, where they are known, values.
 
     Raises:
       ValueError: Not of `shape`, or not finite and above 2.
     """
-    degrees_of_freedom = jnp.asarray(degrees_of_freedom)
+    (degrees_of_freedom,) = as_given(degrees_of_freedom)
     if degrees_of_freedom.shape != shape:
         raise ValueError(
             f"degrees_of_freedom: expected {shape}, got {degrees_of_freedom.shape}. "
             "Use jnp.full(dim, value) for equal dimensions."
         )
-    valid = (degrees_of_freedom > 2) & jnp.isfinite(degrees_of_freedom)
+    valid = (degrees_of_freedom > 2) & (degrees_of_freedom < jnp.inf)
     check_values("degrees_of_freedom", valid, "finite values above 2", degrees_of_freedom)
-    return degrees_of_freedom - 2.0
+    return jnp.asarray(degrees_of_freedom - 2.0)
 
 
 def constrain_excess(raw_degrees_of_freedom: Array) -> Array:
@@ -130,12 +147,24 @@ def constrain_excess(raw_degrees_of_freedom: Array) -> Array:
     return jnp.exp(jnp.clip(raw_degrees_of_freedom, -40.0, 70.0))
 
 
-def check_values(name: str, valid: Array, expected: str, got: Array) -> None:
+def as_given(*values: Any) -> list[Any]:
+    """Arrays of NumPy, of which a difference keeps the digits that float32 has not, unless JAX holds all of them."""
+    if any(isinstance(x, Tracer) for x in values) or all(isinstance(x, jax.Array) for x in values):
+        return [jnp.asarray(x) for x in values]
+    return [np.asarray(x) for x in values]
+
+
+def float_type(params: Any) -> Any:
+    """Floating type that holds all parameters, in which states are kept: integers among them truncate nothing."""
+    return jnp.result_type(float, *jax.tree.leaves(params))
+
+
+def check_values(name: str, valid: Array | np.ndarray, expected: str, got: Array | np.ndarray) -> None:
     """Raise ValueError unless `valid` holds everywhere; values known only inside compiled code are not checked."""
     if isinstance(valid, Tracer) or bool(valid.all()):
         return
-    worst = got[jnp.argmin(valid)]
-    raise ValueError(f"{name}: expected {expected}, got {float(worst)} at index {int(jnp.argmin(valid))}. Clip it.")
+    index = int(valid.argmin())
+    raise ValueError(f"{name}: expected {expected}, got {float(got[index])} at index {index}. Clip it.")
 
 
 def constrain_location(raw: dict[str, Array]) -> tuple[Array, Array, Array]:
@@ -172,6 +201,7 @@ def fit_location(
     """
     if z_set.ndim != 3 or 0 in z_set.shape[:2]:
         raise ValueError(f"z_set: expected [batch, set, dim] with elements, got {z_set.shape}. Stack equal sets.")
+    z_set = z_set.astype(float_type(z_set))
     sets = statistics.of_set(z_set, mask, with_scatter=True)
     assert sets.scatter is not None
     count = sets.count.astype(z_set.dtype)[:, jnp.newaxis]

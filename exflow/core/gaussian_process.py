@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float
 
 from exflow.core import class_scores, exchangeable, statistics
 from exflow.core.distributions import normal_log_prob
+from exflow.core.exchangeable import Moment
 from exflow.core.process import Process, marginals, merge, remove, set_densities, update, update_set
 from exflow.core.statistics import SetStatistics
 from exflow.typing import PRNGKey
@@ -50,9 +51,7 @@ class GaussianPredictive(NamedTuple):
     variance: Float[Array, "*lead dim"]
 
 
-def from_moments(
-    mean: Float[Array, " dim"], variance: Float[Array, " dim"], covariance: Float[Array, " dim"]
-) -> GaussianParams:
+def from_moments(mean: Moment, variance: Moment, covariance: Moment) -> GaussianParams:
     """Parameters with mean mu, variance v and covariance rho per dimension.
 
     Args:
@@ -121,7 +120,7 @@ def fit(
 
 def init_state(params: GaussianParams, batch_shape: tuple[int, ...] = ()) -> SetStatistics:
     """State of the empty set, or of `batch_shape` empty sets."""
-    return statistics.empty((*batch_shape, *params.mean.shape), params.mean.dtype, with_scatter=False)
+    return statistics.empty((*batch_shape, *params.mean.shape), exchangeable.float_type(params), with_scatter=False)
 
 
 def predictive(params: GaussianParams, state: SetStatistics) -> GaussianPredictive:
@@ -180,7 +179,9 @@ def sample_joint(
     mean = exchangeable.predictive_mean(state, where)
     location_key, element_key = jax.random.split(key)
     deviation = jnp.sqrt(params.within_variance).reshape((1,) * (mean.ndim - 1) + (-1,))
-    theta = mean + deviation * jnp.sqrt(where.posterior_ratio) * jax.random.normal(location_key, mean.shape, mean.dtype)
+    theta = mean + deviation * exchangeable.deviation_of(where.posterior_ratio) * jax.random.normal(
+        location_key, mean.shape, mean.dtype
+    )
     noise = jax.random.normal(element_key, (num_samples, *mean.shape), mean.dtype)
     return theta[jnp.newaxis] + deviation[jnp.newaxis] * noise
 

@@ -4,9 +4,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+import numpy as np
+from jaxtyping import Array, Bool, Float, Num
 
 from exflow.core import exchangeable, statistics
+from exflow.core.exchangeable import Moment
 from exflow.core.low_rank_fit import fit_loading
 
 MAX_LOADING = 100.0  # beyond it float32 Cholesky factors may fail; the square is the largest fitted rho / (v - rho)
@@ -42,10 +44,10 @@ class LowRankParams(NamedTuple):
 
 
 def from_moments(
-    mean: Float[Array, " dim"],
-    variance: Float[Array, " dim"],
-    covariance: Float[Array, " dim"],
-    factor: Float[Array, "dim rank"],
+    mean: Moment,
+    variance: Moment,
+    covariance: Moment,
+    factor: Num[Array | np.ndarray, "dim rank"],
 ) -> LowRankParams:
     """Parameters from mu, v, rho and A.
 

@@ -56,7 +56,7 @@ class _FactorBelief(NamedTuple):
 
 def init_state(params: LowRankParams, batch_shape: tuple[int, ...] = ()) -> SetStatistics:
     """State of the empty set, or of `batch_shape` empty sets."""
-    return statistics.empty((*batch_shape, *params.mean.shape), params.mean.dtype, with_scatter=False)
+    return statistics.empty((*batch_shape, *params.mean.shape), exchangeable.float_type(params), with_scatter=False)
 
 
 def _belief(
@@ -184,7 +184,7 @@ def sample_joint(
     mean = exchangeable.predictive_mean(state, belief.where)
     mean = mean + belief.deviation * _reach(params, belief, _sample_factors(belief, factor_key, ()))
     location_noise = jax.random.normal(location_key, mean.shape, mean.dtype)
-    theta = mean + belief.deviation * jnp.sqrt(belief.where.posterior_ratio) * location_noise
+    theta = mean + belief.deviation * exchangeable.deviation_of(belief.where.posterior_ratio) * location_noise
     noise = jax.random.normal(element_key, (num_samples, *mean.shape), mean.dtype)
     return theta[jnp.newaxis] + belief.deviation[jnp.newaxis] * noise
 

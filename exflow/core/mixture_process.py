@@ -13,11 +13,17 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from exflow.core import class_scores, exchangeable, statistics
-from exflow.core.distributions import log_evidence_ratio, normal_log_prob, student_t_predictive_log_prob
-from exflow.core.exchangeable import Location
+from exflow.core.distributions import (
+    log_evidence_ratio,
+    normal_log_prob,
+    student_t_predictive_log_prob,
+    without_overflow,
+)
+from exflow.core.exchangeable import Location, Moment
 from exflow.core.process import Marginals, Process, merge, remove, set_densities, update, update_set
 from exflow.core.statistics import SetStatistics, with_rank
 from exflow.typing import PRNGKey
@@ -77,11 +83,11 @@ class _ScaleBelief(NamedTuple):
 
 
 def from_moments(
-    mean: Float[Array, " dim"],
-    variance: Float[Array, " dim"],
-    covariance: Float[Array, " dim"],
-    degrees_of_freedom: Float[Array, " dim"],
-    gaussian_weight: Float[Array, " dim"],
+    mean: Moment,
+    variance: Moment,
+    covariance: Moment,
+    degrees_of_freedom: Moment,
+    gaussian_weight: Moment,
 ) -> MixtureParams:
     """Parameters with mean mu, variance v, covariance rho, nu degrees of freedom and weight pi per dimension.
 
@@ -100,13 +106,14 @@ def from_moments(
     """
     location = exchangeable.location_from_moments(mean, variance, covariance)
     excess = exchangeable.excess_from_degrees_of_freedom(degrees_of_freedom, location[0].shape)
-    weight = jnp.asarray(gaussian_weight)
+    (weight,) = exchangeable.as_given(gaussian_weight)
     if weight.shape != location[0].shape:
         raise ValueError(
             f"gaussian_weight: expected {location[0].shape}, got {weight.shape}. Use jnp.full(dim, value)."
         )
     exchangeable.check_values("gaussian_weight", (weight > 0) & (weight < 1), "values between 0 and 1", weight)
-    return MixtureParams(*location, excess, jnp.log(weight) - jnp.log1p(-weight))
+    logarithms = jnp if isinstance(weight, Array) else np
+    return MixtureParams(*location, excess, jnp.asarray(logarithms.log(weight) - logarithms.log1p(-weight)))
 
 
 def init_raw(
@@ -182,7 +189,7 @@ def fit(
 
 def init_state(params: MixtureParams, batch_shape: tuple[int, ...] = ()) -> SetStatistics:
     """State of the empty set, or of `batch_shape` empty sets."""
-    return statistics.empty((*batch_shape, *params.mean.shape), params.mean.dtype, with_scatter=True)
+    return statistics.empty((*batch_shape, *params.mean.shape), exchangeable.float_type(params), with_scatter=True)
 
 
 def _belief(params: MixtureParams, state: SetStatistics, ndim: int | None = None) -> _ScaleBelief:
@@ -190,7 +197,8 @@ def _belief(params: MixtureParams, state: SetStatistics, ndim: int | None = None
     beta = where.quadratic_form
     if beta is None:
         raise ValueError("state: expected one with scatter, got none. Start from mixture_process.init_state.")
-    excess, logit = (with_rank(x, beta.ndim) for x in (params.excess_degrees_of_freedom, params.gaussian_logit))
+    excess = without_overflow(params.excess_degrees_of_freedom, params.variance)
+    excess, logit = (with_rank(x, beta.ndim) for x in (excess, params.gaussian_logit))
     return _ScaleBelief(where, excess, beta, log_evidence_ratio(excess, where.count, beta) - logit)
 
 
@@ -270,7 +278,7 @@ def sample_joint(
     scale_key, location_key, element_key = jax.random.split(key, 3)
     deviation = jnp.sqrt(_sample_scale(belief, scale_key, mean.shape) * with_rank(params.within_variance, mean.ndim))
     location_noise = jax.random.normal(location_key, mean.shape, mean.dtype)
-    theta = mean + deviation * jnp.sqrt(belief.where.posterior_ratio) * location_noise
+    theta = mean + deviation * exchangeable.deviation_of(belief.where.posterior_ratio) * location_noise
     noise = jax.random.normal(element_key, (num_samples, *mean.shape), mean.dtype)
     return theta[jnp.newaxis] + deviation[jnp.newaxis] * noise
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from exflow.core import statistics
-from exflow.core.exchangeable import LocationParams
+from exflow.core.exchangeable import LocationParams, float_type
 from exflow.core.statistics import SetStatistics
 from exflow.typing import Params, PRNGKey
 
@@ -99,7 +99,7 @@ def update(
     Returns:
       State of `count + 1` elements.
     """
-    return statistics.add(state, z.astype(params.mean.dtype), mask)
+    return statistics.add(state, z.astype(float_type(params)), mask)
 
 
 def update_set(
@@ -111,7 +111,7 @@ def update_set(
     """Absorb whole sets at once; equals `update` element by element. Masked elements may hold anything."""
     check_set(params, z_set, mask)
     with_scatter = state.scatter is not None
-    return statistics.merge(state, statistics.of_set(z_set.astype(params.mean.dtype), mask, with_scatter))
+    return statistics.merge(state, statistics.of_set(z_set.astype(float_type(params)), mask, with_scatter))
 
 
 def merge(params: LocationParams, a: SetStatistics, b: SetStatistics) -> SetStatistics:
@@ -122,7 +122,7 @@ def merge(params: LocationParams, a: SetStatistics, b: SetStatistics) -> SetStat
 
 def remove(params: LocationParams, state: SetStatistics, z: Float[Array, "*lead dim"]) -> SetStatistics:
     """State without the element `z`, which must have been absorbed before."""
-    return statistics.remove(state, z.astype(params.mean.dtype))
+    return statistics.remove(state, z.astype(float_type(params)))
 
 
 def marginals(params: LocationParams) -> Marginals:
@@ -213,7 +213,7 @@ def _recurrent(
     3 to 12 times faster for long sets.
     """
     check_set(params, z_set, mask)
-    shape, dtype = z_set.shape, jnp.result_type(z_set, params.mean)
+    shape, dtype = z_set.shape, jnp.result_type(z_set, float_type(params))
     z_set = z_set.astype(dtype)
     if mask is not None:
         z_set = jnp.where(mask[..., jnp.newaxis], z_set, 0.0)
@@ -243,7 +243,7 @@ def _given(
     with_scatter: bool,
 ) -> Array:
     check_set(params, z_set, mask)
-    z_set = z_set.astype(jnp.result_type(z_set, params.mean))
+    z_set = z_set.astype(jnp.result_type(z_set, float_type(params)))
     if z_set.shape[-2] == 0:
         return jnp.zeros(z_set.shape[:-1], z_set.dtype)
     if mask is not None:

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from exflow.core import class_scores, exchangeable, statistics
-from exflow.core.distributions import student_t_predictive_log_prob
-from exflow.core.exchangeable import Location
+from exflow.core.distributions import student_t_predictive_log_prob, without_overflow
+from exflow.core.exchangeable import Location, Moment
 from exflow.core.process import Process, marginals, merge, remove, set_densities, update, update_set
 from exflow.core.statistics import SetStatistics, with_rank
 from exflow.typing import PRNGKey
@@ -61,10 +61,10 @@ class StudentTPredictive(NamedTuple):
 
 
 def from_moments(
-    mean: Float[Array, " dim"],
-    variance: Float[Array, " dim"],
-    covariance: Float[Array, " dim"],
-    degrees_of_freedom: Float[Array, " dim"],
+    mean: Moment,
+    variance: Moment,
+    covariance: Moment,
+    degrees_of_freedom: Moment,
 ) -> StudentTParams:
     """Parameters with mean mu, variance v, covariance rho and nu degrees of freedom per dimension.
 
@@ -147,7 +147,7 @@ def fit(
 
 def init_state(params: StudentTParams, batch_shape: tuple[int, ...] = ()) -> SetStatistics:
     """State of the empty set, or of `batch_shape` empty sets."""
-    return statistics.empty((*batch_shape, *params.mean.shape), params.mean.dtype, with_scatter=True)
+    return statistics.empty((*batch_shape, *params.mean.shape), exchangeable.float_type(params), with_scatter=True)
 
 
 def _belief(params: StudentTParams, state: SetStatistics, ndim: int | None = None) -> tuple[Location, Array, Array]:
@@ -155,7 +155,8 @@ def _belief(params: StudentTParams, state: SetStatistics, ndim: int | None = Non
     where = exchangeable.location(params, state, ndim)
     if where.quadratic_form is None:
         raise ValueError("state: expected one with scatter, got none. Start from student_t_process.init_state.")
-    return where, with_rank(params.excess_degrees_of_freedom, where.variance.ndim), where.quadratic_form
+    excess = without_overflow(params.excess_degrees_of_freedom, params.variance)
+    return where, with_rank(excess, where.variance.ndim), where.quadratic_form
 
 
 def predictive(params: StudentTParams, state: SetStatistics) -> StudentTPredictive:
@@ -222,7 +223,9 @@ def sample_joint(
     scale_key, location_key, element_key = jax.random.split(key, 3)
     scale = exchangeable.sample_scale(excess, where.count, beta, scale_key, mean.shape)
     deviation = jnp.sqrt(scale * with_rank(params.within_variance, mean.ndim))
-    theta = mean + deviation * jnp.sqrt(where.posterior_ratio) * jax.random.normal(location_key, mean.shape, mean.dtype)
+    theta = mean + deviation * exchangeable.deviation_of(where.posterior_ratio) * jax.random.normal(
+        location_key, mean.shape, mean.dtype
+    )
     noise = jax.random.normal(element_key, (num_samples, *mean.shape), mean.dtype)
     return theta[jnp.newaxis] + deviation[jnp.newaxis] * noise
 

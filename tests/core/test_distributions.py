@@ -11,6 +11,7 @@ from exflow.core.distributions import (
     log_gamma_ratio_correction,
     normal_log_prob,
     student_t_log_prob,
+    student_t_predictive_log_prob,
 )
 
 HALF_DEGREES = np.concatenate([np.linspace(0.05, 12, 400), 10.0 ** np.arange(1, 5)])
@@ -88,3 +89,15 @@ def test_log_evidence_ratio_in_float32():
         exact = np.asarray(log_evidence_ratio(*(jnp.asarray(np.float64(value)) for value in (excess, count, beta))))
     ratio = np.float64(log_evidence_ratio(*(jnp.asarray(value) for value in (excess, count, beta))))
     np.testing.assert_array_less(abs(ratio - exact), 5e-6 + 2e-7 * abs(beta - count))
+
+
+def test_derivatives_where_two_forms_meet(x64):
+    """At half = 8, where a series begins, and at b = a / 2: the densities are smooth, so both sides agree."""
+    x = jnp.asarray(1.7)
+    for excess, count, beta in ((8.0, 6.0, 5.0), (14.0, 0.0, 0.0), (4.0, 4.0, 1.0), (2.0, 2.0, 1.0)):
+        for function in (
+            lambda nu, n=count, b=beta: log_evidence_ratio(nu, jnp.asarray(n), jnp.asarray(b)),
+            lambda nu, n=count, b=beta: student_t_predictive_log_prob(x, x, nu, jnp.asarray(n), jnp.asarray(b)),
+        ):
+            numeric = (function(jnp.asarray(excess + 1e-5)) - function(jnp.asarray(excess - 1e-5))) / 2e-5
+            np.testing.assert_allclose(jax.grad(function)(jnp.asarray(excess)), numeric, rtol=1e-6, atol=1e-9)

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from exflow.core.bijectors.bijector import Bijector
 from exflow.core.bijectors.coupling import Mask, MaskFunction, resolved_mask, sum_over_event
+from exflow.core.ranges import at_least, at_most
 from exflow.typing import Network, Params, PRNGKey
 
 MIN_SHARE = 1e-3  # of a bin in the width and height of the spline
@@ -65,9 +66,10 @@ def spline(
         a = piece.height * (slope - piece.left_slope) + rise * curvature
         b = piece.height * piece.left_slope - rise * curvature
         root = jnp.sqrt(jnp.maximum(b**2 + 4.0 * a * slope * rise, jnp.finfo(x.dtype).tiny))
-        share = jnp.clip(2.0 * slope * rise / (b + root), 0.0, 1.0)
+        share = 2.0 * slope * rise / (b + root)
     else:
-        share = jnp.clip((clipped - piece.left) / piece.width, 0.0, 1.0)
+        share = (clipped - piece.left) / piece.width
+    share = at_most(at_least(share, 0.0), 1.0)  # it is 0 at a knot
     both = share * (1.0 - share)
     denominator = slope + curvature * both
     numerator = piece.right_slope * share**2 + 2.0 * slope * both + piece.left_slope * (1.0 - share) ** 2

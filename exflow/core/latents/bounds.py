@@ -216,6 +216,9 @@ def free_bits(kl_per_level: Float[Array, " level"], nats: Scalar) -> Float[Array
       kl_per_level: Means over the batch, in the units of the objective.
       nats: Threshold per level, at least 0; 0 changes nothing.
 
+    Returns:
+      The same shape; NaN stays NaN.
+
     Source: Kingma et al. 2016, arXiv:1606.04934, equation 15.
     """
-    return jnp.where(kl_per_level > nats, kl_per_level, nats)
+    return jnp.where(kl_per_level <= nats, nats, kl_per_level)

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
+from exflow.core.ranges import at_least
+
 HALF_BIN = 1.0 / 255.0  # half the distance of neighbouring centres
 _EDGE = 0.999  # between the outermost centres and the ones next to them
 
@@ -44,9 +46,9 @@ def log_bin_probability(
       Values of at most 0.
     """
     gap = jnp.exp(log_gap)
-    small = jnp.minimum(gap, 1e-3)  # both branches stay finite
+    small, large = jnp.minimum(gap, 1e-3), at_least(gap, 1e-3)  # both branches stay finite
     series = log_gap - small / 2.0 + small**2 / 24.0
-    log_complement = jnp.where(gap < 1e-3, series, jnp.log(-jnp.expm1(-jnp.maximum(gap, 1e-3))))  # ln(1 - e^(a - b))
+    log_complement = jnp.where(gap < 1e-3, series, jnp.log(-jnp.expm1(-large)))  # ln(1 - e^(a - b))
     below_upper, above_lower = jax.nn.log_sigmoid(upper), jax.nn.log_sigmoid(-lower)
     inner = below_upper + above_lower + log_complement
     return jnp.where(values < -_EDGE, below_upper, jnp.where(values > _EDGE, above_lower, inner))

@@ -80,3 +80,14 @@ def test_errors_say_what_to_do():
     pair = Network(lambda key, x, context=None: (), lambda params, x, context=None: (x, x))
     with pytest.raises(ValueError, match=r"conditioner: expected one output of shape \(2, 4, 23\), got tuple"):
         spline_coupling(alternate(0), pair).forward((), jnp.zeros((2, 4)))
+
+
+def test_derivatives_at_inner_knots_are_the_slopes_there(x64):
+    """The spline is smooth at a knot, where the share of the bin is exactly 0."""
+    raw = jnp.asarray(random_raw(()))
+    slope_there = MIN_SLOPE + np.log1p(np.exp(raw[2 * BINS :] + np.log(np.expm1(1 - MIN_SLOPE))))
+    lengths = [2 * BOUND * (MIN_SHARE + (1 - BINS * MIN_SHARE) * jax.nn.softmax(part)) for part in (raw[:6], raw[6:12])]
+    starts = [jnp.matmul(part, jnp.triu(jnp.ones((BINS, BINS)), 1)) - BOUND for part in lengths]
+    for inverse, knots in enumerate(starts):
+        derivative = jax.vmap(jax.grad(lambda x, inverse=inverse: spline(raw, x, BOUND, bool(inverse))[0]))(knots[1:])
+        np.testing.assert_allclose(derivative, 1 / slope_there if inverse else slope_there, rtol=1e-10)

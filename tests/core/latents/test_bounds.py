@@ -237,6 +237,10 @@ def test_free_bits_values_and_gradients():
     np.testing.assert_array_equal(gradient[1:], 1)
 
 
+def test_free_bits_hide_no_divergence_that_is_not_a_number():
+    np.testing.assert_array_equal(bounds.free_bits(jnp.array([jnp.nan, 0.1, 3.0]), 0.5), [np.nan, 0.5, 3.0])
+
+
 def test_free_bits_keep_levels_from_collapsing():
     """Gradient descent on the KL terms alone: one without free bits ends at 0, the others at their threshold."""
 
