@@ -106,7 +106,9 @@ def residual(state: SetStatistics, where: Location, z: Float[Array, "*lead dim"]
     return ((with_rank(z, ndim) - state.mean.value) - state.mean.low) - where.offset
 
 
-def location_from_moments(mean: Moment, variance: Moment, covariance: Moment) -> tuple[Array, Array, Array]:
+def location_from_moments(
+    mean: Array | np.ndarray, variance: Array | np.ndarray, covariance: Array | np.ndarray
+) -> tuple[Array, Array, Array]:
     """(mean, v - rho, rho / (v - rho)) after checking shapes, and values where they are known.
 
     Raises:
@@ -125,7 +127,7 @@ def location_from_moments(mean: Moment, variance: Moment, covariance: Moment) ->
     return mean, within, ratio
 
 
-def excess_from_degrees_of_freedom(degrees_of_freedom: Moment, shape: tuple[int, ...]) -> Array:
+def excess_from_degrees_of_freedom(degrees_of_freedom: Array | np.ndarray, shape: tuple[int, ...]) -> Array:
     """nu - 2 after checking shape and, where they are known, values.
 
     Raises:
