@@ -17,7 +17,8 @@ From `bruno_omniglot:cpu_generative` (51.6 / 69.9 / 28.8 / 48.4 %, 265 nats) 1,5
 `:fast` has the recipe of the bundled model at the published size. From scratch (without `--mode=finetune`) 6,000
 updates give 98.1 / 99.6 / 94.2 / 98.7 % in 8 minutes of an H200 that three runs shared, at 1,412 nats.
 
-`init_from` is a working directory or a bundled model with the same `model` section and image size. Without
+`init_from` is a working directory or a bundled model with the same `model` section and image size: `:cpu` and
+`:smoke_bundled` (a few steps) go on from `init_from=bruno_omniglot`, the model that comes with exflow. Without
 `--mode=finetune` the same objective trains from scratch. Differences from the original: the optimizer starts anew, and
 the logarithm of the softmax is computed as one function, which cannot become log 0.
 """
@@ -112,6 +113,15 @@ CPU = {
     "training.evaluate_every": 500,
 }
 
+FEW_STEPS = {
+    "training.num_steps": 8,
+    "training.log_every": 4,
+    "training.evaluate_every": 8,
+    "training.checkpoint_every": 4,
+    "evaluation.num_trials": 1,
+    "evaluation.settings": ((5, 1), (20, 1)),
+}
+
 VARIANTS = {
     "gaussian": GAUSSIAN,
     "mixed": MIXED,
@@ -119,16 +129,12 @@ VARIANTS = {
     "cpu": CPU,
     "smoke": {
         **CPU,
+        **FEW_STEPS,
         "data.image_size": 8,
         "data.downscale": 1,
         "model.bruno.filters": 8,
         "model.bruno.dense_units": 32,
         "model.bruno.dense_couplings": 2,
-        "training.num_steps": 8,
-        "training.log_every": 4,
-        "training.evaluate_every": 8,
-        "training.checkpoint_every": 4,
-        "evaluation.num_trials": 1,
-        "evaluation.settings": ((5, 1), (20, 1)),
     },
+    "smoke_bundled": CPU | FEW_STEPS,
 }

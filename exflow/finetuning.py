@@ -5,8 +5,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from exflow import loading
+from exflow.config import available_configs, load_config
 from exflow.config.families import find_family
 from exflow.config.flat import flatten
+from exflow.config.load import variants_of
 from exflow.errors import UserError
 from exflow.training.setup import WarmStart
 from exflow.typing import Params
@@ -39,21 +41,36 @@ def check_same_model(config: ConfigDict, source: ConfigDict, name: str) -> None:
     Raises:
       UserError: Names every key that differs, with both values.
     """
+    different = model_differences(config, source)
+    if different:
+        fitting = [f":{variant}" for variant in _variants_for(config, source)]
+        advice = f"Take {' or '.join(fitting)} of {config.name}" if fitting else "Choose the variant that describes it"
+        raise UserError(
+            f"{name}: is another model than this config describes ({'; '.join(different)}). {advice}, or set these "
+            "keys to its values."
+        )
+
+
+def model_differences(config: ConfigDict, source: ConfigDict) -> list[str]:
+    """Keys whose values make parameters of one configuration useless under another, with both values."""
     ours, theirs = flatten(config), flatten(source)
     family = config.model.family
     own = find_family(family)
     keys = ["model.family", *(f"model.{family}.{key}" for key in own.model if key not in own.incidental)]
     keys += [f"data.{key}" for key in IMAGE_KEYS]
-    different = [
+    return [
         f"config.{key}: {ours[key]!r} here, {theirs[key]!r} there"
         for key in keys
         if key in theirs and ours[key] != theirs[key]
     ]
-    if different:
-        raise UserError(
-            f"{name}: is another model than this config describes ({'; '.join(different)}). Choose the variant that "
-            "describes it, or set these keys to its values."
-        )
+
+
+def _variants_for(config: ConfigDict, source: ConfigDict) -> list[str]:
+    """Variants of a config file, of those that come with exflow, that describe the model of the source."""
+    if config.name not in available_configs():
+        return []
+    variants = variants_of(config.name)
+    return [name for name in variants if not model_differences(load_config(f"{config.name}:{name}"), source)]
 
 
 def start_from(source: Params, name: str) -> WarmStart:

@@ -23,7 +23,7 @@ from exflow.errors import UserError
 from exflow.model import Model
 from exflow.models import registry
 from exflow.models.registry import params_like
-from exflow.training.checkpoint_format import all_leaves, check_fits, image_shape_on_disk, named_leaves
+from exflow.training.checkpoint_format import all_leaves, fitting, image_shape_on_disk, named_leaves
 from exflow.training.fitted import read_fitted
 from exflow.training.parameters import evaluates_averages, load_params
 from exflow.typing import Params
@@ -65,6 +65,15 @@ def find(path_or_name: str | os.PathLike, checkpoint: str = "best") -> Trained:
 def bundled_names() -> list[str]:
     """Names of the models that come with exflow."""
     return sorted(path.stem for path in BUNDLED.glob("*.npz"))
+
+
+def bundled_from(config: ConfigDict) -> str | None:
+    """Name of the bundled model that the command of this configuration has trained; None: there is none."""
+    for name in bundled_names():
+        made = json.loads((BUNDLED / f"{name}.json").read_text())["config"]
+        if (made["name"], made["variant"]) == (config.name, config.variant):
+            return name
+    return None
 
 
 def from_workdir(workdir: Path, checkpoint: str = "best") -> Trained:
@@ -110,7 +119,7 @@ def from_bundle(path: Path) -> Trained:
 
     model = registry.build(config, (height, width, channels))
     like = {"params": params_like(model, config)}
-    check_fits(arrays, like, path)
+    arrays = fitting(arrays, like, path)
     leaves = [
         jnp.asarray(arrays.get(name, np.zeros(leaf.shape, leaf.dtype))) for name, leaf in all_leaves(like).items()
     ]

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from exflow.config import available_configs, load_config
 from exflow.errors import UserError
+from exflow.program import as_program, reported
 
 MODES = ("train_and_evaluate", "train", "evaluate", "sample", "finetune")  # the names in exflow.modes.MODES
 FLAGS = ("--config", "--workdir", "--mode", "--debug", "--help")
@@ -59,19 +60,19 @@ def resolve(argv: Sequence[str]) -> tuple[str, ConfigDict, Path]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point of `exflow` and `python -m exflow.main`: a user's mistake is one line and exit code 2."""
+    """Do what the command line says: a user's mistake is one line and exit code 2, Ctrl-C exit code 130."""
     argv = sys.argv[1:] if argv is None else argv
-    try:
+    with reported(debug="--debug" in argv):
         mode, config, workdir = resolve(argv)
         from exflow import modes  # after the mistakes that need no JAX to be found
 
         modes.MODES[mode](config, workdir)
-    except UserError as error:
-        if "--debug" in argv:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+
+
+def program() -> None:
+    """Entry point of `exflow` and `python -m exflow.main`."""
+    as_program(main)
 
 
 if __name__ == "__main__":
-    main()
+    program()

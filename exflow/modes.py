@@ -1,40 +1,49 @@
 """The modes of the command line, from a configuration to files in a working directory."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from exflow import evaluation, finetuning
+from exflow import evaluation, finetuning, loading
 from exflow.data.contexts import known_context
 from exflow.data.registry import ImageSets
 from exflow.evaluation.encoding import downscaling, encode_images
 from exflow.evaluation.pictures.sample_files import write_samples
 from exflow.evaluation.registry import check_best_metric
+from exflow.evaluation.results import check_writable
 from exflow.model import Model
-from exflow.training.devices import configure_devices
+from exflow.training.checkpoint_format import list_steps
+from exflow.training.devices import compilation, configure_devices
 from exflow.training.fitted import fitted
+from exflow.training.hosts import on_first_host
 from exflow.training.inputs import build_model, load_data
 from exflow.training.loop import FitResult, Validate, fit
 from exflow.training.parameters import load_params
-from exflow.training.setup import Run, set_up
+from exflow.training.setup import Run, WarmStart, set_up
 from exflow.training.state import TrainState, evaluation_params
 from exflow.typing import Element, Params
 
 
 def train_and_evaluate(config: ConfigDict, workdir: Path) -> None:
     """Train, or go on training; evaluate when training is complete."""
-    with set_up(config, workdir) as run:
-        result = fit(run, validation(run))
-    if result.finished:
+    if train(config, workdir).finished:
         evaluate(config, workdir)
 
 
-def train(config: ConfigDict, workdir: Path) -> FitResult:
-    """Train the configured model, resuming what is there."""
-    with set_up(config, workdir) as run:
-        return fit(run, validation(run))
+def train(config: ConfigDict, workdir: Path, warm_start: WarmStart | None = None) -> FitResult:
+    """Train the configured model, resuming what is there.
+
+    Raises:
+      KeyboardInterrupt: Ctrl-C ended training; all is saved. What is around this call should not go on.
+    """
+    with compilation(config), set_up(config, workdir, warm_start) as run:
+        result = fit(run, validation(run))
+    if result.reason == signal.SIGINT.name:
+        raise KeyboardInterrupt
+    return result
 
 
 def finetune(config: ConfigDict, workdir: Path) -> None:
@@ -42,33 +51,34 @@ def finetune(config: ConfigDict, workdir: Path) -> None:
 
     The optimizer starts anew (the published fine-tuning goes on with the averages of its generative run).
     """
-    with set_up(config, workdir, warm_start=finetuning.starting_point(config)) as run:
-        result = fit(run, validation(run))
-    if result.finished:
+    if train(config, workdir, finetuning.starting_point(config)).finished:
         evaluate(config, workdir)
 
 
 def evaluate(config: ConfigDict, workdir: Path) -> None:
     """Evaluate the best checkpoint (the latest where none was validated): `results.json`, samples, closing table."""
-    trained = _trained(config, workdir)
-    info = {"training_seconds": trained.meta["wall_seconds"], "training_cpu_seconds": trained.meta["cpu_seconds"]}
-    evaluation.evaluate(
-        config,
-        Path(workdir),
-        trained.model,
-        trained.params,
-        trained.meta["step"],
-        trained.image_sets,
-        info=info,
-        fitted=trained.fitted,
-    )
+    on_first_host(lambda: check_writable(Path(workdir), "--workdir"))
+    with compilation(config):
+        trained = _trained(config, workdir)
+        evaluation.evaluate(
+            config,
+            Path(workdir),
+            trained.model,
+            trained.params,
+            trained.step,
+            trained.image_sets,
+            info=trained.info,
+            fitted=trained.fitted,
+        )
 
 
 def sample(config: ConfigDict, workdir: Path) -> None:
     """Draw samples from the best checkpoint into `samples/`."""
-    trained = _trained(config, workdir)
-    test = trained.image_sets["test"]
-    write_samples(config, Path(workdir), trained.model, trained.params, test, fitted=trained.fitted)
+    on_first_host(lambda: check_writable(Path(workdir), "--workdir"))
+    with compilation(config):
+        trained = _trained(config, workdir)
+        test = trained.image_sets["test"]
+        write_samples(config, Path(workdir), trained.model, trained.params, test, fitted=trained.fitted)
 
 
 MODES: dict[str, Callable[[ConfigDict, Path], object]] = {
@@ -98,11 +108,12 @@ def validation(run: Run) -> Validate:
 
 
 class _Trained(NamedTuple):
-    """The best checkpoint of a run, with its data."""
+    """The best checkpoint of a run, or where there is none the bundled model that its command made; with its data."""
 
     model: Model
     params: Params
-    meta: dict[str, Any]
+    step: int
+    info: dict[str, Any]  # how long training took, or which bundled model it is
     image_sets: dict[str, ImageSets]
     fitted: Params | None  # what the sampler of the model is fitted to
 
@@ -111,6 +122,12 @@ def _trained(config: ConfigDict, workdir: Path) -> _Trained:
     configure_devices(config)
     image_sets = load_data(config)
     model = build_model(config, image_sets)
+    bundled = None if list_steps(Path(workdir) / "checkpoints") else loading.bundled_from(config)
+    if bundled is not None:
+        print(f"no checkpoint in {workdir}: taking the model that comes with exflow, {bundled}")
+        found = loading.find(bundled)
+        finetuning.check_same_model(config, found.config, bundled)
+        return _Trained(model, found.params, found.info["step"], {"bundled": bundled}, image_sets, found.fitted)
     params, meta = load_params(config, Path(workdir), model)
 
     def training_elements() -> Element:
@@ -119,4 +136,6 @@ def _trained(config: ConfigDict, workdir: Path) -> _Trained:
         context = known_context(split, model.context_dim)
         return encode_images(model, params, None, images, config.evaluation.batch_size, context=context)
 
-    return _Trained(model, params, meta, image_sets, fitted(workdir, model, params, meta["step"], training_elements))
+    step = meta["step"]
+    info = {"training_seconds": meta["wall_seconds"], "training_cpu_seconds": meta["cpu_seconds"]}
+    return _Trained(model, params, step, info, image_sets, fitted(workdir, model, params, step, training_elements))

@@ -12,7 +12,6 @@ from) and figures `<out>/<name>*.png`. A user's mistake is one line and exit cod
 import argparse
 import difflib
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from exflow.errors import UserError
+from exflow.program import as_program, reported
 
 EXPERIMENTS = {
     "few_shot": "few-shot accuracy, by the original, the corrected and the noise-free protocol",
@@ -81,6 +81,7 @@ def run(argv: Sequence[str]) -> Path | None:
         hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(EXPERIMENTS)}."
         raise UserError(f"{name!r}: no such experiment. {hint}")
 
+    from exflow.evaluation import results
     from experiments import report  # after the mistakes that need no JAX to be found
 
     module = importlib.import_module(f"experiments.{name}")
@@ -91,30 +92,29 @@ def run(argv: Sequence[str]) -> Path | None:
         allow_abbrev=False,
     )
     parser.add_argument("--model", action="append", metavar="DIR", help="working directory or name of a bundled model")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="default: <working directory>/experiments")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: experiments/ in the working directory")
     module.add_arguments(parser)
     flags = parser.parse_args(argv[1:])
     if not flags.model:
         parser.error("--model is missing, for example --model=runs/bruno_glyphs")
+    results.check_writable(report.folder(flags), "--out")
     return report.write(name, flags, module.run(flags, report.folder(flags)))
 
 
 def main() -> None:
-    """Entry point: all cores of a CPU, compiled programs are kept, a user's mistake is one line and exit code 2."""
-    try:
+    """All cores of a CPU, compiled programs are kept; a user's mistake is one line and exit code 2, Ctrl-C 130."""
+    with reported():
         if len(sys.argv) > 2:
             import jax
 
+            from exflow import processor
             from exflow.training.devices import enable_compilation_cache
 
             enable_compilation_cache()
             with suppress(RuntimeError):  # the devices exist already
-                jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+                jax.config.update("jax_num_cpu_devices", processor.num_cores())
         run(sys.argv[1:])
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":
-    main()
+    as_program(main)

@@ -32,6 +32,7 @@ from exflow.evaluation import encoding, placement, results
 from exflow.evaluation.run import evaluation_key
 from exflow.evaluation.scoring import likelihood
 from exflow.models.registry import num_parameters
+from exflow.program import as_program, reported
 from exflow.training.inputs import build_model, load_data
 from exflow.training.state import evaluation_params
 from exflow.training.workdir import write_atomically
@@ -204,13 +205,11 @@ def main() -> None:
     switches = flags.only.split(",")
     if unknown := [switch for switch in switches if switch not in SWITCHES]:
         sys.exit(f"error: --only: expected some of {', '.join(SWITCHES)}, got {', '.join(unknown)}.")
-    try:
+    with reported():
         if not flags.table:
             run_all(flags.variant, switches, range(flags.seeds), flags.steps, flags.workdir, flags.out)
-    except UserError as error:
-        sys.exit(f"error: {error}")
     print(table(json.loads(flags.out.read_text())["runs"]) if flags.out.exists() else "no results yet")
 
 
 if __name__ == "__main__":
-    main()
+    as_program(main)

@@ -10,12 +10,12 @@ precision, to `exflow/bundled/<name>.results.json` and `experiments/results/<nam
 import argparse
 import json
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
 from exflow import evaluation, loading
 from exflow.errors import UserError
+from exflow.program import as_program, reported
 from exflow.training import configure_devices
 from exflow.training.inputs import load_data
 from exflow.training.parameters import load_params
@@ -72,11 +72,9 @@ def main() -> None:
     parser.add_argument("name", help="what exflow.load will call it")
     parser.add_argument("--note", default="", help="what the configuration does not tell about the training")
     flags = parser.parse_args()
-    try:
+    with reported():
         print(bundle(flags.workdir, flags.name, flags.note))
-    except UserError as error:
-        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":
-    main()
+    as_program(main)

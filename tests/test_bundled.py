@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 
 import exflow
-from exflow import loading
+from exflow import finetuning, loading, modes
+from exflow.config import from_json, load_config
 from exflow.data import datasets
+from exflow.data.registry import group_by_class
+from exflow.errors import UserError
 from exflow.evaluation import encoding
 from exflow.evaluation.scoring import few_shot
+from exflow.training.checkpoint_format import named_leaves
 
 MAX_BYTES = 8 * 2**20
 
@@ -53,3 +57,36 @@ def test_results_are_those_of_the_files(omniglot_available):
     expected = results["few_shot/20way_1shot"]["value"] / 100
     deviation = np.sqrt(expected * (1 - expected) / (2 * 1692))
     assert abs(accuracy - expected) < 5 * deviation
+
+
+def test_they_open_in_double_precision(x64):
+    model = exflow.load("bruno_omniglot")
+    with np.load(loading.BUNDLED / "bruno_omniglot.npz", allow_pickle=False) as stored:
+        for name, leaf in named_leaves({"params": model.params}).items():
+            np.testing.assert_array_equal(leaf, stored[name], err_msg=name)
+    assert any(leaf.dtype == np.float64 for leaf in jax.tree.leaves(model.params))
+
+
+def test_the_command_that_made_one_evaluates_it_where_it_was_not_trained(tmp_path, monkeypatch, capsys):
+    seen = []
+    images = np.zeros((1, 28, 28, 1), np.uint8)
+    sets = {"train": group_by_class(images, np.zeros(1, np.int32)), "test": None}
+    monkeypatch.setattr(modes, "load_data", lambda config: sets)
+    monkeypatch.setattr(modes.evaluation, "evaluate", lambda *given, **facts: seen.append((given, facts)))
+    modes.evaluate(load_config("bruno_omniglot:bundled"), tmp_path)
+    ((_, _, _, params, step, _), facts), shipped = seen[0], exflow.load("bruno_omniglot")
+    jax.tree.map(np.testing.assert_array_equal, params, shipped.params)
+    assert (step, facts["info"]) == (shipped.info["step"], {"bundled": "bruno_omniglot"})
+    assert "taking the model that comes with exflow, bruno_omniglot" in capsys.readouterr().out
+    with pytest.raises(UserError, match="is another model than this config describes"):
+        modes.evaluate(load_config("bruno_omniglot:bundled", [("model.bruno.dense_couplings", "4")]), tmp_path)
+    with pytest.raises(UserError, match="Train first"):
+        modes.evaluate(load_config("bruno_omniglot:cpu"), tmp_path)
+
+
+def test_variants_that_can_be_tuned_from_one():
+    source = from_json(json.dumps(json.loads((loading.BUNDLED / "bruno_omniglot.json").read_text())["config"]))
+    for variant in ("cpu", "smoke_bundled"):
+        finetuning.check_same_model(load_config(f"bruno_omniglot_finetune:{variant}"), source, "bruno_omniglot")
+    with pytest.raises(UserError, match=r"Take :cpu or :smoke_bundled of bruno_omniglot_finetune, or set these keys"):
+        finetuning.check_same_model(load_config("bruno_omniglot_finetune:smoke"), source, "bruno_omniglot")

@@ -75,7 +75,11 @@ def test_it_evaluates_to_the_same_results(frozen):
 
 
 def test_it_resumes(frozen):
+    """As if it had been stopped after 4 of 6 steps."""
     name, workdir = frozen
+    stored = json.loads((workdir / "config.json").read_text())
+    stored["training"]["num_steps"] = 6
+    (workdir / "config.json").write_text(json.dumps(stored))
     before = (workdir / "metrics.jsonl").read_text()
     run(name, workdir, "train", "training.num_steps=6")
     after = (workdir / "metrics.jsonl").read_text()

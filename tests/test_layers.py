@@ -30,6 +30,8 @@ BASE = {"errors", "typing"}
 LAYERS = {
     "errors": set(),
     "typing": set(),
+    "processor": set(),
+    "program": {"errors"},
     "imports": {"errors"},  # modules of the user
     "__init__": {"api"},  # when `exflow.load` is first used
     "config": {"errors", "imports"},
@@ -37,9 +39,9 @@ LAYERS = {
     "model": BASE | {"core"},
     "nn": BASE | {"core"},
     "models": BASE | {"core", "model", "nn"},
-    "data": BASE | {"core", "imports"},
-    "evaluation": BASE | {"config", "core", "data", "model", "models"},
-    "training": BASE | {"config", "data", "model", "models"},
+    "data": BASE | {"core", "imports", "program"},
+    "evaluation": BASE | {"config", "core", "data", "model", "models", "processor"},
+    "training": BASE | {"config", "data", "model", "models", "processor", "program"},
     "loading": BASE | {"config", "model", "models", "training"},
     "input_checks": BASE | {"model"},
     "raw_images": BASE | {"data"},
@@ -47,13 +49,15 @@ LAYERS = {
     "image_model": BASE | {"evaluation", "input_checks", "model", "models", "padding", "raw_images"},
     "api": BASE | {"evaluation", "image_model", "input_checks", "loading", "model", "padding"},
     "finetuning": BASE | {"config", "loading", "training"},
-    "modes": BASE | {"finetuning", "data", "evaluation", "model", "training"},
-    "main": {"errors", "config", "modes"},
+    "modes": BASE | {"finetuning", "loading", "data", "evaluation", "model", "training"},
+    "main": {"errors", "config", "modes", "program"},
 }
 # Packages from outside that a part may use; parts that are not listed may use any that is declared.
 OUTSIDE = {
     "errors": set(),
     "typing": {"jaxtyping"},
+    "processor": set(),
+    "program": set(),
     "imports": set(),
     "config": {"ml_collections"},
     "core": {"jax", "jaxtyping", "numpy"},  # numpy: masks, which are constants of the compiled program

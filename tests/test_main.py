@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from exflow import main as command
 from exflow import modes
 from exflow.config import available_configs
 from exflow.errors import UserError
+from exflow.training import loop
 
 
 @pytest.fixture
@@ -124,3 +126,17 @@ def test_as_a_program_a_mistake_costs_one_line_and_leaves_no_folder(repository, 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: config.model.filter: no such key. Did you mean config.model.bruno.filters?\n"
     assert not workdir.exists()
+
+
+def test_ctrl_c_after_training_was_saved_ends_the_command(monkeypatch):
+    stopped = loop.FitResult(None, 3, False, "SIGINT", 1.0, 1.0, None)
+    monkeypatch.setattr(modes, "set_up", lambda *arguments: nullcontext())
+    monkeypatch.setattr(modes, "validation", lambda run: None)
+    monkeypatch.setattr(modes, "fit", lambda run, validate: stopped)
+    for mode in ("train", "train_and_evaluate"):
+        with pytest.raises(SystemExit) as stop:
+            command.main(["--config=bruno_glyphs:smoke", f"--mode={mode}"])
+        assert stop.value.code == 130
+    for reason in ("SIGTERM", "time budget used up"):  # to be resumed by whoever sent it
+        monkeypatch.setattr(modes, "fit", lambda run, validate, reason=reason: stopped._replace(reason=reason))
+        command.main(["--config=bruno_glyphs:smoke"])

@@ -121,7 +121,8 @@ def _training() -> dict:
     return {
         "seed": 0,  # of parameters, batches and noise
         "init_from": "",  # start with the parameters of this working directory or bundled model (--mode=finetune)
-        "num_steps": 200_000,  # parameter updates
+        # Parameter updates. A larger number makes a run longer, unless its schedule is cosine, which ends there
+        "num_steps": 200_000,
         "steps_per_call": 1,  # updates per dispatch of the compiled step
         "num_devices": 0,  # local devices to use; 0 = all, on a CPU-only machine one virtual device per core
         "log_every": 100,  # steps; this and the next two: 0 = never
@@ -135,6 +136,7 @@ def _training() -> dict:
         "time_budget_seconds": 0.0,  # stop, save and exit 0 after this long; 0 = none. The same command resumes
         "max_nonfinite_steps": 20,  # stop with an error after so many skipped steps in a row
         "compilation_cache": True,  # keep compiled programs between runs
+        "quick_compilation": False,  # compile in a third of the time what then runs slower: for runs of a few steps
     }
 
 

@@ -15,6 +15,7 @@ from exflow.data.labelled import resolve_options
 from exflow.data.registry import SPLITS, ImageSets, known_data_sets
 from exflow.errors import UserError
 from exflow.imports import import_modules
+from exflow.program import as_program
 
 
 def describe(name: str, path: str, sets: dict[str, ImageSets]) -> str:
@@ -75,4 +76,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    as_program(lambda: sys.exit(main()))

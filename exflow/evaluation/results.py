@@ -6,6 +6,7 @@ import math
 import os
 import platform
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from exflow import processor
+from exflow.errors import UserError
 from exflow.models.registry import num_parameters
 
 PACKAGES = ("exflow", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
@@ -50,8 +53,8 @@ def hardware() -> dict[str, Any]:
         "platform": devices[0].platform,
         "num_devices": len(devices),
         "num_hosts": jax.process_count(),
-        "cpu": _cpu_name(),
-        "cpu_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpu": processor.model_name(),
+        "cpu_cores": processor.num_cores(),
     }
 
 
@@ -114,6 +117,24 @@ def document(
     return {"config": config.to_dict(), **facts, "results": results, **made_with}
 
 
+def check_writable(folder: Path, flag: str) -> None:
+    """Refuse a folder that cannot be written, before anything is computed for it. Nothing is left there.
+
+    Args:
+      folder: May not exist yet; then the first folder above it that does is asked.
+      flag: Of the command line that chooses another.
+
+    Raises:
+      UserError: Says why.
+    """
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror}). Choose another {flag}.") from error
+
+
 def write_results(path: Path, content: dict[str, Any]) -> None:
     """Replace `results.json` atomically; numbers that are not finite become null."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -165,11 +186,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if isinstance(value, str | int | float | bool) or value is None else str(value)
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

@@ -11,6 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from exflow.data.registry import ImageSets
+from exflow.errors import UserError
 from exflow.evaluation import encoding, placement, results
 from exflow.evaluation.encoding import Encodings, Transform
 from exflow.evaluation.evaluator import Entries, Say, Task
@@ -69,7 +70,14 @@ def evaluate(
     content = results.document(config, step, params, entries, facts)
     if not first:
         return content
-    results.write_results(Path(workdir) / "results.json", content)  # a picture that fails takes no number with it
+    try:
+        results.write_results(Path(workdir) / "results.json", content)  # a picture that fails takes no number with it
+    except OSError as error:
+        say(results.table(entries))
+        raise UserError(
+            f"{workdir}: results.json cannot be written ({error.strerror}), the table is all there is. Free disk space "
+            "or change --workdir."
+        ) from error
     split = "test" if "test" in image_sets else config.evaluation.splits[0]
     task = closing_task(config, model, params, image_sets[split], split, transform, say, fitted)
     try:

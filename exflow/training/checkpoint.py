@@ -6,7 +6,9 @@ that training may reuse its buffers. Reading recomputes the digest: a truncated,
 where Orbax would fill in zeros. Only the first of several hosts touches the disk; the others are sent what it read.
 """
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,8 +24,8 @@ from exflow.training.checkpoint_format import (
     FORMAT,
     DamagedCheckpoint,
     all_leaves,
-    check_fits,
     digest_of,
+    fitting,
     list_steps,
     metrics_on_disk,
     named_leaves,
@@ -124,7 +126,7 @@ class Checkpoints:
                 found = self._read_newest(which)
                 if found is not None:
                     step, arrays, meta = found
-                    check_fits(arrays, like, self.directory / str(step))
+                    arrays = fitting(arrays, like, self.directory / str(step))
                     message = {"status": "ok", "meta": meta}
             except UserError as error:
                 message = {"status": "error", "error": str(error)}
@@ -186,6 +188,8 @@ class Checkpoints:
             action()
         except Exception as error:
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            full = os.strerror(errno.ENOSPC)
+            first = full if full in first else first
             raise UserError(
                 f"{self.directory}: a checkpoint could not be written ({first}). Free disk space or change --workdir."
             ) from error

@@ -52,7 +52,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
       UserError: It was written by an incompatible version.
     """
     try:
-        with _quiet_about_abandoned_reads():
+        with quiet_about_abandoned_arrays():
             reader = ocp.Checkpointer(ocp.CompositeCheckpointHandler(), multiprocessing_options=only_this_process())
             items = ocp.args.Composite(state=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore())
             with reader:
@@ -90,11 +90,11 @@ def from_format_1(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 @contextmanager
-def _quiet_about_abandoned_reads() -> Iterator[None]:
-    """Keep a damaged checkpoint from printing tracebacks.
+def quiet_about_abandoned_arrays() -> Iterator[None]:
+    """Keep a damaged checkpoint, or a full disk, from printing tracebacks.
 
-    When one array cannot be read, Orbax closes its event loop under the other reads; Python reports each of them, some
-    time later, as an exception nobody catches. After a failure those reports, and no others, stay switched off.
+    When one array cannot be read or written, Orbax closes its event loop under the others; Python reports each of them,
+    some time later, as an exception nobody catches. After a failure those reports, and no others, stay switched off.
     """
     previous = sys.unraisablehook
 
@@ -117,8 +117,19 @@ def groups(names: Iterable[str]) -> set[str]:
     return {name.split("/")[0] for name in names}
 
 
-def check_fits(arrays: dict[str, Any], like: Any, path: Path) -> None:
-    """Raise UserError, naming the first differences, unless `arrays` hold every leaf of `like` with shape and dtype."""
+def fitting(arrays: dict[str, Any], like: Any, path: Path) -> dict[str, Any]:
+    """Arrays as `like` wants them: every one of its leaves, with its shape and dtype.
+
+    Where JAX computes in double precision (`jax_enable_x64`) stored single precision becomes double, value by value.
+
+    Args:
+      arrays: As stored, by name.
+      like: Tree of arrays or shapes.
+      path: Where they are from, for messages.
+
+    Raises:
+      UserError: They do not fit; names the first differences.
+    """
     wanted = named_leaves(like)
     tops = groups(wanted)
 
@@ -126,17 +137,30 @@ def check_fits(arrays: dict[str, Any], like: Any, path: Path) -> None:
         return "nothing" if leaf is None else f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}"
 
     names = [*wanted, *(name for name in arrays if groups([name]) <= tops and name not in wanted)]
+    found = {name: _widened(array, wanted.get(name)) for name, array in arrays.items()}
     differences = [
-        f"{name}: checkpoint has {describe(arrays.get(name))}, config needs {describe(wanted.get(name))}"
+        f"{name}: checkpoint has {describe(found.get(name))}, config needs {describe(wanted.get(name))}"
         for name in names
-        if describe(arrays.get(name)) != describe(wanted.get(name))
+        if describe(found.get(name)) != describe(wanted.get(name))
     ]
     if differences:
         more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
+        advice = "Use another --workdir, or the configuration the checkpoint was made with."
+        if any(_is_double(found.get(name)) and not _is_double(leaf) for name, leaf in wanted.items()):
+            advice = "It was made in double precision: set JAX_ENABLE_X64=1, as it was then."
         raise UserError(
-            f"{path}: checkpoint does not fit the configuration ({'; '.join(differences[:3])}{more}). "
-            "Use another --workdir, or the configuration the checkpoint was made with."
+            f"{path}: checkpoint does not fit the configuration ({'; '.join(differences[:3])}{more}). {advice}"
         )
+    return found
+
+
+def _widened(array: Any, wanted: Any) -> Any:
+    """A float32 array as float64 where that is wanted; any other as it is."""
+    return array.astype(np.float64) if array.dtype == np.float32 and _is_double(wanted) else array
+
+
+def _is_double(leaf: Any) -> bool:
+    return leaf is not None and np.dtype(leaf.dtype) == np.float64
 
 
 def all_leaves(tree: Any) -> dict[str, Any]:

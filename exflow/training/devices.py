@@ -1,9 +1,8 @@
 """Which devices a run uses, and where compiled programs are kept between runs."""
 
-import hashlib
 import os
-import platform
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from exflow import processor
 from exflow.errors import UserError
 from exflow.training.hosts import initialize_distributed
 from exflow.training.sharding import check_divides, make_mesh
@@ -41,8 +41,9 @@ def configure_devices(config: ConfigDict) -> Mesh:
     num_sets, wanted = config.data.sets_per_batch, config.training.num_devices
     num_processes = initialize_distributed()
     with suppress(RuntimeError):  # the devices exist already
-        num_cores = len(os.sched_getaffinity(0))
-        jax.config.update("jax_num_cpu_devices", wanted or _largest_divisor(num_sets, num_cores, num_processes))
+        jax.config.update(
+            "jax_num_cpu_devices", wanted or _largest_divisor(num_sets, processor.num_cores(), num_processes)
+        )
     num_processes, num_local = jax.process_count(), jax.local_device_count()
     if wanted > num_local:
         raise UserError(
@@ -56,6 +57,18 @@ def configure_devices(config: ConfigDict) -> Mesh:
     for device in jax.devices():
         by_process.setdefault(device.process_index, []).append(device)
     return make_mesh([device for process in sorted(by_process) for device in by_process[process][:per_process]])
+
+
+@contextmanager
+def compilation(config: ConfigDict) -> Iterator[None]:
+    """While the context is open, programs are compiled as `config.training.quick_compilation` says."""
+    name = "jax_disable_most_optimizations"
+    before = jax.config.values[name]
+    jax.config.update(name, before or bool(config.training.quick_compilation))
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
 
 
 def wait_for_late_devices() -> None:
@@ -76,7 +89,7 @@ def enable_compilation_cache() -> None:
     if jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
         return
     root = Path(os.environ.get("EXFLOW_CACHE_DIR") or Path.home() / ".cache" / "exflow")
-    directory = root / "jax" / _processor()
+    directory = root / "jax" / processor.fingerprint()
     with suppress(OSError):
         directory.mkdir(parents=True, exist_ok=True)
         if os.access(directory, os.W_OK):
@@ -85,13 +98,3 @@ def enable_compilation_cache() -> None:
 
 def _largest_divisor(num_sets: int, at_most: int, num_processes: int) -> int:
     return max((n for n in range(1, at_most + 1) if num_sets % (n * num_processes) == 0), default=1)
-
-
-def _processor() -> str:
-    """Name for machines that run each other's programs: a home folder may be shared by different ones."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        flags = next(line for line in lines if line.startswith(("flags", "Features")))
-    except (OSError, StopIteration):
-        flags = platform.processor()
-    return f"{platform.machine()}-{hashlib.sha256(flags.encode()).hexdigest()[:8]}"

@@ -70,8 +70,10 @@ def read_fitted(workdir: Path, model: Model, params: Params, step: int) -> Param
 
 
 def _checkpoint(params: Params, step: int) -> str:
-    """Digest of a step and all parameters."""
-    return digest_of({name: np.asarray(leaf) for name, leaf in named_leaves(params).items()}, {"step": step})
+    """Digest of a step and all parameters, the same where single precision was widened to double."""
+    arrays = {name: np.asarray(leaf) for name, leaf in named_leaves(params).items()}
+    single = {name: a.astype(np.float32) if a.dtype == np.float64 else a for name, a in arrays.items()}
+    return digest_of(single, {"step": step})
 
 
 def _like(model: Model, sampler: Sampler, params: Params, count: int) -> Params:

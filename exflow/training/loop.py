@@ -25,6 +25,7 @@ class FitResult(NamedTuple):
     state: TrainState  # on the devices of the mesh
     step: int
     finished: bool  # False: stopped early, to be resumed
+    reason: str  # why it stopped early: "SIGINT", "SIGTERM", "time budget used up", "another host stops"; or ""
     wall_seconds: float  # spent training, over all runs in this working directory, validation not counted
     cpu_seconds: float  # the same in CPU time of the first host
     checkpoints: Checkpoints
@@ -83,7 +84,7 @@ def fit(run: Run, validate: Validate | None = None) -> FitResult:
         run.writer.say(
             f"stopped at step {step} of {training.num_steps} ({reason}) and saved: the same command resumes."
         )
-    return FitResult(state, step, finished, *watch.read(), run.checkpoints)
+    return FitResult(state, step, finished, "" if finished else reason, *watch.read(), run.checkpoints)
 
 
 def _due(every: int, before: int, step: int) -> bool:

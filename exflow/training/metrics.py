@@ -79,12 +79,19 @@ class MetricsWriter:
             print(line, flush=True)
 
     def close(self) -> None:
-        """Finish all files."""
+        """Finish all files; one that a full disk keeps from it is told, so that nothing hides what ended the run."""
         if self._bar is not None:
             self._bar.close()
-        if self._active:
-            self._file.close()
-            self._tensorboard.close()
+        if not self._active:
+            return
+        writers = [writer.event_writer for writer in self._tensorboard.all_writers.values()]
+        for close in (self._file.close, self._tensorboard.close):
+            try:
+                close()
+            except OSError as error:
+                print(f"metrics of the last steps could not be written ({error.strerror}).", flush=True)
+        for writer in writers:
+            writer._closed = True  # it would try again when the program ends
 
 
 class Stopwatch:

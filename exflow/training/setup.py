@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from exflow.errors import UserError
 from exflow.models.registry import num_parameters
 from exflow.training.checkpoint import Checkpoints
+from exflow.training.full_disk import told_once
 from exflow.training.hosts import on_first_host
 from exflow.training.initialization import batches_at, fit_in_closed_form, initial_params, refit_of
 from exflow.training.inputs import Inputs, load_inputs
@@ -80,6 +81,7 @@ def set_up(
     workdir, inputs = Path(workdir), inputs or load_inputs(config)
     training, stop = config.training, StopRequest(float(config.training.time_budget_seconds), time.monotonic())
     with ExitStack() as stack:
+        stack.enter_context(told_once())
         checkpoints = Checkpoints(
             workdir / "checkpoints",
             keep=training.keep_checkpoints,
@@ -89,7 +91,7 @@ def set_up(
 
         def claim() -> None:
             stack.enter_context(locked_workdir(workdir))
-            store_config(config, workdir, has_progress=bool(checkpoints.steps()))
+            store_config(config, workdir, step=max(checkpoints.steps(), default=0))
 
         on_first_host(claim)
         stack.enter_context(caught_signals(stop))

@@ -1,11 +1,10 @@
 """A working directory: one run at a time, and one configuration for all its runs."""
 
-import errno
-import fcntl
 import json
 import os
+import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,11 @@ from ml_collections import ConfigDict
 
 from exflow.config import from_json, to_json
 from exflow.errors import UserError
+from exflow.training.file_lock import locked
 
 FIXED_SECTIONS = ("model", "objective", "data", "optimizer")  # training may be lengthened, logged otherwise, ...
-FIXED_TRAINING = ("seed",)
+LENGTH_BOUND = ("cosine",)  # schedules that depend on training.num_steps
+FIXED_TRAINING = ("seed", "init_from")
 
 
 @contextmanager
@@ -25,27 +26,23 @@ def locked_workdir(workdir: Path) -> Iterator[Path]:
     Raises:
       UserError: The directory cannot be written, or another run is using it.
     """
-    path = workdir / "lock"
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        file = (workdir / "lock").open("a+")
     except OSError as error:
         raise UserError(f"{workdir}: cannot be written ({error.strerror}). Choose another --workdir.") from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                owner = os.pread(descriptor, 64, 0).decode(errors="replace").strip() or "unknown"
-                raise UserError(
-                    f"{workdir}: another run (process {owner}) is using it. Wait for it, or choose another --workdir."
-                ) from error
-            # a file system without locks (ENOLCK, ENOTSUP): go on without one
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    with file:
+        if not locked(file):
+            file.seek(0)
+            owner = file.read(64).strip() or "unknown"
+            raise UserError(
+                f"{workdir}: another run (process {owner}) is using it. Wait for it, or choose another --workdir."
+            )
+        with suppress(OSError):  # a full disk: it is only for the message
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
         yield workdir
-    finally:
-        os.close(descriptor)
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -55,20 +52,21 @@ def write_atomically(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def store_config(config: ConfigDict, workdir: Path, has_progress: bool) -> None:
+def store_config(config: ConfigDict, workdir: Path, step: int) -> None:
     """Write `config.json`, unless the directory holds results of an incompatible configuration.
 
     Args:
       config: Complete configuration.
       workdir: Working directory.
-      has_progress: Whether there is anything to protect (checkpoints); otherwise an old file is replaced.
+      step: Of the newest checkpoint, which is to be protected; 0: there is none, and an old file is replaced.
 
     Raises:
-      UserError: Sections that must stay as they are differ; names the differences.
+      UserError: Sections that must stay as they are differ; names the differences. Or the length of training does not
+        suit the steps that have been made.
     """
     path = workdir / "config.json"
     new = json.loads(to_json(config))
-    if has_progress and path.exists():
+    if step and path.exists():
         try:
             old = json.loads(to_json(from_json(path.read_text())))
         except UserError:
@@ -84,7 +82,31 @@ def store_config(config: ConfigDict, workdir: Path, has_progress: bool) -> None:
                 f"{workdir}: holds a run with another configuration ({'; '.join(differences[:6])}{more}). "
                 "Choose another --workdir, or the old values to resume it."
             )
+        _check_length(old, new, step, workdir)
     write_atomically(path, json.dumps(new, indent=2) + "\n")
+
+
+def _check_length(old: dict[str, Any], new: dict[str, Any], step: int, workdir: Path) -> None:
+    """Refuse a length of training that a run at this step cannot have, so that `config.json` stays true of all of it.
+
+    A schedule that ends with training (cosine) belongs to one length: under another one its rate would jump, and the
+    whole would be no run that any configuration describes.
+
+    Raises:
+      UserError: Says how to go on.
+    """
+    before, after = old["training"]["num_steps"], new["training"]["num_steps"]
+    if after < step:
+        raise UserError(
+            f"config.training.num_steps: expected at least {step}, the steps that {workdir} has made, got {after}. "
+            "Set it higher, or choose another --workdir."
+        )
+    if after != before and new["optimizer"]["schedule"] in LENGTH_BOUND:
+        raise UserError(
+            f"config.training.num_steps: expected {before}, on which the {new['optimizer']['schedule']} schedule of "
+            f"{workdir} depends, got {after}. To go on from its parameters, train in another --workdir with "
+            f"--mode=finetune --config.training.init_from={shlex.quote(str(workdir))}"
+        )
 
 
 def config_differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

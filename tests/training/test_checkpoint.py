@@ -15,6 +15,7 @@ from exflow.models.registry import build, params_like
 from exflow.training.checkpoint import Checkpoints
 from exflow.training.checkpoint_format import (
     DamagedCheckpoint,
+    fitting,
     from_format_1,
     list_steps,
     named_leaves,
@@ -286,6 +287,18 @@ def test_states_of_format_1_fit_training_states_of_today(repository, name):
     assert int(state.step) == meta["step"]
     counts = [leaf for path, leaf in named_leaves(state.opt_state).items() if path.endswith("count")]
     assert {int(count) for count in counts} == {meta["step"]}
+
+
+def test_single_precision_fits_a_program_in_double_but_not_the_other_way_round(tmp_path):
+    single = {"w": np.array([0.1, 2.5], np.float32), "count": np.int32(3)}
+    double = {"w": np.zeros(2, np.float64), "count": np.int32(0)}
+    found = fitting(single, double, tmp_path)
+    assert (found["w"].dtype, found["count"].dtype) == (np.float64, np.int32)
+    np.testing.assert_array_equal(found["w"], single["w"])
+    with pytest.raises(UserError, match=r"w: checkpoint has float64\[2\], config needs float32.* set JAX_ENABLE_X64=1"):
+        fitting(double, single, tmp_path)
+    with pytest.raises(UserError, match=r"count: checkpoint has int32\[\], config needs float64"):
+        fitting(single, {"w": double["w"], "count": np.float64(0)}, tmp_path)
 
 
 def test_groups_of_format_1():

@@ -1,15 +1,17 @@
 """Choice of devices, by programs of their own: it happens once per process."""
 
 import os
+import platform
 import subprocess
 import sys
 
 import jax
 import pytest
 
+from exflow import processor
 from exflow.errors import UserError
 from exflow.training import configure_devices
-from exflow.training.devices import LATE_DEVICE, wait_for_late_devices
+from exflow.training.devices import LATE_DEVICE, compilation, wait_for_late_devices
 from exflow.training.sharding import check_divides
 from tests.training.toy import toy_config
 
@@ -102,3 +104,21 @@ def test_incomplete_distributed_environment(monkeypatch, values):
         monkeypatch.setenv(f"EXFLOW_{name}", value)
     with pytest.raises(UserError, match="EXFLOW_PROCESS_ID: expected host:port and two integers"):
         configure_devices(toy_config())
+
+
+def test_quick_compilation_ends_with_its_run():
+    name = "jax_disable_most_optimizations"
+    for quick in (True, False):
+        with compilation(toy_config(training__quick_compilation=quick)):
+            assert jax.config.values[name] is quick
+        assert jax.config.values[name] is False
+
+
+def test_systems_that_do_not_tell_which_cores_are_ours(monkeypatch):
+    """macOS and Windows."""
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert processor.num_cores() == os.cpu_count()
+    assert configure_devices(toy_config(training__num_devices=0)).size >= 1
+    monkeypatch.setattr(processor, "_line_of_cpuinfo", lambda *starts: "")  # nor what the processor is
+    assert processor.fingerprint().startswith(platform.machine())
+    assert processor.model_name()

@@ -175,6 +175,7 @@ def test_signals_save_and_stop(tmp_path, capsys, name):
 
     result = run(tmp_path, evaluate=evaluate, training__evaluate_every=6, training__checkpoint_every=0)
     assert not result.finished
+    assert result.reason == name
     assert result.step == 7  # the signal came after step 6; the call that followed was finished
     assert list_steps(tmp_path / "checkpoints") == [7]
     assert f"stopped at step 7 of 20 ({name}) and saved: the same command resumes." in capsys.readouterr().out

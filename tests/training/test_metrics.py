@@ -1,11 +1,15 @@
 """What is written while training."""
 
+import errno
 import json
+import logging
 import math
+import threading
 import time
 
 import pytest
 
+from exflow.training.full_disk import told_once
 from exflow.training.metrics import MetricsWriter, Stopwatch
 
 
@@ -74,3 +78,39 @@ def test_stopwatch_adds_up_and_pauses():
     assert wall >= stopped[0] + 0.02
     assert stopped == (pytest.approx(100, abs=1), pytest.approx(50, abs=1))
     assert 50 <= cpu < 51
+
+
+def test_a_full_disk_hides_nothing_when_files_are_closed(tmp_path, monkeypatch, capsys):
+    writer = MetricsWriter(tmp_path, 0, 10)
+    (events,) = writer._tensorboard.all_writers.values()
+
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(events.event_writer, "flush", full)
+        writer.close()
+        events.event_writer.close()  # as when the program ends
+    events.event_writer._closed = False
+    events.event_writer.close()
+    assert capsys.readouterr().out == "metrics of the last steps could not be written (No space left on device).\n"
+
+
+@pytest.mark.parametrize(("number", "heard"), [(errno.ENOSPC, False), (errno.ENOENT, True)])
+def test_threads_do_not_tell_of_a_full_disk_too(caplog, monkeypatch, number, heard):
+    reported = []
+    monkeypatch.setattr(threading, "excepthook", reported.append)
+
+    def write():
+        raise OSError(number, "what the system says")
+
+    with told_once():
+        try:
+            write()
+        except OSError:
+            logging.getLogger("absl").exception("a save failed")
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join()
+    assert ("a save failed" in caplog.text) is bool(reported) is heard
+    assert threading.excepthook == reported.append
