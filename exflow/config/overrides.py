@@ -3,6 +3,7 @@
 import ast
 import difflib
 import re
+import shlex
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,8 +23,8 @@ def set_from_text(config: ConfigDict, key: str, text: str) -> None:
     Args:
       config: Is changed.
       key: Dotted name, such as "training.num_steps"; old names are understood.
-      text: What stood behind the equals sign. Tuples as in Python, with or without the parentheses: 1,5.
-        Names may stand without quotes: validation,test.
+      text: What stood behind the equals sign. Whole numbers also as 1e4; tuples as in Python, with or without the
+        parentheses: 1,5; nothing is the empty one. Names may stand without quotes: validation,test.
 
     Raises:
       UserError: No such key, or the text is not of the key's type.
@@ -60,12 +61,17 @@ def as_tuples(value: Any) -> Any:
 
 
 def nearest(word: str, known: Iterable[str], count: int = 3) -> list[str]:
-    """The dotted keys that somebody who wrote `word` may have meant, best first: likeness of whole and last word."""
+    """The dotted keys that somebody who wrote `word` may have meant, best first: likeness of whole and last word.
+
+    Initials are better than any likeness: lr is learning_rate.
+    """
 
     def likeness(key: str) -> float:
-        leaves = word.rpartition(".")[2], key.rpartition(".")[2]
-        pairs = ((word, key), leaves)
-        return sum(difflib.SequenceMatcher(None, *pair).ratio() for pair in pairs)
+        given, leaf = word.rpartition(".")[2], key.rpartition(".")[2]
+        whole = difflib.SequenceMatcher(None, word, key).ratio()
+        if "_" in leaf and given == "".join(part[:1] for part in leaf.split("_")):
+            return whole + 2
+        return whole + difflib.SequenceMatcher(None, given, leaf).ratio()
 
     ranked = sorted(known, key=likeness, reverse=True)[:count]
     return [key for key in ranked if likeness(key) > 0.8 * likeness(ranked[0])]
@@ -97,22 +103,49 @@ def _parse(text: str, current: Any) -> Any:
             raise ValueError(text)
         return BOOLEANS[text.lower()]
     if isinstance(current, int):
-        return int(text)
+        return _whole_number(text)
     if isinstance(current, float):
         return float(text)
+    if isinstance(current, tuple) and not text.strip():
+        return ()
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
-        words = isinstance(current, tuple) and all(isinstance(item, str) for item in current)
-        if not words or re.search(r"[\"'()\[\]]", text):
+        if not isinstance(current, tuple) or not all(isinstance(item, str) for item in current):
             raise
-        return tuple(word.strip() for word in text.split(",") if word.strip())
+        return _words(text)
     if isinstance(current, tuple):
         return as_tuples(value) if isinstance(value, list | tuple) else (value,)
     return value
 
 
+def _whole_number(text: str) -> int:
+    """10000, 10_000 or 1e4."""
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)
+        if not number.is_integer():
+            raise
+        return int(number)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """Names between commas, with or without brackets around all of them, but no half a bracket or quote."""
+    inner = re.fullmatch(r"\s*(?:\((.*)\)|\[(.*)\]|(.*))\s*", text, re.DOTALL)
+    assert inner is not None
+    found = next(group for group in inner.groups() if group is not None)
+    if re.search(r"[\"'()\[\]]", found):
+        raise ValueError(text)
+    return tuple(word.strip() for word in found.split(",") if word.strip())
+
+
+def as_text(value: Any) -> str:
+    """A value as the command line takes it, quoted for a shell where that is needed."""
+    plain = isinstance(value, tuple) and all(isinstance(item, str | int | float) for item in value)
+    return shlex.quote(",".join(map(str, value)) if plain else str(value).replace(" ", ""))
+
+
 def _wrong_type(key: str, current: Any, value: Any) -> UserError:
-    name = {True: "True or False"}.get(isinstance(current, bool), type(current).__name__)
-    example = str(current).replace(" ", "")
-    return UserError(f"config.{key}: expected {name}, got {value!r}. For example: --config.{key}={example}")
+    name = "True or False" if isinstance(current, bool) else type(current).__name__
+    return UserError(f"config.{key}: expected {name}, got {value!r}. For example: --config.{key}={as_text(current)}")

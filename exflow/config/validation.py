@@ -107,7 +107,7 @@ def _check_evaluation(config: ConfigDict) -> None:
         pair = isinstance(setting, tuple | list) and len(setting) == 2 and all(isinstance(n, int) for n in setting)
         if not pair or setting[0] < 2 or setting[1] < 1:
             raise expected(
-                "evaluation.settings", "pairs (way, shot) with way >= 2 and shot >= 1, such as ((5, 1),)", setting
+                "evaluation.settings", "pairs (way, shot) with way >= 2 and shot >= 1, such as '(5,1),(20,1)'", setting
             )
     unknown = [split for split in evaluation.splits if split not in SPLITS]
     if unknown or not evaluation.splits:

@@ -115,7 +115,7 @@ def _check_model(model: ConfigDict) -> None:
 def _check_objective(objective: ConfigDict, data: ConfigDict) -> None:
     shots, ways = objective.shots, objective.ways
     if not shots or not all(isinstance(shot, int) and shot >= 1 for shot in shots):
-        raise expected("objective.shots", "whole numbers of at least 1, such as (1, 5)", shots)
+        raise expected("objective.shots", "whole numbers of at least 1, such as 1,5", shots)
     if objective.generative_weight == 0 and objective.discriminative_weight == 0:
         raise UserError("config.objective: both weights are 0, nothing is learned. Set generative_weight=1.")
     if not ways or not all(isinstance(way, int) and way >= 0 and way != 1 for way in ways):

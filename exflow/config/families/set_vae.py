@@ -87,7 +87,7 @@ def check(config: ConfigDict) -> None:
         raise expected("model.set_vae.hidden", "a multiple of 4", model.hidden)
     without = model.hierarchy != "stream" and model.set_latent_levels == "none"
     if without and model.class_rule == "kl" and config.evaluation.settings:
-        advice = "A VAE has no latents of a set to compare. Or rank no classes: --config.evaluation.settings=()"
+        advice = "A VAE has no latents of a set to compare. Or rank no classes: --config.evaluation.settings= (empty)"
         raise expected("model.set_vae.class_rule", "elbo with set_latent_levels=none", model.class_rule, advice)
 
 
