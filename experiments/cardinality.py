@@ -18,7 +18,7 @@ from experiments import plots
 from experiments.latents import draw_sets, open_set_vae, regrouped, terms_of, unit, values_of
 from experiments.published_set_vae import published_bound
 from experiments.report import Report, entry
-from experiments.subject import SPLITS, Subject, add_subject_arguments, positive
+from experiments.subject import Subject, add_splits_argument, add_subject_arguments, positive
 
 SIZES = [1, 2, 5, 10, 20]
 PARTS = {
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_subject_arguments(parser, split=None)
     add_size_arguments(parser, SIZES)
     parser.add_argument("--draws", type=int, default=1, help="of the latents, to average the bound over; default: 1")
-    parser.add_argument("--splits", nargs="+", choices=SPLITS, default=["test", "train"], help="default: test train")
+    add_splits_argument(parser, "test", "train")
 
 
 def run(flags: argparse.Namespace, out: Path) -> Report:

@@ -13,7 +13,7 @@ from exflow import evaluation
 from exflow.errors import UserError
 from experiments import plots
 from experiments.report import Report
-from experiments.subject import SPLITS, add_subject_arguments, open_subject, positive
+from experiments.subject import add_splits_argument, add_subject_arguments, open_subject, positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--way", type=int, nargs="+", default=[5, 20], metavar="N", help="classes; default: 5 20")
     parser.add_argument("--shot", type=int, nargs="+", default=[1, 5], metavar="N", help="images each; default: 1 5")
     parser.add_argument("--trials", type=int, default=20, help="default: 20, as in the paper")
-    parser.add_argument("--splits", nargs="+", choices=SPLITS, default=["test"], help="default: test")
+    add_splits_argument(parser, "test")
 
 
 def run(flags: argparse.Namespace, out: Path) -> Report:

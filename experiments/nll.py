@@ -2,7 +2,8 @@
 
 With --noise_draws=K the entries `*_bound` average the density over K draws of the dequantization noise, which is a
 tighter bound on the discrete likelihood than the mean of single draws; binarised images have no such noise. The figure
-shows the first, second, ... image of a set, from one draw and at most 4,000 images per split.
+shows the first, second, ... image of a set, from one draw and at most 4,000 images per split; sets that a class is too
+small to fill count only where every set is one.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from exflow.evaluation.scoring import likelihood
 from exflow.evaluation.scoring.likelihood import Estimate
 from experiments import plots
 from experiments.report import Report, entry
-from experiments.subject import BATCH_SIZE, SPLITS, Subject, add_subject_arguments, open_subject, positive
+from experiments.subject import BATCH_SIZE, Subject, add_splits_argument, add_subject_arguments, open_subject, positive
 
 MAX_IMAGES = 4_000  # of a split, for the values by position
 
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_subject_arguments(parser, split=None)
     parser.add_argument("--noise_draws", type=int, default=1, help="dequantization draws per image; default: 1")
     parser.add_argument("--set_size", type=int, default=20, help="images per set; default: 20, as in the paper")
-    parser.add_argument("--splits", nargs="+", choices=SPLITS, default=["test", "train"], help="default: test train")
+    add_splits_argument(parser, "test", "train")
 
 
 def run(flags: argparse.Namespace, out: Path) -> Report:
@@ -56,10 +57,12 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
                 subject.transform,
                 print,
             )
-            mean, error = by_position(subject, split, flags.set_size)
+            mean, error, number = by_position(subject, split, flags.set_size)
             series[split] = {"position": np.arange(1, len(mean) + 1), "nll": mean, "standard_error": error}
+            series[split]["num_sets"] = number
             for name, at in (("first", 0), ("last", len(mean) - 1)):
-                protocol = f"-log p(x_n | x_<n) at n = {at + 1}, at most {MAX_IMAGES:,} {split} {noun}s, 1 noise draw"
+                sets = f"{number[at]} sets of at most {MAX_IMAGES:,} {split} {noun}s"
+                protocol = f"-log p(x_n | x_<n) at n = {at + 1}, {sets}, 1 noise draw"
                 entries[f"{split}_nll_{name}"] = entry(Estimate(mean[at], error[at]), f"nats/{noun}", protocol)
             plots.band(axes, series[split]["position"], mean, error, label=split)
         axes.set_xlabel("n", fontsize=8)
@@ -67,8 +70,12 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     return Report(subject.config, subject.facts, entries, series, [path])
 
 
-def by_position(subject: Subject, split: str, set_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of -log p(x_n | x_<n) over sets for n = 1, 2, ..., and its standard error, nats per image."""
+def by_position(subject: Subject, split: str, set_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean of -log p(x_n | x_<n) over the sets that have an n-th image, n = 1, 2, ... up to the largest set.
+
+    Returns:
+      `(mean, standard error, number of sets)` by position, nats per image.
+    """
     sets = subject.image_sets[split]
     limit = set_size * max(1, MAX_IMAGES // (set_size * len(sets.count)))
     chosen = slice(max(1, MAX_IMAGES // limit))
@@ -77,5 +84,7 @@ def by_position(subject: Subject, split: str, set_size: int) -> tuple[np.ndarray
     elements = encoding.encode_split(model.core, model.params, subject.key(0), few, (0,), BATCH_SIZE, subject.transform)
     rows = likelihood.draw_sets(np.asarray(few.count), 1, few.index.shape[1], set_size, subject.seed)
     conditional, _ = likelihood.set_log_probs(model.core, model.params, elements, rows)
-    whole = np.asarray(conditional, np.float64)[rows.mask.all(axis=1)]
-    return plots.mean_and_error(-(whole if len(whole) else np.asarray(conditional, np.float64)))
+    whole = rows.mask.all(axis=1)
+    mask = rows.mask[whole] if whole.any() else rows.mask[:, rows.mask.any(axis=0)]
+    values = -np.asarray(conditional, np.float64)[whole if whole.any() else slice(None), : mask.shape[1]]
+    return *plots.mean_and_error(values, mask), mask.sum(axis=0)

@@ -39,11 +39,14 @@ def band(axes: Any, x: Any, mean: np.ndarray, error: np.ndarray, **style: Any) -
     axes.fill_between(x, mean - error, mean + error, color=line.get_color(), alpha=0.2, linewidth=0)
 
 
-def mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over the first axis and its standard error."""
-    mean = values.mean(axis=0)
-    error = values.std(axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.full_like(mean, np.nan)
-    return mean, error
+def mean_and_error(values: np.ndarray, mask: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over the first axis and its standard error; of a 2-d array, over the rows where the mask is True."""
+    mask = np.ones(values.shape, bool) if mask is None else mask
+    number = mask.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):  # of one value the error is NaN, of none also the mean
+        mean = np.where(mask, values, 0.0).sum(axis=0) / number
+        square = np.where(mask, values - mean, 0.0) ** 2
+        return mean, np.sqrt(square.sum(axis=0) / (number - 1)) / np.sqrt(number)
 
 
 def beside(blocks: Mapping[str, np.ndarray], invert: bool, gap: int = 14) -> Image.Image:

@@ -24,11 +24,14 @@ class Report(NamedTuple):
 
 
 def folder(flags: argparse.Namespace) -> Path:
-    """Where the files go: --out, or `experiments` in the (first) working directory, or in runs/<bundled name>."""
+    """Where the files go: --out, or `experiments` in the (first) working directory, or in runs/bundled/<bundled name>.
+
+    A config of the name of a bundled model has runs/<name> for itself.
+    """
     if flags.out is not None:
         return flags.out
     first = Path(flags.model[0]).expanduser()
-    return (first if first.is_dir() else Path("runs") / first.name) / "experiments"
+    return (first if first.is_dir() else Path("runs") / "bundled" / first.name) / "experiments"
 
 
 def write(name: str, flags: argparse.Namespace, report: Report) -> Path:
@@ -47,9 +50,9 @@ def write(name: str, flags: argparse.Namespace, report: Report) -> Path:
         "versions": results.versions(),
         "commit": results.commit(),
     }
-    results.write_results(path, content)
     if report.results:
-        print(results.table(report.results))
+        print(results.table(report.results))  # before what a full disk could prevent
+    results.write_results(path, content)
     print(f"{path}" + (f" and {len(report.figures)} figures" if report.figures else ""))
     return path
 

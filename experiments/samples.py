@@ -2,7 +2,8 @@
 
 `samples_independent.png`: every sample is drawn from the predictive on its own, as in the paper.
 `samples_coherent.png`: the samples of a column are one set of the same unknown class. The entries tell how often the
-model itself gives a sample after all images to the class that it was drawn for, among the classes shown.
+model itself gives a sample after all images to the class that it was drawn for, among all classes drawn for; of more
+than 24 the pictures show evenly spread ones.
 """
 
 import argparse
@@ -20,6 +21,8 @@ from exflow.evaluation.scoring.few_shot import count_correct
 from experiments.report import Report, entry
 from experiments.subject import add_subject_arguments, open_subject, positive
 
+MAX_SHOWN = 24  # classes in a picture
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
@@ -34,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(flags: argparse.Namespace, out: Path) -> Report:
     """Two pictures, and how consistent the samples are with their classes."""
     positive(flags, "rows")
+    for name in ("classes", "set_size", "last_columns"):
+        if getattr(flags, name) < 0:
+            raise UserError(f"--{name}: expected at least 0, got {getattr(flags, name)}.")
     subject = open_subject(flags, contexts=False)
     model, sets = subject.model.core, subject.image_sets[flags.split]
     params = placement.on_one_device(subject.model.params)
@@ -43,6 +49,7 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
         raise UserError(f"--set_size: no {flags.split} class has {size} images. Use at most {sets.count.max()}.")
     wanted = min(flags.classes or len(usable), len(usable))
     classes = usable[np.linspace(0, len(usable) - 1, wanted).astype(int)]
+    shown = np.linspace(0, wanted - 1, min(wanted, MAX_SHOWN)).astype(int)
     image = np.zeros(size, int) if flags.same_image else np.arange(size)
     support = subject.images(classes[:, np.newaxis] * sets.index.shape[1] + image, flags.split)
     elements = subject.encode(support, use=0)
@@ -57,9 +64,8 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
             )
             for at in range(len(classes))
         ]
-        given = [images[-min(columns, size) :] for images in support]
         pictures = [
-            grid_picture(grid[:, -columns:], shown, invert, titles) for grid, shown in zip(grids, given, strict=True)
+            grid_picture(grids[at][:, -columns:], support[at][-min(columns, size) :], invert, titles) for at in shown
         ]
         figures.append(save(out / f"samples_{law}.png", tile(pictures, 1 if columns > 10 else 2)))
         last = np.stack([grid[:, -1] for grid in grids])

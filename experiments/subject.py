@@ -81,6 +81,34 @@ def add_subject_arguments(parser: argparse.ArgumentParser, split: str | None = "
         parser.add_argument("--split", choices=SPLITS, default=split, help=f"default: {split}")
 
 
+class CommaSeparated(argparse.Action):
+    """Words that are separated by spaces or commas, each one of `choices`."""
+
+    def __init__(self, option_strings: list[str], dest: str, words: tuple[str, ...], **options: Any):
+        super().__init__(option_strings, dest, nargs="+", **options)
+        self._words = words
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
+        """Store the words as a list."""
+        found = [word for value in values for word in value.split(",") if word]
+        for word in found:
+            if word not in self._words:
+                parser.error(f"argument --{self.dest}: expected some of {', '.join(self._words)}, got {word!r}")
+        setattr(namespace, self.dest, found)
+
+
+def add_splits_argument(parser: argparse.ArgumentParser, *default: str) -> None:
+    """Which splits an experiment looks at."""
+    parser.add_argument(
+        "--splits",
+        action=CommaSeparated,
+        words=SPLITS,
+        default=list(default),
+        metavar="SPLIT",
+        help=f"some of {', '.join(SPLITS)}; default: {' '.join(default)}",
+    )
+
+
 def open_subject(flags: argparse.Namespace, contexts: bool = True) -> Subject:
     """Load the model and the data that the flags name.
 

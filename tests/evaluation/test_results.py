@@ -4,8 +4,10 @@ import json
 import re
 
 import numpy as np
+import pytest
 
 from exflow.config import base_config
+from exflow.errors import UserError
 from exflow.evaluation import results
 
 
@@ -59,3 +61,11 @@ def test_table_shows_value_spread_published_and_protocol():
     assert lines[2].endswith("...")
     assert lines[3].split()[:4] == ["test_nll", "nan", "nats/image", "-"]
     assert lines[4] == "published: Somebody 2018"
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_computed(tmp_path):
+    results.check_writable(tmp_path / "new" / "run", "--out")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").write_text("content")
+    with pytest.raises(UserError, match=r"file/experiments: cannot be written \(Not a dir.*\). Choose another --out."):
+        results.check_writable(tmp_path / "file" / "experiments", "--out")

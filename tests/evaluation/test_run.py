@@ -1,5 +1,6 @@
 """The whole evaluation of a toy model: names, values, files, skipped settings and noise draws."""
 
+import errno
 import json
 
 import jax
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 
 from exflow.config import base_config
-from exflow.evaluation import encoding, evaluate, registry, validate
+from exflow.errors import UserError
+from exflow.evaluation import encoding, evaluate, registry, results, validate
 from tests.evaluation.toy import toy_model, toy_params
 from tests.evaluation.toy_data import image_sets, joint_log_prob
 
@@ -135,3 +137,15 @@ def test_evaluators_share_the_encodings(tmp_path, monkeypatch):
     calls.clear()
     validate(config_with(), MODEL, PARAMS, SETS)
     assert len(calls) == 1
+
+
+@pytest.mark.usefixtures("evaluated")  # compiled there
+def test_a_full_disk_takes_no_number_with_it(tmp_path, monkeypatch):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(results, "write_results", full)
+    config, lines = config_with(settings=(), noise_draws=2), []
+    with pytest.raises(UserError, match=r"results.json cannot be written \(No space .*\), the table is all"):
+        evaluate(config, tmp_path, MODEL, PARAMS, 12, {"test": SETS}, notify=lines.append)
+    assert "test_nll_prior" in lines[-1]

@@ -33,8 +33,8 @@ def evaluate(task: Task) -> Entries:
     task.say(f"weighing {plural(draws, 'draw')} of the latents of {len(sets.rows)} {split} sets")
     found, size = measure(task, sets, draws), sets.mask.sum(axis=1)
     noun = likelihood.noun(model)
-    what = f"{len(sets.rows)} sets of {options.nll_set_size or 'all'} {split} {noun}s of a class, "
-    how = f"{what}{describe_shape(model)}; {plural(draws, 'draw')} of the latents"
+    what = likelihood.describe_sets(sets.mask, f"{split} {noun}s")
+    how = f"{what}, {describe_shape(model)}; {plural(draws, 'draw')} of the latents"
 
     def entry(estimate: Estimate, unit: str, title: str) -> dict[str, Any]:
         return results.result(estimate.value, unit, f"{title}; {how}", standard_error=estimate.standard_error)

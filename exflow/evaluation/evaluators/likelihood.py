@@ -48,8 +48,7 @@ def evaluate(task: Task) -> Entries:
     model, options, split = task.model, task.config.evaluation, task.split
     summary = measure(task)
     noun, pixels = likelihood.noun(model), has_pixels(model)
-    size = options.nll_set_size or "all"
-    sets = f"{summary.num_sets} sets of {size} {split} {noun}s of a class, {describe_shape(model)}"
+    sets = f"{likelihood.describe_sets(summary.mask, f'{split} {noun}s')}, {describe_shape(model)}"
     drawn = [plural(summary.num_draws, "noise draw")] if pixels else []
     scale = likelihood.bits_per_dim(1.0, model.image_shape)
 

@@ -49,7 +49,7 @@ class LikelihoodSummary(NamedTuple):
     nll_prior: Estimate
     nll_bound: Estimate
     nll_prior_bound: Estimate
-    num_sets: int
+    mask: Bool[np.ndarray, "sets set"]  # which places of the sets hold an element
     num_draws: int
 
 
@@ -157,7 +157,7 @@ def summarize(log_probs: SetLogProbs) -> LikelihoodSummary:
         nll_prior=ratio_estimate(-prior.sum(axis=-1).mean(axis=0), size),
         nll_bound=ratio_estimate(-joint_bound, size),
         nll_prior_bound=ratio_estimate(-prior_bound.sum(axis=-1), size),
-        num_sets=len(size),
+        mask=log_probs.mask,
         num_draws=len(conditional),
     )
 
@@ -170,6 +170,21 @@ def ratio_estimate(total: np.ndarray, size: np.ndarray) -> Estimate:
     residual = total - value * size
     standard_error = np.sqrt((residual**2).sum() * number / (number - 1)) / size.sum()
     return Estimate(float(value), float(standard_error))
+
+
+def describe_sets(mask: Bool[np.ndarray, "sets set"], elements: str) -> str:
+    """Sets by the number of elements that they hold, for protocols.
+
+    Args:
+      mask: False in places without an element.
+      elements: What they are, such as "test images".
+
+    Returns:
+      Such as "7 sets of 20 test images of a class"; "7 sets of 12 to 20 ..." where sizes differ.
+    """
+    size = mask.sum(axis=1)
+    sizes = f"{size.max()}" if size.min() == size.max() else f"{size.min()} to {size.max()}"
+    return f"{len(size)} sets of {sizes} {elements} of a class"
 
 
 def noun(model: Model) -> str:

@@ -40,7 +40,7 @@ def test_nll_equals_the_dense_joint(chunk, monkeypatch):
             joint.append(joint_log_prob(z, PARAMS) - 1.5 * len(z))
             single.append(sum(joint_log_prob(one[None], PARAMS) - 1.5 for one in z))
     total = 2 * count.sum()
-    assert summary.num_sets == 12
+    assert summary.mask.shape[0] == 12
     np.testing.assert_allclose(summary.nll.value, -np.sum(joint) / total, rtol=1e-5)
     np.testing.assert_allclose(summary.nll_prior.value, -np.sum(single) / total, rtol=1e-5)
     assert summary.nll_bound.value == pytest.approx(summary.nll.value)
@@ -86,3 +86,10 @@ def test_padding_may_hold_anything():
 def test_bits_per_dim():
     assert likelihood.bits_per_dim(543.4273, (28, 28, 1)) == pytest.approx(1.0, rel=1e-6)
     assert likelihood.bits_per_dim(2129.348, (32, 32, 3)) == pytest.approx(1.0, rel=1e-6)
+
+
+def test_sets_are_described_by_the_elements_that_they_hold():
+    mask = np.arange(20) < np.array([[12], [12]])
+    assert likelihood.describe_sets(mask, "test images") == "2 sets of 12 test images of a class"
+    mask = np.arange(20) < np.array([[12], [20], [5]])
+    assert likelihood.describe_sets(mask, "train images") == "3 sets of 5 to 20 train images of a class"
