@@ -132,7 +132,7 @@ CPU = {
     "training.evaluate_every": 1_000,
 }
 CPU_VECTOR = {"model.set_vae.hidden": 128, "model.set_vae.latent_dim": 16, "model.set_vae.set_latent_dim": 16}
-SMOKE = {
+SMOKE = {  # the whole pipeline in less than a minute of two cores
     "data.dataset": "glyphs",  # fewer pictures, and no download
     "data.options": "num_train=20, num_validation=4, num_test=4",
     "data.sets_per_batch": 4,
@@ -141,9 +141,13 @@ SMOKE = {
     "model.set_vae.set_latent_dim": 4,
     "model.set_vae.num_levels": 2,
     "model.set_vae.encoder_filters": 4,
-    "model.set_vae.encoder_blocks": "32-1,8-1,1-1",
-    "model.set_vae.levels": "8-1,1-1",
-    "model.set_vae.decoder_blocks": "32-1,8-1",
+    "model.set_vae.encoder_blocks": "32-1,4-1",
+    "model.set_vae.levels": "4-2",
+    "model.set_vae.decoder_blocks": "32-1",
+    "model.set_vae.unused_parameters": False,
+    "model.block_loop": "scan",  # nearly all of the time is compilation
+    "training.quick_compilation": True,
+    "training.num_devices": 1,
     "training.num_steps": 8,
     "training.log_every": 4,
     "training.evaluate_every": 8,

@@ -84,14 +84,14 @@ class MetricsWriter:
             self._bar.close()
         if not self._active:
             return
-        writers = [writer.event_writer for writer in self._tensorboard.all_writers.values()]
+        writers: list[Any] = [*(self._tensorboard.all_writers or {}).values()]
         for close in (self._file.close, self._tensorboard.close):
             try:
                 close()
             except OSError as error:
                 print(f"metrics of the last steps could not be written ({error.strerror}).", flush=True)
         for writer in writers:
-            writer._closed = True  # it would try again when the program ends
+            writer.event_writer._closed = True  # it would try again when the program ends
 
 
 class Stopwatch:

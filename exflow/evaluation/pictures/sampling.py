@@ -59,7 +59,13 @@ def conditional_grid(
 
 
 def prior_grid(
-    model: Model, params: Params, key: PRNGKey, num_rows: int, num_columns: int, coherent: bool = False
+    model: Model,
+    params: Params,
+    key: PRNGKey,
+    num_rows: int,
+    num_columns: int,
+    coherent: bool = False,
+    empty: State | None = None,
 ) -> UInt8[np.ndarray, "rows columns height width channels"]:
     """Samples given nothing; if `coherent`, every row is a set of one invented class.
 
@@ -70,11 +76,17 @@ def prior_grid(
       num_rows: Rows.
       num_columns: Samples per row.
       coherent: Whether the images of a row share their class.
+      empty: State of a set without elements, of the shape of others that samples were drawn for: one compilation less.
 
     Returns:
       Images.
     """
-    states = compiled.empty_states(model, params, (num_rows,))
+    if empty is None:
+        states = compiled.empty_states(model, params, (num_rows,))
+    else:
+        states = jax.tree.map(
+            lambda leaf: jax.device_put(np.broadcast_to(leaf, (num_rows, *leaf.shape)), leaf.sharding), empty
+        )
     return np.asarray(compiled.sample(model, params, states, key, num_columns, coherent)).swapaxes(0, 1)
 
 

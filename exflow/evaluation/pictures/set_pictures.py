@@ -1,5 +1,6 @@
 """The PNG files in `samples/` of models of sets of images: given images above samples, samples of invented classes."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -99,9 +100,12 @@ def write_set_samples(
         write(f"class_{int(np.asarray(image_sets.class_ids)[label])}", grid_picture(grid, given, invert, titles))
     write("conditional", overview(independent))
     write("conditional_coherent", overview(grids(coherent_key, coherent=True)))
+    states = sampling.prefix_states(model, params, jax.tree.map(lambda leaf: leaf[0, 0], elements))
+    empty = jax.tree.map(lambda leaf: leaf[0], states)
+    prior = functools.partial(sampling.prior_grid, num_rows=size + 1, num_columns=SAMPLE_ROWS, empty=empty)
     for name, coherent in (("prior", False), ("prior_coherent", True)):
-        samples = sampling.prior_grid(model, params, prior_key, size + 1, SAMPLE_ROWS, coherent)
-        more = sampling.prior_grid(model, params, jax.random.fold_in(prior_key, 1), size + 1, SAMPLE_ROWS, coherent)
+        samples = prior(model, params, prior_key, coherent=coherent)
+        more = prior(model, params, jax.random.fold_in(prior_key, 1), coherent=coherent)
         samples = samples.swapaxes(0, 1) if coherent else np.concatenate([samples, more], axis=1).swapaxes(0, 1)
         write(name, grid_picture(samples, None, invert))
     if model.process is not None and size >= 3 and len(chosen) >= 2:
