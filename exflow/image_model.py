@@ -15,7 +15,7 @@ from exflow.input_checks import KeyOrSeed, as_key, check_context, check_elements
 from exflow.model import Model
 from exflow.models.registry import num_parameters
 from exflow.padding import PaddedSets, encode
-from exflow.raw_images import preprocess
+from exflow.raw_images.preprocess import preprocess
 from exflow.typing import Element, Params
 
 Images = Any  # array-like of uint8 [..., height, width, channels]; checked at run time
@@ -57,17 +57,20 @@ class ImageModel:
         """Bring raw pictures into the convention of the model's data set.
 
         Args:
-          raw: One picture [height, width] or [height, width, channels], a stack with a leading axis, a Pillow image,
-            or a list of pictures of any sizes; uint8 0..255 or bool. Drawn black on white where the data set is
-            (Omniglot, glyphs), as `tensorflow_datasets` delivers it otherwise.
-          invert: Exchange black and white; None: as the data set needs.
+          raw: A picture [height, width] or [height, width, channels] of uint8, bool, whole numbers 0..255 or floats in
+            [0, 1]; a path; a Pillow image of any mode; a stack with a leading axis; or a list of these, of any sizes.
+          invert: Exchange black and white, or not. None: of a data set of drawings (Omniglot, glyphs, MNIST) each
+            picture is brought to its bright ink on black, whatever its own polarity and paper; others stay as they are.
 
         Returns:
-          uint8 [*image_shape] for one picture, else [num, *image_shape].
+          uint8 [*image_shape] for one picture, else [num, *image_shape]; warns of drawings that do not tell ink from
+          paper.
 
         Raises:
-          TypeError: Pixels are neither uint8 nor bool.
-          ValueError: Not the shape of pictures, or the model takes something else than square gray or colour images.
+          UserError: A file is missing or no picture.
+          TypeError: Neither pictures nor numbers.
+          ValueError: Not the shape or the range of pictures, or the model takes something else than square gray or
+            colour images.
         """
         if self.core.of_vectors:
             raise UserError("preprocess: this model takes vectors of numbers, not pictures. Give it float32 vectors.")

@@ -74,7 +74,7 @@ def test_calls_equal_those_of_the_set_model(workdir):
     np.testing.assert_allclose(model.log_prob(state, x[3]), direct[3], rtol=1e-5)
     assert model.sample(state, jax.random.key(0), 3).shape == (3, 8, 8, 1)
     raw = rng.integers(0, 256, (2, 105, 105, 3), dtype=np.uint8)
-    assert model.preprocess(raw).shape == (2, 8, 8, 1)
+    assert model.preprocess(raw, invert=True).shape == (2, 8, 8, 1)
     assert "bruno" in repr(model)
 
 

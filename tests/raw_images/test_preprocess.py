@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from exflow.config import base_config
-from exflow.raw_images import preprocess
+from exflow.raw_images.preprocess import preprocess
 
 RNG = np.random.default_rng(0)
 
@@ -29,7 +29,7 @@ def test_black_on_white_drawings_become_bright_ink():
 
 def test_stacks_and_lists_of_any_size():
     stack = RNG.integers(0, 256, (3, 40, 40), dtype=np.uint8)
-    data = data_section(dataset="mnist", image_size=20, resize="area", downscale=2)
+    data = data_section(dataset="fashion_mnist", image_size=20, resize="area", downscale=2)
     x = preprocess(stack, data, (10, 10, 1))
     assert x.shape == (3, 10, 10, 1)
     twenty = np.floor(stack.reshape(3, 20, 2, 20, 2).mean((2, 4)) + 0.5)
@@ -42,20 +42,29 @@ def test_stacks_and_lists_of_any_size():
 
 def test_margins_channels_and_opacity():
     tall = np.full((8, 4), 0, np.uint8)
-    x = preprocess(tall, data_section(image_size=8, resize="nearest"), (8, 8, 1))
+    x = preprocess(tall, data_section(image_size=8, resize="nearest"), (8, 8, 1), invert=True)
     np.testing.assert_array_equal(x[..., 0], np.broadcast_to([0, 0, 255, 255, 255, 255, 0, 0], (8, 8)))
     color = RNG.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    gray = preprocess(color, data_section(dataset="mnist", image_size=8), (8, 8, 1))
-    expected = np.round(color @ np.array([0.299, 0.587, 0.114]))
-    np.testing.assert_array_equal(gray[..., 0], expected)
+    gray = preprocess(color, data_section(dataset="fashion_mnist", image_size=8), (8, 8, 1))
+    np.testing.assert_array_equal(gray[..., 0], np.asarray(Image.fromarray(color).convert("L")))
     spread = preprocess(color[..., :1], data_section(dataset="cifar10", image_size=8), (8, 8, 3))
     np.testing.assert_array_equal(spread, color[..., :1].repeat(3, -1))
     clear = np.concatenate([color, np.zeros((8, 8, 1), np.uint8)], axis=-1)
     assert not preprocess(clear, data_section(image_size=8), (8, 8, 1)).any()  # white paper
 
 
+@pytest.mark.parametrize("raw", [[], np.zeros((0, 5, 6), np.uint8), np.zeros((0, 5, 6, 3))])
+@pytest.mark.parametrize("dataset", ["omniglot", "cifar10"])
+def test_no_pictures_give_no_images(raw, dataset):
+    x = preprocess(raw, data_section(dataset=dataset, image_size=8), (8, 8, 1))
+    assert x.shape == (0, 8, 8, 1)
+    assert x.dtype == np.uint8
+
+
 def test_errors():
-    with pytest.raises(TypeError, match="raw: expected uint8 pixels 0..255 or bool, got float32"):
-        preprocess(np.zeros((5, 5), np.float32), data_section(), (28, 28, 1))
-    with pytest.raises(ValueError, match=r"raw: expected \[height, width, channels\] or a stack of them, got \(5,\)"):
-        preprocess(np.zeros(5, np.uint8), data_section(), (28, 28, 1))
+    with pytest.raises(ValueError, match=r"raw: expected float32 pixels in \[0, 1\], got 2..2"):
+        preprocess(np.full((5, 5), 2, np.float32), data_section(), (28, 28, 1))
+    with pytest.raises(
+        ValueError, match=r"preprocess: makes square gray or colour images, and the model takes \[8, 9, 1\]"
+    ):
+        preprocess(np.zeros((5, 5), np.uint8), data_section(), (8, 9, 1))
