@@ -146,7 +146,7 @@ log_prob, log_prob_recurrent, log_prob_parallel, leave_one_out_log_prob = set_de
 def class_log_probs(
     params: GaussianParams, states: SetStatistics, queries: Float[Array, "*lead query dim"]
 ) -> Float[Array, "*lead query class"]:
-    """log p(query | class) for all pairs, in nats, as two matrix products (the density is quadratic in z).
+    """log p(query | class) for all pairs, in nats, as two matrix products where that is exact enough.
 
     Args:
       params: Parameters.
@@ -156,7 +156,8 @@ def class_log_probs(
     Returns:
       Log densities; add log class priors to classify.
     """
-    return class_scores.diagonal_gaussian_log_probs(*predictive(params, states), queries)
+    products = class_scores.diagonal_gaussian_log_probs(*predictive(params, states), queries)
+    return class_scores.unless_cancelled(products, predictive_log_prob, params, states, queries)
 
 
 def sample(

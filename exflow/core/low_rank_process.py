@@ -129,7 +129,7 @@ log_prob, log_prob_recurrent, log_prob_parallel, leave_one_out_log_prob = set_de
 def class_log_probs(
     params: LowRankParams, states: SetStatistics, queries: Float[Array, "*lead query dim"]
 ) -> Float[Array, "*lead query class"]:
-    """log p(query | class) for all pairs, in nats, as three matrix products (the density is quadratic in z).
+    """log p(query | class) for all pairs, in nats, as three matrix products where that is exact enough.
 
     Args:
       params: Parameters.
@@ -149,7 +149,9 @@ def class_log_probs(
     rows = maps.reshape(*maps.shape[:-3], -1, maps.shape[-1])  # [..., class x rank, dim]
     projected = class_scores.product(queries - centre, rows).reshape(*queries.shape[:-1], *offset.shape[-2:])
     log_det = (belief.after.half_log_det - belief.now.half_log_det)[..., jnp.newaxis, :]
-    return independent + 0.5 * ((projected - offset) ** 2).sum(axis=-1) - log_det
+    log_probs = independent.log_probs + 0.5 * ((projected - offset) ** 2).sum(axis=-1) - log_det
+    products = independent._replace(log_probs=log_probs)
+    return class_scores.unless_cancelled(products, predictive_log_prob, params, states, queries)
 
 
 def _sample_factors(belief: _FactorBelief, key: PRNGKey, leading: tuple[int, ...]) -> Array:
