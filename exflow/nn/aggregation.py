@@ -133,9 +133,9 @@ class _Projection(nn.Module):
 
     @nn.compact
     def __call__(self, channels: int) -> tuple[Float[Array, "channels channels"], Float[Array, " channels"]]:
-        init = kernel_init(self.initialization, channels, channels)
+        init = kernel_init(self, self.initialization, channels, channels)
         kernel = self.param("kernel", init, (channels, channels))
-        return kernel, self.param("bias", bias_init(self.initialization, channels), (channels,))
+        return kernel, self.param("bias", bias_init(self, self.initialization, channels), (channels,))
 
 
 def _as_pixels(features: Array, mask: Array) -> Float[Array, "*batch set pixel channels"]:

@@ -1,59 +1,51 @@
 """Initial values of many parameters from one draw of random numbers.
 
 XLA:CPU compiles every draw of another shape for a tenth of a second, which for a network of a hundred parameters takes
-longer than its training step. `at_once` draws all numbers together and lets the initializers cut theirs off.
+longer than its training step. `init_at_once` draws all numbers together and hands them to the modules as a Flax
+collection, from which each initializer takes the next ones, in the order in which parameters are created.
 """
 
-import contextvars
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+from flax import linen as nn
 from jaxtyping import Array, Float
 
 from exflow.typing import PRNGKey
 
-
-class _Numbers:
-    """Uniform numbers in [-1, 1) of which parts are taken one after the other; without numbers it only counts."""
-
-    def __init__(self, values: Array | None):
-        self.values, self.taken = values, 0
-
-    def take(self, shape: tuple[int, ...]) -> Array:
-        size = math.prod(shape)
-        start, self.taken = self.taken, self.taken + size
-        return jnp.zeros(shape) if self.values is None else self.values[start : start + size].reshape(shape)
+COLLECTION = "initial_numbers"
 
 
-_current: contextvars.ContextVar[_Numbers | None] = contextvars.ContextVar("_current", default=None)
-
-
-def at_once(key: PRNGKey, init: Callable[[], Any]) -> Any:
-    """Run `init`, all its calls of `uniform` fed by one draw.
+def init_at_once(key: PRNGKey, module: nn.Module, *inputs: Any) -> dict[str, Any]:
+    """`module.init(key, *inputs)` whose calls of `uniform` are fed by one draw.
 
     Args:
       key: Random key.
-      init: Initialisation of modules that are not repeated by `flax.linen.scan`, whose copies would be equal.
+      module: Without modules repeated by `flax.linen.scan`, which do not see the collection.
+      inputs: Of the module.
 
     Returns:
-      What `init` returns.
+      Collections of variables, as `module.init` returns them.
     """
-    counter = _Numbers(None)
-    token = _current.set(counter)
-    try:
-        jax.eval_shape(init)
-        _current.set(_Numbers(jax.random.uniform(key, (counter.taken,), minval=-1.0, maxval=1.0)))
-        return init()
-    finally:
-        _current.reset(token)
+    shapes = jax.eval_shape(lambda: module.init(key, *inputs)["params"])
+    total = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))  # constants leave some of them unused
+    numbers = {"values": _uniform(key, (total,)), "taken": 0}
+    variables: Any = module.apply({COLLECTION: numbers}, *inputs, rngs={"params": key}, mutable=True)[1]
+    return {name: values for name, values in variables.items() if name != COLLECTION}
 
 
-def uniform(key: PRNGKey, shape: tuple[int, ...]) -> Float[Array, "..."]:
-    """Uniform numbers in [-1, 1): the next ones of `at_once`, outside of it drawn with the key."""
-    numbers = _current.get()
-    if numbers is None:
-        return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
-    return numbers.take(shape)
+def uniform(module: nn.Module, key: PRNGKey, shape: tuple[int, ...]) -> Float[Array, "..."]:
+    """Uniform numbers in [-1, 1) for a parameter: the next ones of `init_at_once`, otherwise drawn with the key."""
+    assert module.scope is not None  # a module that creates parameters is bound
+    root = module.scope.root
+    if not root.has_variable(COLLECTION, "values"):
+        return _uniform(key, shape)
+    start = root.get_variable(COLLECTION, "taken")
+    stop = start + math.prod(shape)
+    root.put_variable(COLLECTION, "taken", stop)
+    return root.get_variable(COLLECTION, "values")[start:stop].reshape(shape)
+
+
+def _uniform(key: PRNGKey, shape: tuple[int, ...]) -> Array:
+    return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)

@@ -44,8 +44,8 @@ class Linear(nn.Module):
         """Apply the layer; any leading axes, channels last."""
         shape = (*self.kernel_shape, x.shape[-1], self.features)
         fan_in, fan_out = math.prod(shape[:-1]), math.prod(self.kernel_shape) * self.features
-        kernel = self.param("kernel", kernel_init(self.initialization, fan_in, fan_out, self.kernel_scale), shape)
-        bias = self.param("bias", bias_init(self.initialization, fan_in), (self.features,))
+        kernel = self.param("kernel", kernel_init(self, self.initialization, fan_in, fan_out, self.kernel_scale), shape)
+        bias = self.param("bias", bias_init(self, self.initialization, fan_in), (self.features,))
         x, kernel, bias = _cast(self.compute_dtype, x, kernel, bias)
         if not self.kernel_shape:
             return x @ kernel + _like(bias, x)
@@ -77,31 +77,30 @@ class Doubling(nn.Module):
     def __call__(self, x: Float[Array, "... height width num_in"]) -> Float[Array, "... height2 width2 num_out"]:
         """Apply the layer."""
         *leading, height, width, channels = x.shape
-        init = kernel_init(
-            "uniform_fan_in" if self.initialization == "xavier_normal" else self.initialization, 4 * self.features, 0
-        )
+        kernel_law = "uniform_fan_in" if self.initialization == "xavier_normal" else self.initialization
+        init = kernel_init(self, kernel_law, 4 * self.features, 0)
         kernel = self.param("kernel", init, (2, 2, channels, self.features))
-        bias = self.param("bias", bias_init("uniform_fan_in", 4 * self.features), (self.features,))
+        bias = self.param("bias", bias_init(self, "uniform_fan_in", 4 * self.features), (self.features,))
         x, kernel, bias = _cast(self.compute_dtype, x, kernel, bias)
         out = jnp.einsum("...hwc,uvcd->...huwvd", x, kernel)
         out = out.reshape(*leading, 2 * height, 2 * width, self.features)
         return out + _like(bias, out)
 
 
-def kernel_init(name: str, fan_in: int, fan_out: int, scale: float = 1.0) -> Any:
-    """Initializer (key, shape) of a kernel; see `Linear`."""
+def kernel_init(module: nn.Module, name: str, fan_in: int, fan_out: int, scale: float = 1.0) -> Any:
+    """Initializer (key, shape) of a kernel of the module; see `Linear`."""
     if name not in INITIALIZATIONS:
         raise ValueError(f"initialization: expected one of {INITIALIZATIONS}, got {name!r}.")
     if name == "xavier_normal":
-        deviation = math.sqrt(2.0) * math.sqrt(2.0 / (fan_in + fan_out)) * scale
-        return lambda key, shape: deviation * math.sqrt(2.0) * jax.scipy.special.erfinv(_open(uniform(key, shape)))
+        factor = math.sqrt(2.0) * math.sqrt(2.0 / (fan_in + fan_out)) * scale * math.sqrt(2.0)
+        return lambda key, shape: factor * jax.scipy.special.erfinv(_open(uniform(module, key, shape)))
     bound = scale / math.sqrt(fan_in)
-    return lambda key, shape: bound * uniform(key, shape)
+    return lambda key, shape: bound * uniform(module, key, shape)
 
 
-def bias_init(name: str, fan_in: int) -> Any:
-    """Initializer (key, shape) of a bias; see `Linear`."""
-    return kernel_init(name, fan_in, 0) if name == "uniform_fan_in" else nn.initializers.zeros
+def bias_init(module: nn.Module, name: str, fan_in: int) -> Any:
+    """Initializer (key, shape) of a bias of the module; see `Linear`."""
+    return kernel_init(module, name, fan_in, 0) if name == "uniform_fan_in" else nn.initializers.zeros
 
 
 def _cast(compute_dtype: Any, x: Array, *parameters: Array) -> tuple[Array, ...]:

@@ -52,12 +52,13 @@ class Normalization(nn.Module):
         gain, bias = (value.reshape((1,) * x.ndim if whole else per_channel) for value in (gain, bias))
         if self.kind == "group":
             return (_group_normalize(x) * gain + bias).astype(given)
+        first = not self.has_variable("batch_stats", "mean")  # while parameters are created
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         running_variance = self.variable("batch_stats", "variance", jnp.ones, shape)
         epsilon, step = (1e-3, 0.01) if whole else (1e-5, 0.1)
-        if train or self.is_initializing():
+        if train or first:
             mean, variance, count = _moments(x, mask, tuple(range(x.ndim)) if whole else tuple(range(x.ndim - 1)))
-            if not self.is_initializing():
+            if not first:
                 unbiased = variance * count / jnp.maximum(count - 1, 1)
                 running_mean.value += step * (jax.lax.stop_gradient(mean) - running_mean.value)
                 running_variance.value += step * (jax.lax.stop_gradient(unbiased) - running_variance.value)

@@ -7,7 +7,7 @@ import pytest
 from flax import linen as nn
 from scipy import signal, stats
 
-from exflow.nn.initial_values import at_once, uniform
+from exflow.nn.initial_values import init_at_once
 from exflow.nn.layers import Doubling, Linear
 
 
@@ -64,11 +64,10 @@ def test_one_draw_serves_all_parameters_with_different_numbers():
             return Linear(30, name="b")(Linear(20, name="a")(x))
 
     x = jnp.zeros((1, 10))
-    params = at_once(jax.random.key(0), lambda: Two().init(jax.random.key(1), x))["params"]
-    other = at_once(jax.random.key(2), lambda: Two().init(jax.random.key(1), x))["params"]
+    params = init_at_once(jax.random.key(0), Two(), x)["params"]
+    other = init_at_once(jax.random.key(2), Two(), x)["params"]
     numbers = np.concatenate([np.asarray(leaf).ravel() for leaf in jax.tree.leaves(params)])
     assert len(np.unique(numbers)) == len(numbers)
     assert (np.asarray(other["a"]["kernel"]) != np.asarray(params["a"]["kernel"])).all()
     bound = 1 / np.sqrt(10)
     assert stats.kstest(np.asarray(params["a"]["kernel"]).ravel(), stats.uniform(-bound, 2 * bound).cdf).pvalue > 1e-3
-    np.testing.assert_array_equal(uniform(jax.random.key(3), (4,)), uniform(jax.random.key(3), (4,)))

@@ -9,8 +9,6 @@ elements, which makes every number independent of order, padding and batch. Sour
 arXiv:1606.02185; Giannone & Winther 2022, arXiv:2110.12279.
 """
 
-from typing import Any
-
 import jax
 from jaxtyping import Array
 from ml_collections import ConfigDict
@@ -26,7 +24,7 @@ from exflow.models.set_vae.images import image_sampler
 from exflow.models.set_vae.latents import latent_functions
 from exflow.models.set_vae.networks.build import num_set_latents, set_autoencoder
 from exflow.models.set_vae.objective import training_loss
-from exflow.nn.initial_values import at_once
+from exflow.nn.initial_values import init_at_once
 from exflow.typing import Batch, Context, Images, Params, PRNGKey
 
 
@@ -60,11 +58,9 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
     def init(key: PRNGKey, batch: Batch) -> Params:
         init_key, value_key, noise_key = jax.random.split(key, 3)
         values: Array = likelihood.to_values(value_key, batch.x_set)
-
-        def start() -> Any:
-            return networks.init(init_key, values, batch.mask, Noise(noise_key), True)
-
-        variables = start() if options.hierarchy == "stream" else at_once(init_key, start)
+        inputs = (values, batch.mask, Noise(noise_key), True)
+        in_loops = options.hierarchy == "stream"
+        variables = networks.init(init_key, *inputs) if in_loops else init_at_once(init_key, networks, *inputs)
         return {"networks": variables["params"], "statistics": dict(variables).get("batch_stats", {})}
 
     return Model(
