@@ -21,7 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "Agg")
 # Most of the suite's time is compilation: less optimised code compiles in a third of the time and computes the same.
 # Without fused multiply-adds (AVX had none) two programs round alike, so that tests may ask for equal bits.
-_COMPILE_FAST = "--xla_backend_optimization_level=0 --xla_cpu_max_isa=AVX"
+_COMPILE_FAST = "--xla_backend_optimization_level=0 --xla_cpu_max_isa=AVX --xla_cpu_parallel_codegen_split_count=1"
 if jax.__version_info__ < (0, 12):  # which no longer knows this flag, and stops
     _COMPILE_FAST += " --xla_cpu_use_fusion_emitters=false"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_COMPILE_FAST}".strip()

@@ -6,19 +6,10 @@ import numpy as np
 import pytest
 
 from exflow.model import sets_of
-from exflow.models.registry import build, params_like
+from exflow.models.registry import build
+from tests.models.parameters import random_params
 from tests.models.registry import MODELS, image_shape
 from tests.models.test_set_models import contexts, images
-
-
-def some_params(model, config):
-    """Random parameters without an initialisation, which would take longer than all the rest."""
-    rng = np.random.default_rng(0)
-    shapes = params_like(model, config)
-    params = jax.tree.map(lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(leaf.dtype), shapes)
-    if "statistics" in params:  # among them variances
-        params["statistics"] = jax.tree.map(lambda leaf: np.abs(leaf) + np.float32(0.5), params["statistics"])
-    return params
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -33,6 +24,6 @@ def test_the_joint_density_does_not_depend_on_the_order(name):
     def joint(params, x_set, *context):
         return sets_of(model).joint(params, model.encode(params, None, x_set, *context))
 
-    one, other = joint(some_params(model, MODELS[name]), x_set, *context)
+    one, other = joint(random_params(model, MODELS[name]), x_set, *context)
     assert -1e6 < one < 0
     np.testing.assert_allclose(other, one, rtol=1e-5)

@@ -10,6 +10,7 @@ import pytest
 from exflow.model import sets_of
 from exflow.models.registry import build
 from exflow.typing import Batch
+from tests.models.parameters import in_float64, random_params
 from tests.models.registry import IMAGE_SHAPE, MODELS, NAMES, compiled, image_shape, is_set_vae
 
 
@@ -31,31 +32,18 @@ def batch_of(x_set):
     return Batch(x_set, jnp.ones(x_set.shape[:2], bool), jnp.arange(x_set.shape[0]), contexts(*x_set.shape[:2]))
 
 
-def perturbed(params, key):
-    """Non-zero heads and processes that differ between dimensions, so that nothing cancels by symmetry."""
-    leaves, structure = jax.tree.flatten(params)
-    keys = jax.random.split(key, len(leaves))
-    noisy = [leaf + 0.1 * jax.random.normal(k, leaf.shape, leaf.dtype) for leaf, k in zip(leaves, keys, strict=True)]
-    return jax.tree.unflatten(structure, noisy)
-
-
 @functools.cache
 def prepared(name):
-    """A model whose functions are compiled, and perturbed float32 parameters; shared by all tests."""
+    """A model whose functions are compiled, and random float32 parameters; shared by all tests."""
     model = build(MODELS[name], image_shape(name))
     with jax.enable_x64(False):
-        params = jax.jit(model.init)(jax.random.key(0), batch_of(images(4, 5, shape=model.image_shape)))
-        params = perturbed(params, jax.random.key(1))
+        params = random_params(model, MODELS[name])
     return compiled(model), params
 
 
 @pytest.fixture(params=NAMES)
 def model_and_params(request):
     return prepared(request.param)
-
-
-def in_float64(params):
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params)
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from exflow.model import sets_of
 from exflow.models.bruno.flow import bruno_flow
 from exflow.models.bruno.model import bruno
 from exflow.typing import Batch
+from tests.models.parameters import in_float64, perturbed
 from tests.models.registry import IMAGE_SHAPE, compiled, small_config
-from tests.models.test_set_models import batch_of, images, in_float64, perturbed
+from tests.models.test_set_models import batch_of, images
 
 
 def num_parameters(image_shape, **overrides):
@@ -58,7 +59,7 @@ def test_parameter_counts_equal_the_published_models(image_shape, overrides, pub
 def test_flow_starts_as_the_identity_in_the_documented_order(x64):
     flow = bruno_flow(small_config().model, IMAGE_SHAPE)
     x = jax.random.uniform(jax.random.key(0), (2, *IMAGE_SHAPE), jnp.float64, 0.0, 256.0)
-    z, _ = flow.forward(flow.init(jax.random.key(1), x), x)
+    z, _ = jax.jit(lambda x: flow.forward(flow.init(jax.random.key(1), x), x))(x)
     y = 1e-5 / 2 + (1 - 1e-5) * np.asarray(x) / 256
     y = (np.log(y) - np.log1p(-y)).reshape(2, 8, 8)
     channels = [y[:, dy::2, dx::2] for dy in (0, 1) for dx in (0, 1)]  # channel 2 dy + dx of the squeezed image
@@ -72,7 +73,7 @@ EVERYTHING = {"model__bruno__scales": 3, "model__bruno__residual_blocks": 1, "mo
 def test_log_det_equals_the_automatic_jacobian(x64, options):
     flow = bruno_flow(small_config(**options).model, (4, 4, 1))
     many = jax.random.uniform(jax.random.key(0), (64, 4, 4, 1), jnp.float64, 1.0, 255.0)
-    params, x = perturbed(jax.jit(flow.init)(jax.random.key(1), many), jax.random.key(2)), many[:2]
+    params, x = perturbed(jax.jit(flow.init)(jax.random.key(1), many), 2), many[:2]
 
     @jax.jit
     def both(x):
@@ -90,7 +91,7 @@ def test_log_det_equals_the_automatic_jacobian(x64, options):
 def test_gradients_are_finite_and_reach_every_parameter():
     model = bruno(small_config(model__bruno__residual_blocks=1), IMAGE_SHAPE)
     batch = batch_of(images(4, 5))
-    params = perturbed(jax.jit(model.init)(jax.random.key(0), batch), jax.random.key(1))
+    params = perturbed(jax.jit(model.init)(jax.random.key(0), batch), 1)
     gradients = jax.jit(jax.grad(lambda params: model.loss(params, jax.random.key(0), batch)[0]))(params)
     for path, gradient in jax.tree.leaves_with_path(gradients):
         name = jax.tree_util.keystr(path)
@@ -135,7 +136,7 @@ def test_empirical_start_is_the_closed_form_optimum(process):
 def test_constant_mean_gets_no_gradient(learn_mean):
     model, batch = dense_model(model__bruno__learn_mean=learn_mean), batch_of(images(4, 5))
     params = model.init(jax.random.key(0), batch)
-    gradients = jax.grad(lambda params: model.loss(params, jax.random.key(0), batch)[0])(params)
+    gradients = jax.jit(jax.grad(lambda params: model.loss(params, jax.random.key(0), batch)[0]))(params)
     assert bool(np.any(gradients["process"]["mean"] != 0)) == learn_mean
 
 
@@ -149,7 +150,7 @@ def test_discriminative_objective_equals_brute_force(x64):
         objective__learn_temperature=True,
     )
     batch, key = batch_of(images(4, 5)), jax.random.key(2)
-    params = in_float64(perturbed(model.init(jax.random.key(0), batch), jax.random.key(1)))
+    params = in_float64(perturbed(model.init(jax.random.key(0), batch), 1))
     temperature = np.exp(float(params["objective"]["log_temperature"]))
     loss, metrics, _ = model.loss(params, key, batch)
     np.testing.assert_allclose(metrics["temperature"], temperature, rtol=1e-12)
@@ -174,7 +175,7 @@ def test_discriminative_objective_equals_brute_force(x64):
 def test_masked_queries_do_not_count(x64):
     model = dense_model(objective__discriminative_weight=1.0, objective__shots=(2,))
     batch, key = batch_of(images(4, 5)), jax.random.key(2)
-    params = in_float64(perturbed(model.init(jax.random.key(0), batch), jax.random.key(1)))
+    params = in_float64(perturbed(model.init(jax.random.key(0), batch), 1))
     mask = jnp.asarray([[True, True, True, True, False]] * 4)
     garbage = batch.x_set.at[:, 4].set(255)
     first = model.loss(params, key, batch._replace(mask=mask))

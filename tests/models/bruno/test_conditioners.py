@@ -23,7 +23,7 @@ def images():
 def test_blocks_give_the_same_however_they_run(images):
     def value_and_gradient(**options):
         net = conv_conditioner(**options)
-        params = net.init(jax.random.key(1), images)
+        params = jax.jit(net.init)(jax.random.key(1), images)
         params["heads"] = jax.tree.map(lambda leaf: leaf + 0.1, params["heads"])
 
         def total(params):
@@ -48,7 +48,7 @@ def test_blocks_give_the_same_however_they_run(images):
 def test_heads_start_at_zero(images, dense):
     x = images.reshape(4, -1) if dense else images
     net = network(DenseConditioner(8)) if dense else conv_conditioner()
-    log_scale, shift = net.apply(net.init(jax.random.key(1), x), x)
+    log_scale, shift = jax.jit(lambda x: net.apply(net.init(jax.random.key(1), x), x))(x)
     np.testing.assert_array_equal(log_scale, np.zeros(x.shape))
     np.testing.assert_array_equal(shift, np.zeros(x.shape))
 
@@ -58,18 +58,17 @@ def test_several_outputs_per_entry_start_at_zero_too(images, dense):
     x = images.reshape(4, -1) if dense else images
     options = {"outputs_per_entry": 5, "compute_dtype": jnp.bfloat16}
     net = network(DenseConditioner(8, **options)) if dense else conv_conditioner(**options)
-    raw = net.apply(net.init(jax.random.key(1), x), x)
+    raw = jax.jit(lambda x: net.apply(net.init(jax.random.key(1), x), x))(x)
     assert raw.dtype == jnp.float32
     np.testing.assert_array_equal(raw, np.zeros((*x.shape, 5)))
 
 
 def test_bfloat16_keeps_parameters_and_outputs_in_float32(images):
     net = conv_conditioner(compute_dtype=jnp.bfloat16)
-    params = net.init(jax.random.key(1), images)
+    params = jax.jit(net.init)(jax.random.key(1), images)
     chex.assert_trees_all_equal_dtypes(params, jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params))
     params["heads"] = jax.tree.map(lambda leaf: leaf + 0.1, params["heads"])
-    outputs = net.apply(params, images)
-    reference = conv_conditioner().apply(params, images)
+    outputs, reference = (jax.jit(one.apply)(params, images) for one in (net, conv_conditioner()))
     for output, exact in zip(outputs, reference, strict=True):
         assert output.dtype == jnp.float32
         np.testing.assert_allclose(output, exact, rtol=0.05, atol=0.05)
@@ -83,8 +82,8 @@ def test_unknown_block_loop_is_an_error(images):
 def test_bfloat16_products_change_a_dense_conditioner_by_rounding_only():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(6, 16)), jnp.float32)
     exact, rounding = (DenseConditioner(units=8, bfloat16_products=option) for option in (False, True))
-    params = jax.tree.map(lambda leaf: leaf + 0.1, exact.init(jax.random.key(0), x))
-    for expected, value in zip(exact.apply(params, x), rounding.apply(params, x), strict=True):
+    params = jax.tree.map(lambda leaf: leaf + 0.1, jax.jit(exact.init)(jax.random.key(0), x))
+    for expected, value in zip(*(jax.jit(net.apply)(params, x) for net in (exact, rounding)), strict=True):
         assert value.dtype == jnp.float32
         assert float(jnp.abs(value - expected).max()) > 0
         np.testing.assert_allclose(value, expected, rtol=0.02, atol=0.02)

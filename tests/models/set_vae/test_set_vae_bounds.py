@@ -11,8 +11,9 @@ from exflow.core.latents import bounds, terms
 from exflow.models import latent_bounds
 from exflow.models.latent_bounds import BOUND
 from exflow.models.registry import build
+from tests.models.parameters import random_params
 from tests.models.registry import ALL_LEVELS, TINY_VECTORS, small_config
-from tests.models.test_set_models import batch_of, images, perturbed
+from tests.models.test_set_models import images
 
 pytestmark = pytest.mark.slow  # many compilations
 
@@ -24,9 +25,9 @@ MASK = jnp.asarray([[True] * 3, [True, False, True], [True, True, False]])
 @functools.cache
 def statistician(name):
     """A model of vectors and its parameters."""
-    model = build(small_config(**TINY_VECTORS, **CONTEXT_LEVELS[name]), SHAPE)
-    params = jax.jit(model.init)(jax.random.key(0), batch_of(images(4, 5, shape=SHAPE)))
-    return model, perturbed(params, jax.random.key(1))
+    config = small_config(**TINY_VECTORS, **CONTEXT_LEVELS[name])
+    model = build(config, SHAPE)
+    return model, random_params(model, config)
 
 
 @functools.cache

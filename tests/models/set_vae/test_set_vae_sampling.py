@@ -11,8 +11,9 @@ from exflow.core.latents.elements import SeenElements
 from exflow.core.latents.trace import EXAMPLE, SET
 from exflow.models.registry import build
 from exflow.models.set_vae import sampling
+from tests.models.parameters import random_params
 from tests.models.registry import ALL_LEVELS, MODELS, TINY_STREAM, TINY_VECTORS, is_set_vae, small_config
-from tests.models.test_set_models import batch_of, images, perturbed, prepared
+from tests.models.test_set_models import images, prepared
 
 pytestmark = pytest.mark.slow  # many compilations
 
@@ -37,8 +38,7 @@ def tiny(name):
         return model.latents, params
     shape = (1, 1, 2) if name == "vectors_all" else (28, 28, 1)
     model = build(OTHERS[name], shape)
-    params = jax.jit(model.init)(jax.random.key(0), batch_of(images(4, 5, shape=shape)))
-    return model.latents, perturbed(params, jax.random.key(1))
+    return model.latents, random_params(model, OTHERS[name])
 
 
 @functools.cache

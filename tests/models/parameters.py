@@ -1,0 +1,28 @@
+"""Parameters for tests, made by NumPy: an initialisation takes longer to compile than what most tests look at."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from exflow.models.registry import params_like
+
+
+def random_params(model, config, seed=0):
+    """Standard deviation 0.1 everywhere, and positive averages of batch normalisation, among them variances."""
+    rng = np.random.default_rng(seed)
+    params = jax.tree.map(
+        lambda leaf: jnp.asarray(rng.normal(0, 0.1, leaf.shape), leaf.dtype), params_like(model, config)
+    )
+    if "statistics" in params:
+        params["statistics"] = jax.tree.map(lambda leaf: jnp.abs(leaf) + np.float32(0.5), params["statistics"])
+    return params
+
+
+def perturbed(params, seed=1):
+    """Non-zero heads and processes that differ between dimensions, so that nothing cancels by symmetry."""
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf + rng.normal(0, 0.1, np.shape(leaf)), leaf.dtype), params)
+
+
+def in_float64(params):
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), params)
