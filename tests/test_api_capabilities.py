@@ -7,10 +7,11 @@ import pytest
 
 from exflow.api import TrainedModel
 from exflow.errors import UserError
-from exflow.model import CodeFunctions, Model, Sampler, latents_of, sets_of
-from exflow.models.registry import build, params_like
+from exflow.model import CodeFunctions, Model, Sampler, latents_of
+from exflow.models.registry import build
 from tests.evaluation.toy import toy_model, toy_params
 from tests.evaluation.toy_data import image_sets
+from tests.models.parameters import random_params
 from tests.models.registry import MODELS
 
 PARAMS = toy_params(4, variance=0.7, covariance=0.6, mean=0.1)
@@ -26,13 +27,8 @@ def exact():
 @pytest.fixture(scope="module")
 def bound():
     """A model of vectors with latents, the tiny Neural Statistician, at random parameters."""
-    config = MODELS["ns"].copy_and_resolve_references()
-    core, rng = build(config, (1, 1, 2)), np.random.default_rng(1)
-    like = params_like(core, config)
-    params = jax.tree.map(lambda leaf: np.asarray(0.1 * np.abs(rng.normal(size=leaf.shape)), leaf.dtype), like)
-    with config.unlocked():
-        config.evaluation.importance_samples = 3
-    return TrainedModel(core, params, config)
+    core = build(MODELS["ns"], (1, 1, 2))
+    return TrainedModel(core, random_params(core, MODELS["ns"]), MODELS["ns"])
 
 
 @pytest.fixture(scope="module")
@@ -113,25 +109,32 @@ def test_draws_of_the_noise_in_every_density(exact):
         exact.set_log_prob(IMAGES, num_importance_samples=2)
 
 
-def test_draws_of_the_latents_in_every_density(bound):
-    """None means the number of the configuration; no other number needs another model."""
-    sets, elements = sets_of(bound.core), bound.encode(VECTORS)
-    state = bound.update(bound.init_state(), VECTORS[0, :3])
-    densities = jax.jit(
-        lambda params, elements, draws: (
-            sets.joint(params, elements, None, draws),
-            sets.conditional(params, elements, None, draws),
-        ),
-        static_argnums=2,
-    )
-    for number, draws in ((None, 3), (3, 3), (5, 5)):
-        options = {"num_importance_samples": number}
-        joint, conditional = densities(bound.params, elements, draws)
-        np.testing.assert_allclose(bound.set_log_prob(VECTORS, **options), joint, rtol=1e-5)
-        np.testing.assert_allclose(bound.conditional_log_probs(VECTORS, **options), conditional, rtol=1e-4, atol=1e-4)
-        np.testing.assert_allclose(bound.log_prob(state, VECTORS[0, 3], **options), conditional[0, 3], rtol=1e-4)
-    few, many = (bound.classify(VECTORS[:, :3], VECTORS[:, 3], num_importance_samples=n) for n in (1, 5))
-    assert np.abs(few - many).max() > 1e-4
+def test_draws_of_the_latents_in_every_density(exact):
+    """None means the number of the configuration; here bounds are densities times that number, which so shows."""
+
+    def times_draws(function):
+        return lambda *arguments: arguments[-1] * function(*arguments)
+
+    names = ("log_prob", "joint", "conditional", "leave_one_out", "class_log_probs")
+    bounds = {name: times_draws(getattr(exact.core.sets, name)) for name in names}
+    config = MODELS["ns"].copy_and_resolve_references()
+    with config.unlocked():
+        config.evaluation.importance_samples = 3
+    bound = TrainedModel(exact.core._replace(sets=exact.core.sets._replace(exact=False, **bounds)), PARAMS, config)
+    state, support = exact.update(exact.init_state(), IMAGES[0, :3]), IMAGES[:, :3]
+    scores = np.stack([exact.log_prob(exact.update(exact.init_state(), x), IMAGES[:, 3]) for x in support], axis=1)
+    for number, draws in ((None, 3), (3, 3), (5, 5), (1, 1)):
+        for call in (
+            lambda model, **options: model.set_log_prob(IMAGES, **options),
+            lambda model, **options: model.conditional_log_probs(IMAGES, **options),
+            lambda model, **options: model.log_prob(state, IMAGES[0, 3], **options),
+            lambda model, **options: model.anomaly_scores(IMAGES, **options),
+            lambda model, **options: model.anomaly_scores(IMAGES, leave_one_out=True, **options),
+        ):
+            np.testing.assert_allclose(call(bound, num_importance_samples=number), draws * call(exact), rtol=1e-4)
+        posterior = draws * scores - np.logaddexp.reduce(draws * scores, axis=1, keepdims=True)
+        found = bound.classify(support, IMAGES[:, 3], num_importance_samples=number)
+        np.testing.assert_allclose(found, posterior, rtol=1e-4, atol=1e-4)
 
 
 def test_reconstructions(bound, coder):

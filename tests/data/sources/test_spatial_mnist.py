@@ -81,6 +81,7 @@ def test_wrong_options_are_refused(mnist) -> None:
             datasets.load("spatial_mnist", **{**OPTIONS, **options})
 
 
+@pytest.mark.slow  # prepares all of MNIST
 def test_real_digits() -> None:
     need_tfds("mnist")
     sets = datasets.load("spatial_mnist", num_train=500, num_validation=20, num_test=10000)

@@ -77,7 +77,7 @@ def test_five_thousand_draws_take_the_memory_of_a_few():
     few = latent_chunks.per_call(traced, VALUES.shape, 50)
     assert few == latent_chunks.per_call(traced, VALUES.shape, 5_000)
     found = importance(traced, params, VALUES, KEY, 5_000, mask=MASK)
+    fewer = importance(traced, params, VALUES, KEY, 50, mask=MASK)
     assert len(shapes) == 1  # one program for all draws
-    fewer = importance(model, params, VALUES, KEY, 50, mask=MASK)
     assert (found.bound > fewer.elbo).all()
     assert (found.standard_error < fewer.standard_error).all()
