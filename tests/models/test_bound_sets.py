@@ -40,7 +40,16 @@ def no_images(params, state, key, num_samples, coherent=False, context=None):
     return jnp.zeros((num_samples, *state.mask.shape[:-1], 1, 1, 1), jnp.float32)
 
 
-BOUND = sets_from_bound(joint, encode, (1, 1, 1), "float32", no_images)
+def compiled(sets):
+    """The same functions, each compiled once per shape."""
+    names = ("update", "remove", "merge")
+    with_draws = {"joint": 3, "conditional": 3, "log_prob": 3, "class_log_probs": 3}
+    functions = {name: jax.jit(getattr(sets, name)) for name in (*names, "leave_one_out")}
+    functions |= {name: jax.jit(getattr(sets, name), static_argnums=at) for name, at in with_draws.items()}
+    return sets._replace(**functions)
+
+
+BOUND = compiled(sets_from_bound(joint, encode, (1, 1, 1), "float32", no_images))
 
 
 @pytest.fixture
