@@ -7,12 +7,15 @@ import numpy as np
 from exflow.models.registry import params_like
 
 
-def random_params(model, config, seed=0):
-    """Standard deviation 0.1 everywhere, and positive averages of batch normalisation, among them variances."""
+def random_like(shapes, seed=0):
+    """Standard deviation 0.1 everywhere."""
     rng = np.random.default_rng(seed)
-    params = jax.tree.map(
-        lambda leaf: jnp.asarray(rng.normal(0, 0.1, leaf.shape), leaf.dtype), params_like(model, config)
-    )
+    return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(0, 0.1, leaf.shape), leaf.dtype), shapes)
+
+
+def random_params(model, config, seed=0):
+    """Parameters like those of an initialisation, with positive averages of batch normalisation."""
+    params = random_like(params_like(model, config), seed)
     if "statistics" in params:
         params["statistics"] = jax.tree.map(lambda leaf: jnp.abs(leaf) + np.float32(0.5), params["statistics"])
     return params

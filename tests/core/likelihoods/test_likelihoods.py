@@ -20,6 +20,9 @@ NUM_OUTPUTS = {  # for 1 and for 3 channels
 }
 DISCRETE = [name for name, law in LIKELIHOODS.items() if law.discrete]
 LOG_PROB = {name: jax.jit(law.log_prob) for name, law in LIKELIHOODS.items()}
+TO_VALUES = {name: jax.jit(law.to_values) for name, law in LIKELIHOODS.items()}
+TO_PIXELS = {name: jax.jit(law.to_pixels) for name, law in LIKELIHOODS.items()}
+MEAN = {name: jax.jit(law.mean) for name, law in LIKELIHOODS.items()}
 each_law = pytest.mark.parametrize("name", NUM_OUTPUTS)
 
 
@@ -41,7 +44,7 @@ def random_values(name: str, channels: int, *lead: int) -> np.ndarray:
     if name == "gaussian":
         return rng.normal(size=(*lead, channels)) * 2
     x = rng.choice(np.array([0, 1, 2, 60, 128, 200, 254, 255], np.uint8), (*lead, channels))
-    return np.asarray(likelihood(name).to_values(None, jnp.asarray(x)), np.float64)
+    return np.asarray(TO_VALUES[name](None, jnp.asarray(x)), np.float64)
 
 
 def exact_log_probs(name: str, outputs: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -146,7 +149,7 @@ def test_float32_and_lower_precision(name, channels):
 @pytest.mark.parametrize("name", ["discretized_gaussian", "logistic_mixture"])
 def test_probabilities_of_all_pixel_values_sum_to_one(name):
     """In float32, from laws much narrower than a bin to laws much wider than the range."""
-    values = likelihood(name).to_values(None, jnp.asarray(PIXELS))
+    values = TO_VALUES[name](None, jnp.asarray(PIXELS))
     outputs = random_outputs(name, 1, 32, 1, 1, 1)
     half = outputs.shape[-1] // 2 if name == "discretized_gaussian" else 20
     outputs[..., half:] = np.linspace(-12, 6, 32).reshape(32, 1, 1, 1, 1)
@@ -173,7 +176,7 @@ def test_probabilities_of_a_colour_given_the_earlier_ones_sum_to_one(channel):
 
 def score(name: str, outputs: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Float32 log probabilities of pixels, as float64."""
-    values = likelihood(name).to_values(None, jnp.asarray(x))
+    values = TO_VALUES[name](None, jnp.asarray(x))
     return np.float64(LOG_PROB[name](jnp.asarray(outputs, jnp.float32), values))
 
 
@@ -205,16 +208,15 @@ def test_gradients_do_not_vanish_where_the_model_is_wrong(name):
 
 @each_law
 def test_pixels_survive_a_round_trip(name):
-    law = likelihood(name)
     x = jnp.asarray(PIXELS if name != "bernoulli" else PIXELS[[0, 255]])
     x = x.astype(jnp.float32) / 7 if name == "gaussian" else x
-    values = law.to_values(None, x)
+    values = TO_VALUES[name](None, x)
     assert values.dtype == jnp.float32
-    returned = jax.jit(law.to_pixels)(values)
+    returned = TO_PIXELS[name](values)
     assert returned.dtype == x.dtype
     np.testing.assert_array_equal(returned, x)
     if name != "gaussian":
-        np.testing.assert_array_equal(law.to_pixels(jnp.array([-7.0, 7.0])), [0, 255])
+        np.testing.assert_array_equal(TO_PIXELS[name](np.array([-7.0, 7.0], np.float32)), [0, 255])
 
 
 def test_zero_logits_cost_one_bit_per_pixel():
@@ -224,9 +226,9 @@ def test_zero_logits_cost_one_bit_per_pixel():
 
 def test_binarization():
     """Thresholded without a key; with one each pixel is drawn with probability x / 255."""
-    law, num = likelihood("bernoulli"), 4_000
-    np.testing.assert_array_equal(law.to_values(None, jnp.asarray(PIXELS)), PIXELS >= 128)
-    draws = np.asarray(law.to_values(jax.random.key(SEED), jnp.tile(jnp.asarray(PIXELS)[None], (num, 1, 1, 1, 1))))
+    to_values, num = TO_VALUES["bernoulli"], 4_000
+    np.testing.assert_array_equal(to_values(None, PIXELS), PIXELS >= 128)
+    draws = np.asarray(to_values(jax.random.key(SEED), np.tile(PIXELS[None], (num, 1, 1, 1, 1))))
     p = PIXELS / 255
     assert set(np.unique(draws)) == {0.0, 1.0}
     assert (abs(draws.mean(axis=0) - p) <= 5 * np.sqrt(p * (1 - p) / num)).all(), f"seed {SEED}"
@@ -236,7 +238,7 @@ def test_binarization():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_means(name, channels):
     outputs = random_outputs(name, channels, 2, 4, 4)
-    mean = np.asarray(likelihood(name).mean(jnp.asarray(outputs, jnp.float32)))
+    mean = np.asarray(MEAN[name](np.float32(outputs)))
     assert mean.shape == (2, 4, 4, channels)
     raw = outputs[..., :channels]
     if name == "logistic_mixture":

@@ -1,5 +1,6 @@
 """Learned processes read back from parameters, restriction to some dimensions, and marginal distributions."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from exflow.evaluation import compiled
 from exflow.evaluation.analysis import correlations, latent_distribution
 from exflow.models.bruno.image_flow import FlowElement
 from exflow.models.registry import build
+from tests.core.registry import COMPILED
 from tests.evaluation.toy import toy_model
 from tests.models.registry import IMAGE_SHAPE, MODELS
 
@@ -32,7 +34,7 @@ def bruno(process):
 @pytest.mark.parametrize("name", CASES)
 def test_process_is_read_back(name, x64):
     module, moments = CASES[name]
-    raw = module.unconstrain(module.from_moments(*map(jnp.asarray, moments)))
+    raw = jax.jit(lambda *moments: module.unconstrain(module.from_moments(*moments)))(*moments)
     found = correlations.latent_process(bruno(name), {"flow": {}, "process": raw})
     expected = (*MOMENTS[:2], MOMENTS[2] / MOMENTS[1], *moments[3:], None, None)
     for value, wanted in zip(found, expected, strict=False):
@@ -45,9 +47,9 @@ def test_process_is_read_back(name, x64):
 def low_rank_example():
     """Parameters, their trainable form, and the matrices diag(rho) + A A' and diag(v - rho)."""
     factor = np.array([[0.7, -0.2], [0.0, 1.1], [-0.4, 0.3]])
-    params = low_rank_process.from_moments(*map(jnp.asarray, (*MOMENTS, factor)))
+    params = jax.jit(low_rank_process.from_moments)(*MOMENTS, factor)
     between, within = np.diag(MOMENTS[2]) + factor @ factor.T, np.diag(MOMENTS[1] - MOMENTS[2])
-    return params, low_rank_process.unconstrain(params), between, within
+    return params, COMPILED["low_rank_process"].unconstrain(params), between, within
 
 
 def test_shared_factors_count_in_variance_and_correlation(x64):
@@ -64,7 +66,8 @@ def test_restricted_factors_are_the_marginal(x64):
     keep = np.array([True, False, True])
     z = np.random.default_rng(0).normal(size=(4, 3))
     fewer, elements = bruno("low_rank").process.restrict({"process": raw}, FlowElement(z, np.zeros(4)), keep)
-    log_probs = low_rank_process.log_prob(low_rank_process.constrain(fewer["process"]), jnp.asarray(elements.z))
+    process = COMPILED["low_rank_process"]
+    log_probs = process.log_prob(process.constrain(fewer["process"]), jnp.asarray(elements.z))
     chosen = np.ix_(keep, keep)
     covariance = np.kron(np.ones((4, 4)), between[chosen]) + np.kron(np.eye(4), within[chosen])
     expected = stats.multivariate_normal(np.tile(MOMENTS[0][keep], 4), covariance).logpdf(z[:, keep].ravel())
@@ -108,17 +111,19 @@ def process_of(name):
 @pytest.mark.parametrize("name", CASES)
 def test_marginal_density(name, x64):
     module, moments = CASES[name]
-    params, dimensions = module.from_moments(*map(jnp.asarray, moments)), np.arange(3)
+    params, dimensions = jax.jit(module.from_moments)(*moments), np.arange(3)
     points = np.linspace(-4, 4, 7)[:, None] + np.zeros(3)
     found = latent_distribution.density(process_of(name), dimensions, points)
     gaussian = stats.norm.pdf(points, MOMENTS[0], np.sqrt(MOMENTS[1]))
     residual = jnp.asarray((points - MOMENTS[0]) ** 2)
     freedom = np.broadcast_to(FREEDOM - 2, points.shape)
-    student_t = np.exp(student_t_log_prob(residual, jnp.broadcast_to(MOMENTS[1], points.shape), jnp.asarray(freedom)))
+    student_t = np.exp(
+        jax.jit(student_t_log_prob)(residual, jnp.broadcast_to(MOMENTS[1], points.shape), jnp.asarray(freedom))
+    )
     weight = {"gaussian": 1.0, "student_t": 0.0, "mixture": WEIGHT}[name]
     np.testing.assert_allclose(found, weight * gaussian + (1 - weight) * student_t, rtol=1e-9)
     one = jnp.asarray(points[2])
-    total = module.predictive_log_prob(params, module.init_state(params), one)
+    total = jax.jit(lambda params: module.predictive_log_prob(params, module.init_state(params), one))(params)
     np.testing.assert_allclose(np.log(found[2]).sum(), total, rtol=1e-9)
     grid = np.linspace(-1, 2, 2001)[:, None] + np.zeros(3)
     area = integrate.simpson(latent_distribution.density(process_of(name), dimensions, grid), x=grid[:, 0], axis=0)

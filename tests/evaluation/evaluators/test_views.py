@@ -1,5 +1,6 @@
 """Evaluation of conditional models on toy views: likelihood, coverage and predictions against dense Gaussians."""
 
+import functools
 import json
 
 import jax
@@ -18,6 +19,7 @@ from exflow.evaluation.evaluators.views import VIEWS, per_target
 from exflow.evaluation.pictures import view_pictures
 from exflow.evaluation.scoring import views
 from exflow.model import Model
+from tests.core.registry import COMPILED
 from tests.evaluation.toy import ToyElement, toy_model
 from tests.evaluation.toy_data import image_sets, predictive_log_prob
 from tests.evaluation.toy_views import COVARIANCE, DIM, PARAMS, SHIFT, VARIANCE, conditional_toy, view_sets
@@ -77,12 +79,12 @@ def test_scores_equal_the_dense_predictive_and_coverage_the_normal_quantiles():
 def test_coverage_of_a_student_t_predictive():
     params = student_t_process.from_moments(*(jnp.full(3, value) for value in (0.1, 1.0, 0.3, 5.0)))
     empty = student_t_process.init_state(params, (1,))
-    state = student_t_process.update_set(params, empty, jnp.ones((1, 2, 3)))
+    state = COMPILED["student_t_process"].update_set(params, empty, jnp.ones((1, 2, 3)))
     model = toy_model()
     model = model._replace(process=model.process._replace(predictive=student_t_process.predictive))
-    law = student_t_process.predictive(params, state)
-    z = jnp.linspace(-2, 3, 21)[None, :, None] * jnp.ones((1, 1, 3))
-    found = views.coverage(model, params, state, ToyElement(z, np.zeros((1, 21))))
+    law = COMPILED["student_t_process"].predictive(params, state)
+    z = np.float32(np.linspace(-2, 3, 21)[None, :, None] * np.ones((1, 1, 3)))
+    found = jax.jit(functools.partial(views.coverage, model))(params, state, ToyElement(z, np.zeros((1, 21))))
     nu, scale = 7.0, np.sqrt(np.asarray(law.variance)[0, 0] * 5 / 7)
     residual = np.abs(z[0, :, 0] - np.asarray(law.mean)[0, 0]) / scale
     for place, half in enumerate((0.25, 0.45)):

@@ -11,7 +11,7 @@ from exflow.model import sets_of
 from exflow.models.bruno.flow import bruno_flow
 from exflow.models.bruno.model import bruno
 from exflow.typing import Batch
-from tests.models.parameters import in_float64, perturbed
+from tests.models.parameters import in_float64, perturbed, random_like
 from tests.models.registry import IMAGE_SHAPE, compiled, small_config
 from tests.models.test_set_models import batch_of, images
 
@@ -33,7 +33,7 @@ EVERYTHING = {"model__bruno__scales": 3, "model__bruno__residual_blocks": 1, "mo
 def test_log_det_equals_the_automatic_jacobian(x64, options):
     flow = bruno_flow(small_config(**options).model, (4, 4, 1))
     many = jax.random.uniform(jax.random.key(0), (64, 4, 4, 1), jnp.float64, 1.0, 255.0)
-    params, x = perturbed(jax.jit(flow.init)(jax.random.key(1), many), 2), many[:2]
+    params, x = random_like(jax.eval_shape(flow.init, jax.random.key(1), many)), many[:2]
 
     @jax.jit
     def both(x):
