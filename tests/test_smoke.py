@@ -23,7 +23,7 @@ def test_smoke_variant_runs_the_whole_pipeline(name, variant, repository, tmp_pa
     if data_set in FROM_TFDS:
         need_tfds(FROM_TFDS[data_set])
     command = [sys.executable, "-m", "exflow.main", f"--config=configs/{name}.py:{variant}", f"--workdir={tmp_path}"]
-    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["config"]["variant"] == variant
