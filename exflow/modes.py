@@ -22,27 +22,24 @@ from exflow.training.hosts import on_first_host
 from exflow.training.inputs import build_model, load_data
 from exflow.training.loop import FitResult, Validate, fit
 from exflow.training.parameters import load_params
-from exflow.training.setup import Run, WarmStart, set_up
+from exflow.training.setup import Run, set_up
 from exflow.training.state import TrainState, evaluation_params
 from exflow.typing import Element, Params
 
 
 def train_and_evaluate(config: ConfigDict, workdir: Path) -> None:
     """Train, or go on training; evaluate when training is complete."""
-    if train(config, workdir).finished:
+    with compilation(config), set_up(config, workdir) as run:
+        result = fit(run, validation(run))
+    if _finished(result):
         evaluate(config, workdir)
 
 
-def train(config: ConfigDict, workdir: Path, warm_start: WarmStart | None = None) -> FitResult:
-    """Train the configured model, resuming what is there.
-
-    Raises:
-      KeyboardInterrupt: Ctrl-C ended training; all is saved. What is around this call should not go on.
-    """
-    with compilation(config), set_up(config, workdir, warm_start) as run:
+def train(config: ConfigDict, workdir: Path) -> FitResult:
+    """Train the configured model, resuming what is there."""
+    with compilation(config), set_up(config, workdir) as run:
         result = fit(run, validation(run))
-    if result.reason == signal.SIGINT.name:
-        raise KeyboardInterrupt
+    _finished(result)
     return result
 
 
@@ -51,8 +48,21 @@ def finetune(config: ConfigDict, workdir: Path) -> None:
 
     The optimizer starts anew (the published fine-tuning goes on with the averages of its generative run).
     """
-    if train(config, workdir, finetuning.starting_point(config)).finished:
+    with compilation(config), set_up(config, workdir, finetuning.starting_point(config)) as run:
+        result = fit(run, validation(run))
+    if _finished(result):
         evaluate(config, workdir)
+
+
+def _finished(result: FitResult) -> bool:
+    """Whether training is complete.
+
+    Raises:
+      KeyboardInterrupt: Ctrl-C ended training; all is saved. What is around this program should not go on.
+    """
+    if result.reason == signal.SIGINT.name:
+        raise KeyboardInterrupt
+    return result.finished
 
 
 def evaluate(config: ConfigDict, workdir: Path) -> None:
