@@ -18,7 +18,7 @@ from exflow.evaluation.analysis import anomaly, correlations
 from exflow.evaluation.analysis.anomaly import Sequences
 from exflow.evaluation.metrics import detection
 from exflow.evaluation.metrics.detection import FIRST
-from exflow.evaluation.pictures.grids import looks_inverted, save, tile
+from exflow.evaluation.pictures.grids import captioned, save, tile
 from exflow.evaluation.scoring import likelihood
 from exflow.model import process_of
 from experiments import plots
@@ -84,12 +84,12 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
             entries[f"rejected/{kind}"] = entry(share, "%", f"{kind} images that are not absorbed; {where}", scale=100)
     figures = [draw_scores(out / "anomaly_scores.png", methods, sequences, flags.shown)]
     shown = subject.images(sequences.rows[: flags.shown], flags.split)
-    flagged, invert = methods["leave_one_out"][1], looks_inverted(shown)
+    flagged, invert = methods["leave_one_out"][1], subject.inverted
     pictures = [
-        plots.framed_sequence(images, sequences.anomalous[at], flagged[at], invert=invert)
-        for at, images in enumerate(shown)
+        plots.framed_sequence(images, sequences.anomalous[at], flagged[at], invert) for at, images in enumerate(shown)
     ]
-    figures.append(save(out / "anomaly_images.png", tile(pictures, 1)))
+    caption = "red: of another class; blue inside: flagged, given all others"
+    figures.append(save(out / "anomaly_images.png", captioned(tile(pictures, 1), caption)))
     series = {
         "anomalous": sequences.anomalous[: flags.shown],
         **{f"{name}_scores": scores[: flags.shown] for name, (scores, _) in methods.items()},
@@ -135,10 +135,12 @@ def draw_scores(path: Path, methods: dict[str, Any], sequences: Sequences, numbe
             for name, (scores, flags) in methods.items():
                 (line,) = one.plot(scores[at], ".-", linewidth=0.8, markersize=3, label=name)
                 places = np.flatnonzero(flags[at])
-                one.plot(places, scores[at, places], "o", markersize=9, fillstyle="none", color=line.get_color())
-            for place in np.flatnonzero(sequences.anomalous[at]):
-                one.axvline(place, color="red", linewidth=0.8, linestyle=":")
+                ring = {"markersize": 9, "fillstyle": "none", "color": line.get_color()}
+                one.plot(places, scores[at, places], "o", label=f"{name}: flagged", **ring)
+            for number, place in enumerate(np.flatnonzero(sequences.anomalous[at])):
+                label = None if number else "of another class"
+                one.axvline(place, color="red", linewidth=0.8, linestyle=":", label=label)
             one.axhline(0, color=plots.GREY, linewidth=0.5)
-            one.set_xlabel("position", fontsize=8)
-            one.set_ylabel("log p(x | others) - log p(x)", fontsize=8)
+            plots.count_axis(one, "position in the sequence")
+            one.set_ylabel("log p(x | others) - log p(x), nats", fontsize=8)
     return path

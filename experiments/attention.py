@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from exflow.core.latents.elements import EncodedElement
 from exflow.errors import UserError
 from exflow.evaluation.metrics import detection
-from exflow.evaluation.pictures.grids import looks_inverted
+from exflow.evaluation.pictures.grids import visible
 from exflow.model import LatentFunctions
 from exflow.typing import Params, PRNGKey
 from experiments import plots
@@ -67,13 +67,13 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     series = {"classes": class_ids(subject, flags.split, rows), "weights": weights}
     samples = to_pixels(subject, latents_of(subject).likelihood.mean(found.outputs))[:, 0]
     images = to_pixels(subject, given)
-    figures = [draw(out / "attention.png", samples, weights[0], images)]
+    figures = [draw(out / "attention.png", samples, weights[0], images, subject.inverted)]
     if len(weights) > 1:
         levels = np.unique(np.linspace(0, len(weights) - 1, MAX_LEVELS).astype(int))
         partial = samples_down_to(subject, subject.key(1), found, [int(level) + 1 for level in levels])
         same = np.broadcast_to(images[0], (len(levels), *images[0].shape))
         names = [f"level {level + 1}" for level in levels]
-        figures.append(draw(out / "attention_levels.png", partial, weights[levels, 0], same, names))
+        figures.append(draw(out / "attention_levels.png", partial, weights[levels, 0], same, subject.inverted, names))
     return Report(subject.config, subject.facts, entries, series, figures)
 
 
@@ -107,14 +107,28 @@ def _generated(
 
 
 def draw(
-    path: Path, samples: np.ndarray, weights: np.ndarray, images: np.ndarray, names: list[str] | None = None
+    path: Path,
+    samples: np.ndarray,
+    weights: np.ndarray,
+    images: np.ndarray,
+    invert: bool,
+    names: list[str] | None = None,
 ) -> Path:
-    """Per row a sample, bars of the weights [row, head, set] of every head, and the images of the set."""
+    """Per row a sample, bars of the weights [row, head, set] of every head, and the images of the set.
+
+    All bars have one scale, which stands at the first head; the line is the weight of a mean.
+    """
     rows, heads, size = weights.shape
-    invert, columns = looks_inverted(images), 1 + heads + size
+    columns, top = 1 + heads + size, float(max(weights.max(), 2 / size))
 
     def show(axes: Any, image: np.ndarray) -> None:
-        axes.imshow((255 - image if invert else image).squeeze(), cmap="Greys_r", vmin=0, vmax=255)
+        image = visible(image)
+        axes.imshow(
+            (255 - image if invert else image).squeeze(axis=-1 if image.shape[-1] == 1 else ()),
+            cmap="Greys_r",
+            vmin=0,
+            vmax=255,
+        )
         axes.set_xticks([])
         axes.set_yticks([])
 
@@ -125,11 +139,12 @@ def draw(
             axes[0].set_ylabel("" if names is None else names[row], fontsize=7)
             for head in range(heads):
                 axes[1 + head].bar(np.arange(size), weights[row, head], color=plots.GREY)
-                axes[1 + head].set_ylim(0, max(weights.max(), 2 / size))
+                axes[1 + head].axhline(1 / size, color="firebrick", linewidth=0.5)
+                axes[1 + head].set_ylim(0, top)
                 axes[1 + head].set_xticks([])
-                axes[1 + head].set_yticks([])
+                axes[1 + head].set_yticks([0, top] if head == 0 else [], ["0", f"{top:.2g}"] if head == 0 else [])
                 if row == 0:
-                    axes[1 + head].set_title(f"head {head + 1}", fontsize=7)
+                    axes[1 + head].set_title(f"weight, head {head + 1}", fontsize=5)
             for position in range(size):
                 show(axes[1 + heads + position], images[row, position])
         grid[0].set_title("sample", fontsize=7)

@@ -189,3 +189,5 @@ def draw(axes: Any, rule: str, series: dict[str, Any], confusions: dict[str, np.
     else:
         axes.hist(100 * np.asarray(series[rule]["accuracy"]), bins=20, color=plots.GREY)
         axes.set_xlabel("accuracy of a draw, %", fontsize=8)
+        axes.set_ylabel("draws", fontsize=8)
+        axes.yaxis.get_major_locator().set_params(integer=True)

@@ -11,6 +11,7 @@ VAEs; --importance_samples tightens it for all set VAEs alike.
 """
 
 import argparse
+import math
 import statistics
 import time
 from pathlib import Path
@@ -146,12 +147,16 @@ def sampling_speed(subject: Subject, flags: argparse.Namespace) -> dict[str, Any
 
 
 def draw(path: Path, names: list[str], entries: dict[str, dict[str, Any]]) -> Path:
-    """Accuracies, which all models share."""
+    """Accuracies, which all models share: groups of bars, one per setting, with 95 % intervals where they are known."""
+    width = 0.8 / len(names)
     with plots.figure(path) as (axes,):
-        for name in names:
-            known = {s: entries.get(f"{name}/few_shot/{s[0]}way_{s[1]}shot") for s in SETTINGS}
-            known = {s: entry for s, entry in known.items() if entry}
-            labels = [f"{way}-way {shot}-shot" for way, shot in known]
-            axes.plot(labels, [entry["value"] for entry in known.values()], "o-", markersize=4, label=name)
+        for number, name in enumerate(names):
+            known = [entries.get(f"{name}/few_shot/{way}way_{shot}shot") for way, shot in SETTINGS]
+            places = [place + (number - (len(names) - 1) / 2) * width for place, entry in enumerate(known) if entry]
+            values = [entry["value"] for entry in known if entry]
+            errors = [entry.get("ci95") or math.nan for entry in known if entry]
+            axes.bar(places, values, width, yerr=errors, error_kw={"linewidth": 0.8}, label=name)
+        axes.set_xticks(range(len(SETTINGS)), [f"{way}-way {shot}-shot" for way, shot in SETTINGS])
+        axes.set_ylim(0, 100)
         axes.set_ylabel("accuracy, %", fontsize=8)
     return path

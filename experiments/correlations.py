@@ -48,7 +48,7 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
         axes[0].set_xlabel("eps", fontsize=8)
         axes[0].set_ylabel("dimensions with correlation > eps", fontsize=8)
         axes[1].plot(np.sort(process.correlation)[::-1], color="black", linewidth=1.2)
-        axes[1].set_xlabel("latent dimension, in order", fontsize=8)
+        plots.count_axis(axes[1], "latent dimensions, in order")
         axes[1].set_ylabel("correlation rho / v", fontsize=8)
         if process.degrees_of_freedom is not None:
             axes[2].semilogy(process.correlation, process.degrees_of_freedom, ".", color="black", markersize=3)

@@ -19,7 +19,7 @@ from exflow.errors import UserError
 from exflow.evaluation.analysis import evolution
 from exflow.evaluation.analysis.streams import flat
 from exflow.evaluation.metrics import detection
-from exflow.evaluation.pictures.grids import grid_picture, looks_inverted, save
+from exflow.evaluation.pictures.grids import grid_picture, save
 from exflow.evaluation.scoring.episode_draws import draw_episodes
 from exflow.evaluation.scoring.likelihood import bits_per_dim
 from exflow.typing import Element
@@ -125,7 +125,7 @@ def draw_scores(path: Path, series: dict[str, Any], same_image: bool) -> Path:
         axes[0].set_ylabel("log p(x | context) - log p(x), nats", fontsize=8)
         axes[1].set_ylabel("log p(x | context), nats", fontsize=8)
         for one in axes:
-            one.set_xlabel("times the image was seen" if same_image else "context images", fontsize=8)
+            plots.count_axis(one, "times the image was seen" if same_image else "context images")
     return path
 
 
@@ -161,19 +161,21 @@ def class_probabilities(
         steps = np.arange(flags.shots + 1)
         plots.band(axes, steps, mean, error, label="probability of the true class")
         axes.plot(steps[1:], accuracy[1:], "--", color=plots.GREY, label="accuracy")
-        axes.axhline(1 / way, color=plots.GREY, linewidth=0.5)
-        axes.set_xlabel("images per class", fontsize=8)
+        axes.axhline(1 / way, color=plots.GREY, linewidth=0.5, label="chance")
+        plots.count_axis(axes, "images per class")
+        axes.set_ylabel("probability, share of queries", fontsize=8)
         axes.set_title(f"{way}-way classification", fontsize=9)
     support, query = (subject.images(rows[0], flags.split) for rows in (episodes.support, episodes.query))
     rivals = 1 + np.argsort(-log_posterior[0, 1:, 0, 1:].max(axis=0))
     shown = [0, *rivals[: EXAMPLE_ROWS - 1].tolist()]
-    example = save(out / "evolution_example.png", grid_picture(support[shown], query[0], looks_inverted(support)))
+    names = ["query", "row 1, true class", *(f"row {row}" for row in range(2, len(shown) + 1))]
+    grid = grid_picture(support[shown], query[0], subject.inverted, names=names)
+    example = save(out / "evolution_example.png", grid)
     curves = out / "evolution_example_posterior.png"
     with plots.figure(curves) as (axes,):
         for row, label in enumerate(shown, 1):
-            name = "true class (row 1)" if row == 1 else f"row {row}"
-            axes.plot(steps, np.exp(log_posterior[0, :, 0, label]), ".-", linewidth=1.2, label=name)
-        axes.set_xlabel("images per class", fontsize=8)
+            axes.plot(steps, np.exp(log_posterior[0, :, 0, label]), ".-", linewidth=1.2, label=names[row])
+        plots.count_axis(axes, "images per class")
         axes.set_ylabel("p(class | query)", fontsize=8)
     series = {"true_class_probability": mean, "true_class_probability_error": error, "accuracy": accuracy}
     return {f"{way}_way": series}, entries, [path, example, curves]

@@ -60,6 +60,8 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
                 if reference:
                     one.plot(list(reference), [item["value"] for item in reference.values()], "kx", markersize=5)
             one.set_title(f"{split} classes (x: published)", fontsize=9)
-            one.set_xlabel("images per class", fontsize=8)
+            plots.count_axis(one, "images per class")
             one.set_ylabel("accuracy, %", fontsize=8)
+            low, high = one.get_ylim()
+            one.set_ylim(max(low, 0), min(high, 101))
     return Report(subject.config, subject.facts, entries, {}, [path])

@@ -64,14 +64,14 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
             high = max(np.quantile(values, 0.995), process.mean[dimension] + spread)
             points = np.linspace(low, high, POINTS)
             density = latent_distribution.density(process, np.asarray([dimension]), points[:, np.newaxis])[:, 0]
-            one.hist(values, BINS, range=(low, high), density=True, color="0.75")
-            one.plot(points, density, color="firebrick", linewidth=1.2)
+            one.hist(values, BINS, range=(low, high), density=True, color="0.75", label=f"{flags.split} latents")
+            one.plot(points, density, color="firebrick", linewidth=1.2, label="prior")
+            one.set_xlabel("value of the latent", fontsize=8)
+            one.set_ylabel("density", fontsize=8)
             text = (
                 f"z[{dimension}]: correlation {process.correlation[dimension]:.2g}, distance {distance[dimension]:.2g}"
             )
             one.set_title(text, fontsize=7)
             one.set_yticks([])
-        for one in axes[len(chosen) :]:
-            one.set_axis_off()
     series = {"distance": distance, "shown_dimensions": chosen, "critical_distance": critical}
     return Report(subject.config, subject.facts, entries, series, [path])

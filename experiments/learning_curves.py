@@ -45,14 +45,18 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     path, number = out / "learning_curves.png", len(shown) + len(names)
     with plots.figure(path, columns=min(number, 4), rows=-(-number // min(number, 4))) as axes:
         for one, name in zip(axes, shown, strict=False):
-            one.plot(train["step"], train[name], color="0.8", linewidth=0.8)
-            one.plot(train["step"], running_mean(train[name], flags.window), color="black", linewidth=1.2)
+            one.plot(train["step"], train[name], color="0.8", linewidth=0.8, label="log lines")
+            mean = running_mean(train[name], flags.window)
+            one.plot(train["step"], mean, color="black", linewidth=1.2, label=f"mean of {flags.window}")
             one.set_title(f"train {name}", fontsize=9)
+            one.set_ylabel(UNITS.get(name, name.replace("_", " ")), fontsize=8)
         for one, name in zip(axes[len(shown) :], names, strict=False):
-            one.plot(validation["step"], validation[name], ".-", color="firebrick", linewidth=1.2)
+            scale, unit = scale_and_unit(name)
+            one.plot(validation["step"], scale * validation[name], ".-", color="firebrick", linewidth=1.2)
             one.set_title(f"validation {name}", fontsize=9)
-        for one in axes[number:]:
-            one.set_axis_off()
+            one.set_ylabel(unit or name.replace("_", " "), fontsize=8)
+        for one in axes[:number]:
+            plots.count_axis(one, "step")
     facts = {"source": str(workdir), "step": int(max(part["step"].max() for part in curves.values()))}
     return Report(config, facts, entries, curves, [path])
 
@@ -66,8 +70,13 @@ def best_values(validation: Curves) -> dict[str, Any]:
             continue
         accuracy = name.startswith("few_shot")
         best = known[(np.argmax if accuracy else np.argmin)(values[known])]
-        scale, unit = (100, "%") if accuracy else (1, UNITS.get(name, ""))
+        scale, unit = scale_and_unit(name)
         for what, at in (("last", known[-1]), ("best", best)):
             when = f"{what} validation, at step {validation['step'][at]:.0f}"
             entries[f"validation_{name}/{what}"] = results.result(float(scale * values[at]), unit, when)
     return entries
+
+
+def scale_and_unit(name: str) -> tuple[int, str]:
+    """Factor and unit of a validation metric in tables and figures; shares are percentages there."""
+    return (100, "%") if name.startswith("few_shot") else (1, UNITS.get(name, ""))

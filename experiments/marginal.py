@@ -52,9 +52,10 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
         for name, numbers in series.items():
             x, values, errors = (np.asarray(numbers[key]) for key in ("x", "value", "standard_error"))
             plots.band(axes[PANELS[name]], x, values, errors, label=name.replace("_", " "))
-        axes[0].set_xlabel("images in a set", fontsize=8)
-        axes[1].set_xlabel("images given", fontsize=8)
-        axes[0].set_ylabel(unit(subject), fontsize=8)
+        plots.count_axis(axes[0], "images in a set")
+        plots.count_axis(axes[1], "images given")
+        for one in axes:
+            one.set_ylabel(unit(subject), fontsize=8)
     return Report(subject.config, subject.facts, entries, series, [path])
 
 

@@ -65,7 +65,7 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
                 protocol = f"-log p(x_n | x_<n) at n = {at + 1}, {sets}, 1 noise draw"
                 entries[f"{split}_nll_{name}"] = entry(Estimate(mean[at], error[at]), f"nats/{noun}", protocol)
             plots.band(axes, series[split]["position"], mean, error, label=split)
-        axes.set_xlabel("n", fontsize=8)
+        plots.count_axis(axes, "n, place in the set")
         axes.set_ylabel("-log p(x_n | x_<n), nats", fontsize=8)
     return Report(subject.config, subject.facts, entries, series, [path])
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from exflow.evaluation.pictures.grids import grid_picture, looks_inverted
+from exflow.evaluation.pictures.grids import grid_picture
 
 RED, BLUE, GREY = (200, 30, 30), (30, 90, 200), "0.55"
 
@@ -29,8 +29,16 @@ def figure(
         one.tick_params(labelsize=8)
         if one.get_legend_handles_labels()[0]:
             one.legend(fontsize=7, frameon=False)
+        if not one.has_data():
+            one.set_axis_off()
     path.parent.mkdir(parents=True, exist_ok=True)
     drawn.savefig(path, dpi=110)
+
+
+def count_axis(axes: Any, label: str) -> None:
+    """Name the horizontal axis, whose values are counts: no ticks between whole numbers."""
+    axes.set_xlabel(label, fontsize=8)
+    axes.xaxis.get_major_locator().set_params(integer=True)
 
 
 def band(axes: Any, x: Any, mean: np.ndarray, error: np.ndarray, **style: Any) -> None:
@@ -66,12 +74,11 @@ def _middle(title: str, columns: int) -> list[str]:
 
 
 def framed_sequence(
-    images: np.ndarray, red: np.ndarray, blue: np.ndarray, columns: int = 20, invert: bool | None = None
+    images: np.ndarray, red: np.ndarray, blue: np.ndarray, invert: bool, columns: int = 20
 ) -> Image.Image:
     """Images [set, h, w, c] in rows of `columns`, with a red frame where `red` and a blue one inside where `blue`."""
     size = len(images)
     rows, columns = -(-size // columns), min(columns, size)
-    invert = looks_inverted(images) if invert is None else invert
     filled = np.full((rows * columns, *images.shape[1:]), 0 if invert else 255, np.uint8)
     filled[:size] = images
     picture = grid_picture(filled.reshape(rows, columns, *images.shape[1:]), invert=invert).convert("RGB")

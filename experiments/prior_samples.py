@@ -14,7 +14,7 @@ import numpy as np
 from exflow.evaluation import compiled, placement
 from exflow.evaluation.metrics import detection
 from exflow.evaluation.pictures import sampling
-from exflow.evaluation.pictures.grids import grid_picture, looks_inverted, save, tile
+from exflow.evaluation.pictures.grids import grid_picture, save, tile
 from experiments.report import Report, entry
 from experiments.subject import add_subject_arguments, open_subject, positive
 
@@ -32,11 +32,12 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     positive(flags, "rows", "columns", "grids")
     subject = open_subject(flags, contexts=False)
     model, params = subject.model.core, placement.on_one_device(subject.model.params)
-    invert, entries, figures = looks_inverted(np.asarray(subject.image_sets["test"].images)), {}, []
+    invert, entries, figures = subject.inverted, {}, []
     for use, law in enumerate(("independent", "coherent")):
         keys = jax.random.split(subject.key(use), flags.grids)
         grids = [sampling.prior_grid(model, params, key, flags.rows, flags.columns, use == 1) for key in keys]
-        picture = tile([grid_picture(grid, invert=invert) for grid in grids], flags.grids)
+        names = [f"set {row}" for row in range(1, flags.rows + 1)] if law == "coherent" else None
+        picture = tile([grid_picture(grid, invert=invert, names=names) for grid in grids], flags.grids)
         figures.append(save(out / f"prior_samples_{law}.png", picture))
         rows = np.concatenate(grids)
         elements = subject.encode(rows, use=2)

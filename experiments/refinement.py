@@ -20,7 +20,7 @@ from jaxtyping import Array
 
 from exflow.core.latents.elements import EncodedElement, SeenElements
 from exflow.evaluation.metrics import detection
-from exflow.evaluation.pictures.grids import looks_inverted, save
+from exflow.evaluation.pictures.grids import save
 from exflow.evaluation.scoring.few_shot import count_correct
 from exflow.model import Model, sets_of
 from exflow.models.set_vae import sampling
@@ -68,7 +68,7 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
         )
         frames = to_pixels(subject, refined.frames)[:, :, 0]
         shown = {"refined": frames.swapaxes(0, 1)[: flags.rows], "given": to_pixels(subject, given)[: flags.rows]}
-        figures.append(save(out / f"refinement_{mode}.png", plots.beside(shown, looks_inverted(shown["given"]))))
+        figures.append(save(out / f"refinement_{mode}.png", plots.beside(shown, subject.inverted)))
         found, series[mode] = measures(subject, elements, mask, frames), {}
         for name, values in found.items():
             mean, error = plots.mean_and_error(values.T)
@@ -124,5 +124,7 @@ def draw(path: Path, series: dict[str, Any], modes: list[str], text: str) -> Pat
         left.set_title("share given to their set", fontsize=9)
         right.set_title(f"log p(sample | set), {text}", fontsize=9)
         for axes in (left, right):
-            axes.set_xlabel("step", fontsize=8)
+            plots.count_axis(axes, "step")
+        left.set_ylabel("share of samples", fontsize=8)
+        right.set_ylabel("nats", fontsize=8)
     return path

@@ -153,10 +153,8 @@ def draw_curves(path: Path, groups: dict[tuple[str, str], list[Run]]) -> Path:
                 one.set_yscale("log")
                 one.set_ylim(0.9 * floor, ceiling)
             one.set_title(variant, fontsize=9)
-            one.set_xlabel("step", fontsize=8)
+            plots.count_axis(one, "step")
             one.set_ylabel("training NLL, nats", fontsize=8)
-        for one in axes[len(variants) :]:
-            one.set_axis_off()
     return path
 
 
@@ -173,10 +171,8 @@ def draw_reactions(path: Path, groups: dict[tuple[str, str], list[Run]]) -> Path
                     one.plot(offset, median, color=COLORS.get(process, "blue"), linewidth=1.0, label=process)
             one.set_yscale("symlog", linthresh=10)
             one.set_title(variant, fontsize=9)
-            one.set_xlabel("steps after an outlier", fontsize=8)
-            one.set_ylabel("NLL over the median before", fontsize=8)
-        for one in axes[len(variants) :]:
-            one.set_axis_off()
+            plots.count_axis(one, "steps after an outlier")
+            one.set_ylabel("NLL over the median before, nats", fontsize=8)
     return path
 
 

@@ -16,7 +16,7 @@ from exflow.errors import UserError
 from exflow.evaluation import compiled, placement
 from exflow.evaluation.metrics import detection
 from exflow.evaluation.pictures import sampling
-from exflow.evaluation.pictures.grids import grid_picture, looks_inverted, save, tile
+from exflow.evaluation.pictures.grids import grid_picture, save, tile
 from exflow.evaluation.scoring.few_shot import count_correct
 from experiments.report import Report, entry
 from experiments.subject import add_subject_arguments, open_subject, positive
@@ -55,7 +55,7 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     elements = subject.encode(support, use=0)
     columns = min(flags.last_columns or size + 1, size + 1)
     titles = ["prior", *map(str, range(1, size + 1))][-columns:]
-    invert, entries, figures = looks_inverted(support), {}, []
+    invert, entries, figures = subject.inverted, {}, []
     for use, law in enumerate(("independent", "coherent")):
         keys = jax.random.split(subject.key(use + 1), len(classes))
         grids = [

@@ -16,7 +16,7 @@ from jaxtyping import Array
 
 from exflow.core.latents.elements import EncodedElement
 from exflow.core.latents.trace import SET
-from exflow.evaluation.pictures.grids import looks_inverted, save
+from exflow.evaluation.pictures.grids import save
 from exflow.model import LatentFunctions
 from exflow.models.set_vae import sampling
 from exflow.models.set_vae.sampling import Mode, Outputs, Values
@@ -73,7 +73,7 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
         "unconditional": sampling.values(latents.likelihood, free, pixel_keys[1]),
     }
     pixels = {name: to_pixels(subject, block) for name, block in blocks.items()}
-    path = save(out / "set_samples.png", plots.beside(pixels, looks_inverted(pixels["sets"])))
+    path = save(out / "set_samples.png", plots.beside(pixels, subject.inverted))
     return Report(subject.config, subject.facts, {}, {"classes": class_ids(subject, flags.split, rows)}, [path])
 
 

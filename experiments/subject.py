@@ -14,6 +14,7 @@ from exflow.api import TrainedModel
 from exflow.data.registry import ImageSets
 from exflow.errors import UserError
 from exflow.evaluation import encoding
+from exflow.evaluation.pictures.grids import looks_inverted
 from exflow.loading import CHECKPOINTS
 from exflow.models.registry import num_parameters
 from exflow.training.inputs import load_data
@@ -42,6 +43,11 @@ class Subject(NamedTuple):
     def transform(self) -> Callable[[np.ndarray], Any] | None:
         """From the images of the data set to those that the model sees."""
         return encoding.downscaling(self.config.data.downscale)
+
+    @property
+    def inverted(self) -> bool:
+        """Whether pictures show 255 - pixel, the same in all of them."""
+        return looks_inverted(np.asarray(self.image_sets["test"].images))
 
     def key(self, use: int) -> PRNGKey:
         """Random key of one of several uses."""

@@ -160,7 +160,12 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
 def _value(entry: Mapping[str, Any]) -> str:
     spread = entry.get("ci95", entry.get("standard_error"))
     text = _number(entry["value"], entry["unit"])
-    if spread is not None and math.isfinite(spread):
+    if spread is None or not math.isfinite(spread):
+        return f"{text} {entry['unit']}"
+    low, high = entry["value"] - spread, entry["value"] + spread
+    if "ci95" in entry and entry["unit"] == "%" and (low < 0 or high > 100):  # few trials: no share is outside
+        text += f" [{_number(max(low, 0.0), '%')}, {_number(min(high, 100.0), '%')}]"
+    else:
         text += f" +- {_number(spread, entry['unit'])}"
     return f"{text} {entry['unit']}"
 

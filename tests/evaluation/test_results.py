@@ -69,3 +69,11 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_computed(
     (tmp_path / "file").write_text("content")
     with pytest.raises(UserError, match=r"file/experiments: cannot be written \(Not a dir.*\). Choose another --out."):
         results.check_writable(tmp_path / "file" / "experiments", "--out")
+
+
+def test_intervals_of_few_trials_stay_between_none_and_all() -> None:
+    of_two = results.result(90.0, "%", "2 trials", ci95=127.06)
+    of_many = results.result(90.0, "%", "20 trials", ci95=0.5)
+    lines = results.table({"few": of_two, "many": of_many}).splitlines()
+    assert "90.00 [0.00, 100.00] %" in lines[2]
+    assert "90.00 +- 0.50 %" in lines[3]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 MIN_CELL = 56  # pixels of a cell; smaller images are enlarged by a whole factor
@@ -12,9 +12,25 @@ LINE = 225  # grey of the lines between cells
 INK = 60  # grey of the titles
 
 
-def looks_inverted(images: UInt8[np.ndarray, "..."]) -> bool:
-    """Whether images are bright ink on black in one channel, which is shown as dark ink on white."""
+def looks_inverted(images: Shaped[np.ndarray, "..."]) -> bool:
+    """Whether the images of a data set are bright ink on black in one channel, which is shown as dark ink on white.
+
+    Asked of a whole split, so that one class does not look like its negative in the next picture.
+    """
     return images.shape[-1] == 1 and float(images.mean()) < 127.5
+
+
+def visible(
+    images: Shaped[np.ndarray, "*lead height width channels"],
+) -> Shaped[np.ndarray, "*lead height width shown"]:
+    """Images of 1 to 4 channels in gray or colour, the second or fourth as opacity over white; of more, the mean."""
+    channels = images.shape[-1]
+    if channels in (1, 3):
+        return images
+    if channels > 4:
+        return np.round(images.mean(axis=-1, keepdims=True)).astype(images.dtype)
+    opacity = images[..., -1:] / 255
+    return np.round(images[..., :-1] * opacity + 255 * (1 - opacity)).astype(images.dtype)
 
 
 def grid_picture(
@@ -22,18 +38,21 @@ def grid_picture(
     support: UInt8[np.ndarray, "observations height width channels"] | None = None,
     invert: bool = False,
     titles: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,
 ) -> Image.Image:
     """Rows of images; a row of given images may stand above them, aligned right.
 
     Args:
-      samples: Images; pixels 0..255, one or three channels.
+      samples: Images; pixels 0..255, one to four channels.
       support: Given images, at most as many as columns.
       invert: Show 255 - pixel.
       titles: One short title per column.
+      names: One short name per row, left of it; of the given images first, if there are any.
 
     Returns:
       Picture in grey or colour, images enlarged without smoothing.
     """
+    samples, support = visible(samples), None if support is None else visible(support)
     rows, columns, height, width, channels = samples.shape
     factor = max(1, -(-MIN_CELL // max(height, width)))
     cell_height, cell_width = factor * height + 1, factor * width + 1
@@ -63,7 +82,33 @@ def grid_picture(
         for column, title in enumerate(titles):
             place = (column * cell_width + cell_width // 2, 1)
             draw.text(place, title, fill=INK if channels == 1 else (INK,) * 3, font=font, anchor="ma")
-    return picture
+    if not names:
+        return picture
+    given = [] if support is None else [top + cell_height // 2]
+    heights = [*given, *(top + band + row * cell_height + cell_height // 2 for row in range(rows))]
+    return _with_names(picture, names, heights)
+
+
+def _with_names(picture: Image.Image, names: Sequence[str], heights: Sequence[int]) -> Image.Image:
+    """A picture with names left of it, each at its height."""
+    font = ImageFont.load_default()
+    margin = 6 + max(int(font.getlength(name)) for name in names)
+    canvas = Image.new(picture.mode, (picture.width + margin, picture.height), "white")
+    canvas.paste(picture, (margin, 0))
+    draw = ImageDraw.Draw(canvas)
+    for name, height in zip(names, heights, strict=True):
+        ink = INK if picture.mode == "L" else (INK,) * 3
+        draw.text((margin - 4, height), name, fill=ink, font=font, anchor="rm")
+    return canvas
+
+
+def captioned(picture: Image.Image, text: str) -> Image.Image:
+    """A picture below a line of text that explains it."""
+    font = ImageFont.load_default()
+    canvas = Image.new("RGB", (max(picture.width, 8 + int(font.getlength(text))), picture.height + 18), "white")
+    canvas.paste(picture, (0, 18))
+    ImageDraw.Draw(canvas).text((4, 3), text, fill=(INK,) * 3, font=font)
+    return canvas
 
 
 def tile(pictures: Sequence[Image.Image], columns: int, gap: int = 12) -> Image.Image:
@@ -133,8 +178,10 @@ def write_densities(
         axes.set_ylim(bottom=0)
         axes.set_title(name, fontsize=9)
         axes.set_yticks([])
+        axes.set_xlabel("value of the latent", fontsize=8)
         axes.locator_params(axis="x", nbins=5)
         axes.tick_params(labelsize=8)
+    figure.axes[0].set_ylabel("predictive density", fontsize=8)
     figure.axes[0].legend(fontsize=7, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)

@@ -57,7 +57,7 @@ def write_samples(
     """
     transform = transform or encoding.downscaling(config.data.downscale)
     if model.sets is None:
-        return write_fitted_samples(config, workdir, model, params, fitted, notify)
+        return write_fitted_samples(config, workdir, model, params, image_sets, fitted, notify)
     if model.context_dim:
         return write_view_samples(config, workdir, model, params, image_sets, transform, notify)
     if model.of_vectors:
@@ -66,7 +66,13 @@ def write_samples(
 
 
 def write_fitted_samples(
-    config: ConfigDict, workdir: Path, model: Model, params: Params, fitted: Params | None, notify: Say
+    config: ConfigDict,
+    workdir: Path,
+    model: Model,
+    params: Params,
+    image_sets: ImageSets,
+    fitted: Params | None,
+    notify: Say,
 ) -> list[Path]:
     """Draw `config.evaluation.num_sample_rows` rows of images from what was fitted, to `samples/samples.png`.
 
@@ -83,6 +89,7 @@ def write_fitted_samples(
     key = jax.random.fold_in(jax.random.key(config.training.seed), SEED)
     images = np.asarray(compiled.sample_fitted(model, params, fitted, key, rows * COLUMNS))
     grid = images.reshape(rows, COLUMNS, *images.shape[1:])
-    written = [save(Path(workdir) / "samples" / "samples.png", grid_picture(grid, None, looks_inverted(images)))]
+    invert = looks_inverted(np.asarray(image_sets.images))
+    written = [save(Path(workdir) / "samples" / "samples.png", grid_picture(grid, None, invert))]
     notify(f"{len(written)} pictures in {written[0].parent}")
     return written

@@ -68,7 +68,7 @@ def write_set_samples(
     if transform is not None:
         flat = np.asarray(transform(support.reshape(-1, *support.shape[2:])))
         support = flat.reshape(*shown.index.shape, *flat.shape[1:])
-    invert = looks_inverted(support)
+    invert = looks_inverted(np.asarray(image_sets.images))
     key = jax.random.fold_in(jax.random.key(config.training.seed), SEED)
     noise_key, conditional_key, coherent_key, prior_key = jax.random.split(key, 4)
     elements = encoding.encode_split(model, params, noise_key, shown, (0,), config.evaluation.batch_size, transform)
@@ -107,7 +107,8 @@ def write_set_samples(
         samples = prior(model, params, prior_key, coherent=coherent)
         more = prior(model, params, jax.random.fold_in(prior_key, 1), coherent=coherent)
         samples = samples.swapaxes(0, 1) if coherent else np.concatenate([samples, more], axis=1).swapaxes(0, 1)
-        write(name, grid_picture(samples, None, invert))
+        columns = [f"set {number}" for number in range(1, SAMPLE_ROWS + 1)] if coherent else None
+        write(name, grid_picture(samples, None, invert, columns))
     if model.process is not None and size >= 3 and len(chosen) >= 2:
         written.append(sampling.predictive_figure(folder / "predictive.png", model, params, elements, len(chosen) // 2))
     notify(f"{len(written)} pictures in {folder}")

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from PIL import Image, ImageDraw, ImageFont
 
 from exflow.evaluation import cached, compiled, encoding, placement
-from exflow.evaluation.pictures.grids import MIN_CELL, save, tile
+from exflow.evaluation.pictures.grids import MIN_CELL, save, tile, visible
 from exflow.model import Model, sets_of
 from exflow.typing import Params
 
@@ -162,13 +162,14 @@ def sheet(
     """Rows of images in colour; in the first row some have a frame.
 
     Args:
-      rows: Images; pixels 0..255, one or three channels.
+      rows: Images; pixels 0..255, one to four channels.
       framed: Images of the first row to frame.
       titles: One short title per column.
 
     Returns:
       Picture, images enlarged without smoothing.
     """
+    rows = [visible(images) for images in rows]
     columns, height, width, _ = rows[0].shape
     factor, top = max(1, -(-MIN_CELL // max(height, width))), 14 if titles else 0
     cell_height, cell_width = factor * height + 2 * FRAME, factor * width + 2 * FRAME
