@@ -35,13 +35,18 @@ FAMILIES: dict[str, Callable[[ConfigDict, tuple[int, int, int]], Model]] = {
     "bruno": bruno,
     "set_vae": set_vae,
 }
+MAX_BUILT = 16
+_BUILT: dict[tuple[Callable, str, tuple[int, int, int]], Model] = {}  # the last models, by what they were built from
 
 
 def build(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
     """Build the model that `config.model.family` names.
 
+    Equal configurations share one model, and with it what was compiled for it: training with evaluation, two loads of
+    a working directory.
+
     Args:
-      config: Complete configuration.
+      config: Complete configuration. It may be changed afterwards; the model stays as it is.
       image_shape: Height, width and channels of the images the model sees.
 
     Returns:
@@ -53,7 +58,12 @@ def build(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
     family = config.model.family
     if family not in FAMILIES:
         raise UserError(f"config.model.family: expected one of {sorted(FAMILIES)}, got {family!r}.")
-    return FAMILIES[family](config, image_shape)
+    key = (FAMILIES[family], repr(config.to_dict()), image_shape)
+    if key not in _BUILT:
+        if len(_BUILT) == MAX_BUILT:
+            del _BUILT[next(iter(_BUILT))]
+        _BUILT[key] = FAMILIES[family](ConfigDict(config.to_dict()).lock(), image_shape)
+    return _BUILT[key]
 
 
 def params_like(model: Model, config: ConfigDict) -> Params:

@@ -38,6 +38,12 @@ def prefix_states(model: Model, params: Params, element_set: Element) -> State:
     return sets_of(model).update(params, cached.empty_states(model, params, (size + 1,)), repeated, mask)
 
 
+@jax.jit
+def all_empty(states: State) -> State:
+    """As many states as `prefix_states` gives, of the same shapes, all of the empty set."""
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:1], leaf.shape), states)
+
+
 def conditional_grid(
     model: Model, params: Params, key: PRNGKey, element_set: Element, num_rows: int, coherent: bool = False
 ) -> UInt8[np.ndarray, "rows columns height width channels"]:
@@ -65,7 +71,7 @@ def prior_grid(
     num_rows: int,
     num_columns: int,
     coherent: bool = False,
-    empty: State | None = None,
+    states: State | None = None,
 ) -> UInt8[np.ndarray, "rows columns height width channels"]:
     """Samples given nothing; if `coherent`, every row is a set of one invented class.
 
@@ -76,17 +82,12 @@ def prior_grid(
       num_rows: Rows.
       num_columns: Samples per row.
       coherent: Whether the images of a row share their class.
-      empty: State of a set without elements, of the shape of others that samples were drawn for: one compilation less.
+      states: States [row] of empty sets; those of `all_empty` need no other program than samples given a set.
 
     Returns:
       Images.
     """
-    if empty is None:
-        states = compiled.empty_states(model, params, (num_rows,))
-    else:
-        states = jax.tree.map(
-            lambda leaf: jax.device_put(np.broadcast_to(leaf, (num_rows, *leaf.shape)), leaf.sharding), empty
-        )
+    states = compiled.empty_states(model, params, (num_rows,)) if states is None else states
     return np.asarray(compiled.sample(model, params, states, key, num_columns, coherent)).swapaxes(0, 1)
 
 

@@ -100,9 +100,9 @@ def write_set_samples(
         write(f"class_{int(np.asarray(image_sets.class_ids)[label])}", grid_picture(grid, given, invert, titles))
     write("conditional", overview(independent))
     write("conditional_coherent", overview(grids(coherent_key, coherent=True)))
-    states = sampling.prefix_states(model, params, jax.tree.map(lambda leaf: leaf[0, 0], elements))
-    empty = jax.tree.map(lambda leaf: leaf[0], states)
-    prior = functools.partial(sampling.prior_grid, num_rows=size + 1, num_columns=SAMPLE_ROWS, empty=empty)
+    one = jax.tree.map(lambda leaf: leaf[0, 0], elements)
+    empty = sampling.all_empty(sampling.prefix_states(model, params, one))
+    prior = functools.partial(sampling.prior_grid, num_rows=size + 1, num_columns=SAMPLE_ROWS, states=empty)
     for name, coherent in (("prior", False), ("prior_coherent", True)):
         samples = prior(model, params, prior_key, coherent=coherent)
         more = prior(model, params, jax.random.fold_in(prior_key, 1), coherent=coherent)

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 from scipy.stats import norm
 
+from exflow.evaluation import compiled
 from exflow.evaluation.pictures import grids, sampling
 from tests.evaluation.scoring.test_few_shot import elements_of
 from tests.evaluation.toy import ToyElement, toy_model, toy_params
@@ -105,3 +106,15 @@ def test_predictive_figure(tmp_path):
     with Image.open(path) as image:
         assert image.size[0] > 2 * image.size[1]
         assert len(np.unique(np.asarray(image.convert("L")))) > 20
+
+
+def test_samples_given_nothing_need_no_program_of_their_own():
+    """From the shapes that a growing set has, the same images by the same program."""
+    grow = observed(size=3)
+    empty = sampling.all_empty(sampling.prefix_states(MODEL, PARAMS, grow))
+    key = jax.random.key(3)
+    sampling.conditional_grid(MODEL, PARAMS, key, grow, 5)
+    before = compiled.sample._cache_size()
+    found = sampling.prior_grid(MODEL, PARAMS, key, 4, 5, states=empty)
+    assert compiled.sample._cache_size() == before
+    np.testing.assert_array_equal(found, sampling.prior_grid(MODEL, PARAMS, key, 4, 5))
