@@ -157,6 +157,7 @@ def draw(path: Path, names: list[str], entries: dict[str, dict[str, Any]]) -> Pa
             errors = [entry.get("ci95") or math.nan for entry in known if entry]
             axes.bar(places, values, width, yerr=errors, error_kw={"linewidth": 0.8}, label=name)
         axes.set_xticks(range(len(SETTINGS)), [f"{way}-way {shot}-shot" for way, shot in SETTINGS])
-        axes.set_ylim(0, 100)
+        axes.set_ylim(0, 104 + 8 * len(names))  # the legend stands above the bars
+        axes.set_yticks(range(0, 101, 20))
         axes.set_ylabel("accuracy, %", fontsize=8)
     return path
