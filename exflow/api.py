@@ -12,9 +12,11 @@ A conditional model (`model.context_dim` > 0) also takes `context=`, what is kno
 angle as (sin, cos): `model.update(state, x, context=context)`, `model.sample(state, key, 3, context=wanted_contexts)`.
 
 Every model answers the calls that it has the capability for; the others raise a UserError that says what it lacks.
-Results are NumPy arrays; states are pytrees of small arrays that can be stored and updated any number of times.
+Results are NumPy arrays; states are pytrees of small arrays that can be stored and updated any number of times;
+they know their model, and another one refuses them.
 """
 
+import functools
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -32,6 +34,7 @@ from exflow.image_model import Context, ImageModel, Images
 from exflow.input_checks import KeyOrSeed, as_key, check_context, check_elements
 from exflow.model import sets_of
 from exflow.padding import PaddedSets, encode, padded
+from exflow.set_state import ModelIdentity, SetState, content_of, identity
 from exflow.typing import PRNGKey, State
 
 
@@ -69,15 +72,21 @@ class TrainedModel(ImageModel):
     Attributes: see `ImageModel`.
     """
 
+    @functools.cached_property
+    def identity(self) -> ModelIdentity:
+        """What its states carry: a digest of parameters and options."""
+        return identity(self.core, self.params, self.config)
+
     def init_state(self) -> State:
         """State of the empty set."""
-        return sets_of(self.core).init_state(self.params)
+        return SetState(sets_of(self.core).init_state(self.params), self.identity)
 
     def update(self, state: State, x: Images, key: KeyOrSeed | None = None, context: Context = None) -> State:
         """Absorb one image [h, w, c] or many [num, h, w, c]; the order does not matter."""
         images = check_elements(self.core, x, "x", 3 if np.ndim(x) == 3 else 4)
         elements, mask = padded(self.core, self.params, images, as_key(key), context)
-        return self._compact(compiled.update(self.core, self.params, state, elements, mask))
+        content = content_of(state, self.identity)
+        return self._compact(compiled.update(self.core, self.params, content, elements, mask))
 
     def remove(self, state: State, x: Images, key: KeyOrSeed | None = None, context: Context = None) -> State:
         """Forget one image [h, w, c] or many [num, h, w, c], the state being as if they had never been absorbed.
@@ -89,16 +98,17 @@ class TrainedModel(ImageModel):
           context: Of the images, for a conditional model.
         """
         images = check_elements(self.core, x, "x", 3 if np.ndim(x) == 3 else 4)
-        known = check_context(self.context_dim, context, images.shape[:-3])
+        known, content = check_context(self.context_dim, context, images.shape[:-3]), content_of(state, self.identity)
         elements = encode(self.core, self.params, images.reshape(-1, *self.image_shape), as_key(key), known)
         for number in range(math.prod(images.shape[:-3])):
             element = jax.tree.map(lambda leaf, number=number: leaf[number], elements)
-            state = compiled.remove(self.core, self.params, state, element)
-        return self._compact(state)
+            content = compiled.remove(self.core, self.params, content, element)
+        return self._compact(content)
 
     def merge(self, a: State, b: State) -> State:
         """State of the union of two disjoint sets."""
-        return self._compact(compiled.merge(self.core, self.params, a, b))
+        contents = content_of(a, self.identity, "a"), content_of(b, self.identity, "b")
+        return self._compact(compiled.merge(self.core, self.params, *contents))
 
     def log_prob(
         self,
@@ -126,10 +136,11 @@ class TrainedModel(ImageModel):
           ValueError: More than one importance sample without a key, of a model with exact densities.
         """
         x = check_elements(self.core, x_new, "x_new", 3 if np.ndim(x_new) == 3 else 4)
+        content = content_of(state, self.identity)
 
         def one(key: PRNGKey | None, draws: int) -> np.ndarray:
             elements, mask = padded(self.core, self.params, x, key, context)
-            found = compiled.log_prob(self.core, self.params, state, elements, draws)
+            found = compiled.log_prob(self.core, self.params, content, elements, draws)
             return np.asarray(found)[: mask.sum()]
 
         log_probs = self._over_draws(one, key, num_importance_samples)
@@ -167,11 +178,11 @@ class TrainedModel(ImageModel):
                 raise UserError(f"{self.name}: its sampler has not been fitted. Use --mode=evaluate on its directory.")
             samples = compiled.sample_fitted(self.core, self.params, self.fitted, draw_key, size)
             return np.asarray(samples)[:num_samples]
-        state = self.init_state() if state is None else state
+        content = content_of(self.init_state() if state is None else state, self.identity)
         known = check_context(self.context_dim, context, (num_samples,))
         if known is not None:
             known = known[np.minimum(np.arange(size), num_samples - 1)]
-        samples = compiled.sample(self.core, self.params, state, draw_key, size, coherent, known)
+        samples = compiled.sample(self.core, self.params, content, draw_key, size, coherent, known)
         return np.asarray(samples)[:num_samples]
 
     def classify(
@@ -289,9 +300,9 @@ class TrainedModel(ImageModel):
         one = self._of_sets(function, x_set, mask, context)
         return self._over_draws(one, key, num_importance_samples, lambda scores: scores.mean(axis=0))
 
-    def _compact(self, state: State) -> State:
+    def _compact(self, content: State) -> SetState:
         compact = sets_of(self.core).compact
-        return state if compact is None else compact(state)
+        return SetState(content if compact is None else compact(content), self.identity)
 
     def _of_sets(
         self, function: Callable[..., Any], x_set: Any, mask: Any, context: Context

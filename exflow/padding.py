@@ -30,8 +30,9 @@ def encode(model: Model, params: Params, x: np.ndarray, key: PRNGKey | None, con
       context: Of the images, [num, context_dim], for a conditional model.
     """
     if len(x) == 0:
-        like = jax.eval_shape(lambda x, known: model.encode(params, None, x, known), x, context)
-        return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+        one = jax.tree.map(lambda part: jax.ShapeDtypeStruct((1, *part.shape[1:]), part.dtype), (x, context))
+        like = jax.eval_shape(lambda x, known: model.encode(params, None, x, known), *one)
+        return jax.tree.map(lambda leaf: np.zeros((0, *leaf.shape[1:]), leaf.dtype), like)
     return encoding.encode_images(model, params, key, x, min(MAX_ENCODED, power_of_two(len(x))), context=context)
 
 

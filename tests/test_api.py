@@ -136,7 +136,7 @@ def test_arbitrary_sizes_compile_a_few_programs():
         state = model.update(state, x[:size])
     assert calls.count("update") == 5  # 1, 2, 4, 8, 16
     assert calls.count("encode") <= 5
-    assert int(state.count) == 16 * 17 // 2
+    assert int(state.content.count) == 16 * 17 // 2
 
 
 def test_encode_keeps_leading_axes(model):

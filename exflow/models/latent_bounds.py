@@ -33,6 +33,8 @@ def joint(latents: LatentFunctions) -> Joint:
         params: Params, element_set: EncodedElement, mask: Bool[Array, "*lead set"] | None = None, draws: int = 1
     ) -> Float[Array, "*lead"]:
         mask = jnp.ones(element_set.seed.shape, bool) if mask is None else mask
+        if mask.size == 0:
+            return jnp.zeros(mask.shape[:-1])
         element_set, mask, leading = merge_sets(element_set, mask)
 
         def one(key: PRNGKey) -> Array:

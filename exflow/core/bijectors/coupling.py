@@ -1,5 +1,6 @@
 """Masked affine coupling layers and their masks."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -80,7 +81,7 @@ def resolved_mask(mask: Mask | MaskFunction, x: Array) -> Bool[np.ndarray, "1 *e
 
 def sum_over_event(x: Float[Array, "batch *event"]) -> Float[Array, " batch"]:
     """Sum over all axes but the first."""
-    return x.reshape(x.shape[0], -1).sum(axis=-1)
+    return x.reshape(x.shape[0], math.prod(x.shape[1:])).sum(axis=-1)
 
 
 def affine_coupling(mask: Mask | MaskFunction, conditioner: Network, learned_range: bool = False) -> Bijector:

@@ -33,7 +33,7 @@ def logit(alpha: float = 1e-5) -> Bijector:
     log_slope = math.log1p(-alpha)
 
     def per_example(log_det):
-        return log_det.reshape(log_det.shape[0], -1).sum(axis=-1)
+        return log_det.reshape(log_det.shape[0], math.prod(log_det.shape[1:])).sum(axis=-1)
 
     def forward(params: Params, x: Float[Array, "batch *event"], context=None):
         log_y = jnp.log(alpha / 2 + (1 - alpha) * x)

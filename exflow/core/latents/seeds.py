@@ -1,5 +1,7 @@
 """Seeds of the noise of elements: functions of what is in a set, so that order, padding and batch do not matter."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,9 @@ from jaxtyping import Array, Bool, Float, UInt32
 
 def content_seeds(values: Float[Array, "num ..."]) -> UInt32[Array, " num"]:
     """A number per element that depends on its values alone: a product of their mixed bits with fixed odd numbers."""
-    bits = jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.uint32).reshape(len(values), -1)
+    bits = jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.uint32).reshape(
+        len(values), math.prod(values.shape[1:])
+    )
     odd = np.random.default_rng(0).integers(0, 2**32, bits.shape[1], dtype=np.uint32) | np.uint32(1)
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):  # round numbers such as 1.0 have only high bits
         bits = (bits ^ (bits >> shift)) * jnp.uint32(factor)

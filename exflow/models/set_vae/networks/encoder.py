@@ -4,6 +4,8 @@ Every encoder returns `EncoderFeatures`, for hierarchies whose levels see latent
 one map per resolution.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -63,7 +65,7 @@ class ConvEncoder(nn.Module):
         """Encode the elements."""
         features = ConvStack(self.style, self.filters, name="stack")(x, mask, train)
         if not self.style.maps:
-            features = features.reshape(*features.shape[:-3], -1)
+            features = features.reshape(*features.shape[:-3], math.prod(features.shape[-3:]))
         projected = HiddenLayer(self.style, name="projection")(features, mask, train)
         both = EncoderFeatures(projected, features if self.raw_elements else projected)
         return jax.tree.map(lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)), both)
@@ -82,7 +84,7 @@ class VectorEncoder(nn.Module):
         self, x: Float[Array, "batch set 1 1 dim"], mask: Bool[Array, "batch set"], train: bool
     ) -> EncoderFeatures:
         """Encode the elements."""
-        style, x = self.style, x.reshape(*x.shape[:2], -1)
+        style, x = self.style, x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
         hidden = HiddenLayer(style, name="first")(x, mask, train)
         hidden = ResidualBlock(style, style.block_depth, name="block")(hidden, mask, train)
         hidden = Linear(style.hidden, initialization=style.initialization, name="last")(hidden)
