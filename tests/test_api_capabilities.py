@@ -65,17 +65,17 @@ def test_states_forget_and_merge(exact):
     two = exact.update(exact.init_state(), x[3:5])
     np.testing.assert_allclose(exact.log_prob(exact.merge(three, two), other), exact.log_prob(five, other), rtol=1e-5)
     noisy = exact.update(three, x[3:5], key=1)
-    np.testing.assert_allclose(exact.remove(noisy, x[3:5], key=1).total, three.total, atol=1e-5)
-    assert np.abs(exact.remove(noisy, x[3:5]).total - three.total).max() > 1e-3
+    np.testing.assert_allclose(exact.remove(noisy, x[3:5], key=1).content.total, three.content.total, atol=1e-5)
+    assert np.abs(exact.remove(noisy, x[3:5]).content.total - three.content.total).max() > 1e-3
 
 
 def test_growing_states_forget_and_merge(bound):
     x, new = VECTORS[0], VECTORS[1, :2]
     three = bound.update(bound.init_state(), x[:3])
     five = bound.merge(three, bound.update(bound.init_state(), x[3:]))
-    assert five.mask.sum() == 5
+    assert five.content.mask.sum() == 5
     forgotten = bound.remove(five, x[3:])
-    assert forgotten.mask.shape == (4,)  # and compact again
+    assert forgotten.content.mask.shape == (4,)  # and compact again
     np.testing.assert_allclose(bound.log_prob(forgotten, new), bound.log_prob(three, new), rtol=1e-5)
 
 

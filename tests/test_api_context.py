@@ -40,7 +40,7 @@ def test_streaming_and_joint(model):
         total += log_prob
         state = model.update(state, IMAGES[0, number], context=CONTEXT[0, number])
     at_once = model.update(model.init_state(), IMAGES[0], context=CONTEXT[0])
-    np.testing.assert_allclose(at_once.total, state.total, rtol=1e-5)
+    np.testing.assert_allclose(at_once.content.total, state.content.total, rtol=1e-5)
     mask = np.array([[True] * 6, [True] * 4 + [False] * 2, [False, True, True, True, True, True]])
     joint = model.set_log_prob(IMAGES, mask, context=CONTEXT)
     np.testing.assert_allclose(joint[0], total, rtol=1e-5)
