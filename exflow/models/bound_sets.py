@@ -112,7 +112,7 @@ def compact(state: SeenElements) -> SeenElements:
     (kept,) = np.nonzero(np.asarray(state.mask))
     places = 1 << max(len(kept) - 1, 0).bit_length()
 
-    def pack(leaf: Array) -> np.ndarray:
+    def pack(leaf: Array | np.ndarray) -> np.ndarray:
         packed = np.zeros((places, *leaf.shape[1:]), leaf.dtype)
         packed[: len(kept)] = np.asarray(leaf)[kept]
         return packed
