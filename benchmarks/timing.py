@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import jax
 
+from exflow import processor
+
 PACKAGES = ("exflow", "jax", "jaxlib", "flax", "optax", "numpy", "tensorflow", "tensorflow-cpu")
 ROUNDS = 5
 MIN_SECONDS = 0.1

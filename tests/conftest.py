@@ -8,6 +8,7 @@ import gc
 import itertools
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,6 +74,23 @@ def x64() -> Iterator[None]:
 def repository() -> Path:
     """The root folder of the checkout, where `python -m exflow.main` is started from."""
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def toy_families() -> Iterator[None]:
+    """The two families of `tests/families`, registered by what their configs import, and forgotten afterwards."""
+    from exflow.config import families, load_config
+    from exflow.models import registry
+
+    folder, names = Path(__file__).parent / "families", ("toy_codes", "toy_single")
+    for name in names:
+        load_config(str(folder / f"config_{name}.py"))
+    yield
+    for name in names:
+        del registry.FAMILIES[name], families._REGISTERED[name]
+    for name, module in [*sys.modules.items()]:
+        if (getattr(module, "__file__", None) or "") in (str(folder / f"{toy}.py") for toy in names):
+            del sys.modules[name]
 
 
 def need_tfds(name: str) -> None:

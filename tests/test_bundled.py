@@ -67,6 +67,7 @@ def test_they_open_in_double_precision(x64):
     assert any(leaf.dtype == np.float64 for leaf in jax.tree.leaves(model.params))
 
 
+@pytest.mark.slow
 def test_the_command_that_made_one_evaluates_it_where_it_was_not_trained(tmp_path, monkeypatch, capsys):
     seen = []
     images = np.zeros((1, 28, 28, 1), np.uint8)

@@ -63,6 +63,7 @@ def test_it_opens_with_the_keys_of_its_own_family_under_their_present_names(froz
     assert config.to_dict() == load_config(spec, given).to_dict()
 
 
+@pytest.mark.parametrize("frozen", ["bruno", pytest.param("set_vae", marks=pytest.mark.slow)], indirect=True)
 def test_it_evaluates_to_the_same_results(frozen):
     name, workdir = frozen
     before = json.loads((workdir / "results.json").read_text())
@@ -74,6 +75,7 @@ def test_it_evaluates_to_the_same_results(frozen):
         np.testing.assert_allclose(after["results"][metric]["value"], old["value"], rtol=1e-5, err_msg=metric)
 
 
+@pytest.mark.parametrize("frozen", [pytest.param("bruno", marks=pytest.mark.slow), "set_vae"], indirect=True)
 def test_it_resumes(frozen):
     """As if it had been stopped after 4 of 6 steps."""
     name, workdir = frozen

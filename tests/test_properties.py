@@ -4,8 +4,6 @@ Sets have three or four places, so that all examples share a few compiled progra
 """
 
 import functools
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -20,10 +18,7 @@ from exflow.models import registry
 from exflow.typing import Batch
 from tests.models.registry import TINY_VECTORS, small_config
 
-sys.path.insert(0, str(Path(__file__).parent / "families"))
-import toy_codes  # noqa: F401  (registers itself)
-import toy_single  # noqa: F401
-
+pytestmark = pytest.mark.usefixtures("toy_families")
 SIZE = 4
 CONFIGS = {
     "bruno": (lambda: small_config(model__bruno__scales=0), (4, 4, 1)),

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import exflow
-from exflow.config import load_config
 from exflow.errors import UserError
 from exflow.main import main
 from exflow.models.registry import FAMILIES
@@ -43,10 +42,9 @@ def watched(build):
 
 
 @pytest.fixture(scope="module")
-def workdirs(tmp_path_factory):
+def workdirs(tmp_path_factory, toy_families):
     """Working directories in which both have been trained and evaluated."""
     folders = {name: tmp_path_factory.mktemp(name) for name in ("toy_codes", "toy_single")}
-    load_config(f"{FOLDER}/config_toy_codes.py")  # which imports the family
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(FAMILIES, "toy_codes", watched(FAMILIES["toy_codes"]))
         return {name: (folder, run(name, folder)) for name, folder in folders.items()}

@@ -34,6 +34,7 @@ def omniglot(omniglot_available) -> dict[str, ImageSets]:
     return datasets.load("omniglot")
 
 
+@pytest.mark.slow  # reads all of Omniglot
 def test_classes_and_images(omniglot) -> None:
     assert [len(omniglot[part].count) for part in SPLITS] == [1028, 172, 423]
     for part in SPLITS:
@@ -46,12 +47,14 @@ def test_classes_and_images(omniglot) -> None:
     np.testing.assert_array_equal(omniglot["test"].class_ids, np.arange(1200, 1623))
 
 
+@pytest.mark.slow  # reads all of Omniglot
 def test_ink_is_bright(omniglot) -> None:
     images = omniglot["test"].images
     assert 0.05 < images.mean() / 255 < 0.12
     assert (images[:, 0, 0] == 0).mean() > 0.9
 
 
+@pytest.mark.slow  # reads all of Omniglot
 def test_drawings_of_a_class_are_closer_than_others(omniglot) -> None:
     images = omniglot["test"].images[omniglot["test"].index].reshape(423, 20, -1).astype(np.float32)
     within = ((images[:, :-1] - images[:, 1:]) ** 2).mean()
@@ -59,6 +62,7 @@ def test_drawings_of_a_class_are_closer_than_others(omniglot) -> None:
     assert within < 0.95 * between
 
 
+@pytest.mark.slow  # reads all of Omniglot
 def test_trainval_has_the_1200_classes_of_the_paper(omniglot) -> None:
     sets = datasets.load("omniglot", split="vinyals_trainval")
     assert len(sets["train"].count) == 1200

@@ -26,7 +26,8 @@ def tiny(levels="top"):
     return model, random_params(model, config)
 
 
-@pytest.mark.parametrize("levels", ["top", pytest.param("none", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("levels", ["top", "none"])
 def test_numbers_do_not_depend_on_chunks(levels, monkeypatch):
     model, params = tiny(levels)
     whole = importance(model, params, VALUES, KEY, 7, mask=MASK)
