@@ -72,17 +72,32 @@ class DataSet(NamedTuple):
     split: str  # name of its way to divide the classes or images
     cache: bool  # whether the result is stored in a file
     source: str  # digest of the text behind `build` when it was registered
+    ink: str = ""  # of drawings, whose arrays hold bright ink on black: "dark" or "bright" in what they were made of
 
 
 REGISTRY: dict[str, DataSet] = {}
 SOURCES = "exflow.data.sources"  # the package whose modules register the data sets that come with exflow
 
 
-def register(name: str, *, split: str = "standard", cache: bool = True) -> Callable:
-    """Decorator that adds a builder `(**options) -> LabelledImages` to the table of data sets under `name`."""
+def register(name: str, *, split: str = "standard", cache: bool = True, ink: str = "") -> Callable:
+    """Decorator that adds a builder `(**options) -> LabelledImages` to the table of data sets under `name`.
+
+    Args:
+      name: Value of `config.data.dataset`.
+      split: Name of its way to divide the classes or images.
+      cache: Whether the result is stored in a file.
+      ink: For drawings, so that a model of them reads drawings of either polarity: "dark" or "bright", see `DataSet`.
+
+    Raises:
+      ValueError: Another word for the ink.
+    """
+    if ink not in ("", "dark", "bright"):
+        raise ValueError(
+            f"ink: expected 'dark' or 'bright' for drawings, got {ink!r}. Leave it out for other pictures."
+        )
 
     def add(build: Callable) -> Callable:
-        REGISTRY[name] = DataSet(build, split, cache, source_of(build))
+        REGISTRY[name] = DataSet(build, split, cache, source_of(build), ink)
         return build
 
     return add

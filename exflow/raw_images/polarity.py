@@ -8,9 +8,6 @@ from jaxtyping import UInt8
 
 from exflow.raw_images.paper import CLEAN, border, find_paper, is_blank, is_clean, is_one_sided, whitened
 
-# Data sets of drawings, whose arrays hold bright ink on black, by what the pictures they were made of are
-BLACK_ON_WHITE = ("glyphs", "omniglot", "omniglot_back_eval", "omniglot_ns", "omniglot_random")
-WHITE_ON_BLACK = ("mnist", "mnist_even_odd", "multi_mnist", "rotated_glyphs", "rotated_mnist", "rotated_omniglot")
 MOSTLY = 0.9  # share of the border that is black or white, where the paper is
 
 Gray = UInt8[np.ndarray, "_ _"]

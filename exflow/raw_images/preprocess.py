@@ -6,8 +6,9 @@ import numpy as np
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
+from exflow.data.registry import known_data_sets
 from exflow.data.resize import resize
-from exflow.raw_images.polarity import BLACK_ON_WHITE, WHITE_ON_BLACK, bright_ink
+from exflow.raw_images.polarity import bright_ink
 from exflow.raw_images.reading import as_gray, read_pictures
 
 
@@ -26,8 +27,8 @@ def preprocess(
         with the values 0 and 1 alone is of one bit and stretched to 0 and 255.
       data: Section `data` of a configuration.
       image_shape: Height, width and channels that the model takes.
-      invert: Exchange black and white, or not. None: for data sets of drawings each picture is brought to bright ink on
-        black, and gray or uneven paper becomes black (see `polarity`); pictures of other data sets stay as they are.
+      invert: Exchange black and white, or not. None: for data sets registered with their `ink` each picture is brought
+        to bright ink on black, and gray or uneven paper becomes black (see `polarity`); others stay as they are.
 
     Returns:
       uint8 [*image_shape] for one picture, else [num, *image_shape].
@@ -45,10 +46,10 @@ def preprocess(
             "as its data set does."
         )
     pictures, single = read_pictures(raw)
-    drawings = data.dataset in (*BLACK_ON_WHITE, *WHITE_ON_BLACK) and image_shape[2] == 1
-    if invert is None and drawings:
+    ink = known_data_sets()[data.dataset].ink if data.dataset in known_data_sets() else ""
+    if invert is None and ink and image_shape[2] == 1:
         gray = [as_gray(picture[None])[0, ..., 0] for picture in pictures]
-        pictures = [picture[..., None] for picture in bright_ink(gray, data.dataset in BLACK_ON_WHITE)]
+        pictures = [picture[..., None] for picture in bright_ink(gray, ink == "dark")]
     out = np.empty((len(pictures), *image_shape), np.uint8)
     groups: dict[tuple[int, ...], list[int]] = {}
     for number, picture in enumerate(pictures):

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from exflow.config import base_config
+from exflow.data import registry
 from exflow.raw_images.preprocess import preprocess
 
 RNG = np.random.default_rng(0)
@@ -25,6 +26,24 @@ def test_black_on_white_drawings_become_bright_ink():
     one_bit = (raw[..., 0] > 0).astype(np.uint8)
     for same in (one_bit, one_bit.astype(bool), Image.fromarray(raw), raw[..., 0]):
         np.testing.assert_array_equal(preprocess(same, data_section(resize="nearest"), (28, 28, 1)), x)
+
+
+def test_a_data_set_says_of_its_drawings_what_ink_they_have(monkeypatch):
+    raw = np.full((28, 28), 255, np.uint8)
+    raw[:, 12:15] = 0
+    undecided = np.tile(np.uint8([0, 255]), (28, 14))
+    expected = {"dark": 255 - undecided, "bright": undecided}
+    for ink, taken in expected.items():
+        monkeypatch.delitem(registry.REGISTRY, "mine", raising=False)
+        registry.register("mine", cache=False, ink=ink)(lambda: None)
+        data = data_section(dataset="mine", resize="nearest")
+        np.testing.assert_array_equal(preprocess(raw, data, (28, 28, 1))[..., 0], 255 - raw)
+        with pytest.warns(UserWarning, match=f"the ink is taken as {ink}"):
+            np.testing.assert_array_equal(preprocess(undecided, data, (28, 28, 1))[..., 0], taken)
+    monkeypatch.delitem(registry.REGISTRY, "mine")
+    np.testing.assert_array_equal(preprocess(raw, data, (28, 28, 1))[..., 0], raw)  # not known: nothing is assumed
+    with pytest.raises(ValueError, match="ink: expected 'dark' or 'bright' for drawings, got 'blue'. Leave it out"):
+        registry.register("mine", ink="blue")
 
 
 def test_stacks_and_lists_of_any_size():

@@ -52,7 +52,7 @@ def generate(
     return images
 
 
-@register("glyphs", cache=False)
+@register("glyphs", cache=False, ink="dark")
 def glyphs(
     image_size: int = 28,
     num_train: int = 400,

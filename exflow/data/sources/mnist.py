@@ -4,7 +4,7 @@ from exflow.data import tfds
 from exflow.data.registry import LabelledImages, register
 
 
-@register("mnist")
+@register("mnist", ink="bright")
 def mnist(image_size: int = 28, resize: str = "bilinear") -> LabelledImages:
     """MNIST: 55,000 / 5,000 / 10,000 digits; validation is the end of the training images in TFDS order."""
     return tfds.read_with_validation(

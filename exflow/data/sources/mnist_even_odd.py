@@ -6,7 +6,7 @@ from exflow.data.labelled import load_labelled
 from exflow.data.registry import TEST, LabelledImages, register
 
 
-@register("mnist_even_odd", cache=False)
+@register("mnist_even_odd", cache=False, ink="bright")
 def mnist_even_odd(image_size: int = 28, resize: str = "bilinear") -> LabelledImages:
     """MNIST by class: even training digits for train and validation (disjoint images), odd test digits for test.
 

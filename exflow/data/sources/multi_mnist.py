@@ -43,7 +43,7 @@ def place(
     return out
 
 
-@register("multi_mnist")
+@register("multi_mnist", ink="bright")
 def multi_mnist(
     image_size: int = 28, digits: int = 2, per_class: int = 1000, transposed: str = "no", seed: int = 0
 ) -> LabelledImages:

@@ -9,7 +9,7 @@ from exflow.data.resize import check as check_resize
 from exflow.data.resize import resize as resize_images
 
 
-@register("omniglot", split="vinyals")
+@register("omniglot", split="vinyals", ink="dark")
 def omniglot(image_size: int = 28, resize: str = "bilinear") -> LabelledImages:
     """Omniglot: 1,623 characters of 20 drawings, ink bright (255 - image), one channel, split by Vinyals et al. 2016.
 

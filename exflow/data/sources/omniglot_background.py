@@ -16,7 +16,7 @@ def _box_filtered(image_size: int, seed: int | None) -> LabelledImages:
     return LabelledImages(data.images, data.labels, split[data.labels])
 
 
-@register("omniglot_back_eval", cache=False)
+@register("omniglot_back_eval", cache=False, ink="dark")
 def omniglot_back_eval(image_size: int = 28) -> LabelledImages:
     """Omniglot with Lake's background characters, 867 / 97 for train and validation, and 659 evaluation characters.
 
@@ -36,7 +36,7 @@ def omniglot_back_eval(image_size: int = 28) -> LabelledImages:
     return _box_filtered(image_size, None)
 
 
-@register("omniglot_random", cache=False)
+@register("omniglot_random", cache=False, ink="dark")
 def omniglot_random(image_size: int = 28, seed: int = 0) -> LabelledImages:
     """Omniglot as in omniglot_back_eval, with its 867 / 97 / 659 characters divided at random.
 

@@ -51,7 +51,7 @@ def _burda(path: Path) -> tuple[UInt8[np.ndarray, "num 28 28 1"], Int32[np.ndarr
     return np.ascontiguousarray(pictures)[..., None], labels.astype(np.int32)
 
 
-@register("omniglot_ns", cache=False)
+@register("omniglot_ns", cache=False, ink="dark")
 def omniglot_ns(image_size: int = 28, source: str = "tfds", seed: int = 0) -> LabelledImages:
     """Omniglot with 1,000 / 200 / 423 characters divided at random, so that the splits share alphabets.
 

@@ -50,7 +50,7 @@ def glyph_strokes(seed: int, number: int) -> tuple[Float[np.ndarray, "num_stroke
     return strokes * min(1.0, (0.48 - pen) / np.hypot(strokes[..., 0], strokes[..., 1]).max()), pen
 
 
-@register("rotated_glyphs")
+@register("rotated_glyphs", ink="bright")
 def rotated_glyphs(
     image_size: int = 32, num_train: int = 600, num_validation: int = 100, num_test: int = 200, seed: int = 0
 ) -> LabelledImages:

@@ -31,7 +31,7 @@ def _from_base(
     return label_views(rotated_views(data.images[np.concatenate(chosen)], image_size), DEGREES, split)
 
 
-@register("rotated_mnist")
+@register("rotated_mnist", ink="bright")
 def rotated_mnist(
     image_size: int = 32, num_train: int = 5000, num_validation: int = 500, num_test: int = 1000, seed: int = 0
 ) -> LabelledImages:
@@ -79,7 +79,7 @@ def rotated_fashion_mnist(
     return _from_base("fashion_mnist", image_size, num_train, num_validation, num_test, seed)
 
 
-@register("rotated_omniglot")
+@register("rotated_omniglot", ink="bright")
 def rotated_omniglot(
     image_size: int = 32, num_train: int = 5000, num_validation: int = 500, num_test: int = 1000, seed: int = 0
 ) -> LabelledImages:
