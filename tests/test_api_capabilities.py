@@ -139,9 +139,8 @@ def test_draws_of_the_latents_in_every_density(exact):
 
 def test_reconstructions(bound, coder):
     latents = latents_of(bound.core)
-    _, outputs = latents.infer(
-        bound.params, jax.tree.map(jnp.asarray, bound.encode(VECTORS)), jnp.ones((2, 5), bool), None
-    )
+    infer = jax.jit(lambda elements: latents.infer(bound.params, elements, jnp.ones((2, 5), bool), None)[1])
+    outputs = infer(bound.encode(VECTORS))
     found = bound.reconstruct(VECTORS)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, latents.likelihood.mean(outputs), rtol=1e-4, atol=1e-5)

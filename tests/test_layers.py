@@ -86,12 +86,12 @@ def code_words(path: Path) -> Iterator[str]:
     """Names, attributes, arguments and strings of a file, its docstrings and imports left out."""
     docstrings = {
         id(node.body[0].value)
-        for node in ast.walk(parsed(path))
+        for node in nodes(path)
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
         and node.body
         and isinstance(node.body[0], ast.Expr)
     }
-    for node in ast.walk(parsed(path)):
+    for node in nodes(path):
         if isinstance(node, ast.Name):
             yield node.id
         elif isinstance(node, ast.Attribute):
@@ -113,6 +113,12 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse((ROOT / path).read_text())
 
 
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """All nodes of a file."""
+    return tuple(ast.walk(parsed(path)))
+
+
 def imports(path: Path, *, at_import_time: bool = False, for_types: bool = True) -> Iterator[str]:
     """Dotted names that a file imports, `from a import b` as "a.b", those given to `import_module` as text included.
 
@@ -122,7 +128,7 @@ def imports(path: Path, *, at_import_time: bool = False, for_types: bool = True)
       for_types: Also those for types alone.
     """
     skipped = set()
-    for node in ast.walk(parsed(path)):
+    for node in nodes(path):
         only_for_types = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
         if only_for_types and (at_import_time or not for_types):
             skipped.update(part for statement in node.body for part in ast.walk(statement))
@@ -234,12 +240,12 @@ def test_nothing_that_the_design_rules_out():
     violations = []
     for path in MODULES:
         names = set(imports(path))
-        attributes = {node.attr for node in ast.walk(parsed(path)) if isinstance(node, ast.Attribute)}
+        attributes = {node.attr for node in nodes(path) if isinstance(node, ast.Attribute)}
         wrong = BANNED_PACKAGES & {name.partition(".")[0] for name in names}
         wrong |= BANNED_NAMES & (attributes | {word for name in names for word in name.split(".")})
         wrong |= {name for name in names if name.startswith(".")}  # relative imports
         wrong |= {"__future__.annotations"} & names  # annotations must be evaluated for jaxtyping
-        for node in ast.walk(parsed(path)):
+        for node in nodes(path):
             if isinstance(node, ast.keyword) and node.arg == "allow_pickle" and ast.unparse(node.value) != "False":
                 wrong.add("allow_pickle")
         violations += [f"{path}: {name}" for name in sorted(wrong)]
@@ -249,7 +255,7 @@ def test_nothing_that_the_design_rules_out():
 def test_no_two_classes_share_a_name():
     places: dict[str, list[str]] = {}
     for path in EXFLOW:
-        for node in ast.walk(parsed(path)):
+        for node in nodes(path):
             if isinstance(node, ast.ClassDef):
                 places.setdefault(node.name, []).append(str(path))
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
@@ -281,7 +287,7 @@ def test_generic_code_names_no_family():
 def test_nothing_is_dispatched_by_getattr():
     found = []
     for path in EXFLOW:
-        for node in ast.walk(parsed(path)):
+        for node in nodes(path):
             called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr"
             if called and not isinstance(node.args[1], ast.Constant):
                 found.append(f"{path}: {ast.unparse(node)}")

@@ -15,7 +15,8 @@ from exflow.errors import UserError
 from exflow.training.checkpoint_format import list_steps, read_checkpoint
 from exflow.training.history import TrainingDiverged
 from exflow.training.sharding import make_mesh
-from tests.training.toy import device_pipeline, fit, host_pipeline, toy_config, toy_model
+from tests.training.both_pipelines import BOTH_PIPELINES
+from tests.training.toy import device_pipeline, fit, toy_config, toy_model
 
 
 def run(workdir, pipeline=None, model=None, evaluate=None, num_devices=1, **overrides):
@@ -67,7 +68,7 @@ def test_logged_values_are_means_over_the_interval(tmp_path):
     np.testing.assert_allclose(third, [np.mean(every[:3]), np.mean(every[3:])], rtol=1e-12)
 
 
-@pytest.mark.parametrize("pipeline", [device_pipeline(), host_pipeline()], ids=["device", "host"])
+@pytest.mark.parametrize("pipeline", BOTH_PIPELINES)
 def test_stopping_and_resuming_equals_one_run(tmp_path, pipeline):
     """The time budget is up at once: one call per run. Every bit of the state agrees, and no line is written twice."""
     options = {"optimizer__ema_decay": 0.9, "optimizer__name": "adam", "training__steps_per_call": 6}

@@ -13,7 +13,8 @@ from exflow.training.optimizer import make_optimizer
 from exflow.training.sharding import make_mesh, place_inputs, place_stacked_inputs, replicate
 from exflow.training.state import evaluation_params
 from exflow.training.step import init_train_state, make_train_step, named_keys
-from tests.training.toy import NUM_SETS, device_pipeline, host_pipeline, toy_config, toy_model
+from tests.training.both_pipelines import BOTH_PIPELINES
+from tests.training.toy import NUM_SETS, device_pipeline, toy_config, toy_model
 
 
 def prepare(pipeline=None, num_devices=1, model=None, transform=None, scan=None, **overrides):
@@ -53,7 +54,7 @@ def test_loss_falls():
 
 
 @pytest.mark.usefixtures("two_devices")
-@pytest.mark.parametrize("pipeline", [device_pipeline(), host_pipeline()], ids=["device", "host"])
+@pytest.mark.parametrize("pipeline", BOTH_PIPELINES)
 def test_two_devices_equal_one(pipeline):
     one, run_one = prepare(pipeline, 1, optimizer__ema_decay=0.9)
     two, run_two = prepare(pipeline, 2, optimizer__ema_decay=0.9)
@@ -65,7 +66,7 @@ def test_two_devices_equal_one(pipeline):
 
 
 @pytest.mark.usefixtures("two_devices")
-@pytest.mark.parametrize("pipeline", [device_pipeline(), host_pipeline()], ids=["device", "host"])
+@pytest.mark.parametrize("pipeline", BOTH_PIPELINES)
 def test_one_dispatch_for_several_steps_equals_one_by_one(pipeline):
     single, run_single = prepare(pipeline, 2, scan=False, optimizer__ema_decay=0.9)
     scanned, run_scanned = prepare(pipeline, 2, scan=True, optimizer__ema_decay=0.9)

@@ -16,7 +16,6 @@ from tests.models.registry import ALL_LEVELS, ATTENTION, TINY_VECTORS, small_con
 from tests.models.test_set_models import images
 
 MODELS = {"mean": {}, "attention": ATTENTION, "two_levels": ALL_LEVELS}  # downdates, and what needs all elements
-SLOW = ("attention", "two_levels")
 
 
 @functools.cache
@@ -66,7 +65,8 @@ def in_double(name):
     return model, in_float64(params), elements, mask
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in MODELS])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
 def test_the_same_subsets_as_exhaustive_leave_one_out(x64, name):
     model, params, elements, mask = in_double(name)
     result = summarize(model, params, elements, jnp.asarray(mask), 4)
