@@ -1,5 +1,7 @@
 """Identities of every process of the registry, against dense matrices in float64."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,14 +26,19 @@ def state_of(name, params, z, mask=None):
     return process.update_set(params, PROCESSES[name].module.init_state(params), jnp.asarray(z), mask)
 
 
+@functools.cache
+def dense_steps(name: str, seed: int, size: int):
+    """Moments, a set, and its log densities step by step from dense matrices."""
+    moments, z = draw(seed, (size,))
+    return moments, z, PROCESSES[name].dense_steps(moments, z)
+
+
 @pytest.mark.parametrize("form", ["log_prob", "log_prob_recurrent", "log_prob_parallel"])
 @pytest.mark.parametrize("size", [1, 7, 60])
 def test_each_step_is_the_ratio_of_dense_joints(x64, name, size, form):
-    case = PROCESSES[name]
     for seed in range(3):
-        moments, z = draw(seed, (size,))
-        log_probs = getattr(COMPILED[name], form)(case.params(moments), jnp.asarray(z))
-        expected = case.dense_steps(moments, z)
+        moments, z, expected = dense_steps(name, seed, size)
+        log_probs = getattr(COMPILED[name], form)(PROCESSES[name].params(moments), jnp.asarray(z))
         np.testing.assert_allclose(log_probs, expected, rtol=1e-10, atol=1e-9)
         np.testing.assert_allclose(log_probs.sum(), expected.sum(), rtol=1e-10, atol=1e-10)
 
