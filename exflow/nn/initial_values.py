@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -28,11 +29,15 @@ def init_at_once(key: PRNGKey, module: nn.Module, *inputs: Any) -> dict[str, Any
     Returns:
       Collections of variables, as `module.init` returns them.
     """
-    shapes = jax.eval_shape(lambda: module.init(key, *inputs)["params"])
+
+    def init(numbers: Array | None) -> dict[str, Any]:
+        given = {COLLECTION: {"values": numbers, "taken": 0}}
+        variables: Any = module.apply(given, *inputs, rngs={"params": key}, mutable=True)[1]
+        return {name: values for name, values in variables.items() if name != COLLECTION}
+
+    shapes = jax.eval_shape(lambda: init(None)["params"])
     total = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))  # constants leave some of them unused
-    numbers = {"values": _uniform(key, (total,)), "taken": 0}
-    variables: Any = module.apply({COLLECTION: numbers}, *inputs, rngs={"params": key}, mutable=True)[1]
-    return {name: values for name, values in variables.items() if name != COLLECTION}
+    return init(_uniform(key, (total,)))
 
 
 def uniform(module: nn.Module, key: PRNGKey, shape: tuple[int, ...]) -> Float[Array, "..."]:
@@ -44,7 +49,8 @@ def uniform(module: nn.Module, key: PRNGKey, shape: tuple[int, ...]) -> Float[Ar
     start = root.get_variable(COLLECTION, "taken")
     stop = start + math.prod(shape)
     root.put_variable(COLLECTION, "taken", stop)
-    return root.get_variable(COLLECTION, "values")[start:stop].reshape(shape)
+    values = root.get_variable(COLLECTION, "values")
+    return jnp.zeros(shape) if values is None else values[start:stop].reshape(shape)  # None: only shapes are asked for
 
 
 def _uniform(key: PRNGKey, shape: tuple[int, ...]) -> Array:
