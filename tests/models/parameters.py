@@ -8,9 +8,15 @@ from exflow.models.registry import params_like
 
 
 def random_like(shapes, seed=0):
-    """Standard deviation 0.1 everywhere."""
+    """Kernels about as large as those of an initialisation, factors around 1, and everything else around 0, all different."""
     rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(0, 0.1, leaf.shape), leaf.dtype), shapes)
+
+    def draw(path, leaf):
+        deviation = 0.5 * np.prod(leaf.shape[:-1]) ** -0.5 if len(leaf.shape) > 1 else 0.1
+        mean = 1.0 if jax.tree_util.keystr(path[-1:], simple=True) in ("gain", "scale") else 0.0
+        return jnp.asarray(rng.normal(mean, deviation, leaf.shape), leaf.dtype)
+
+    return jax.tree.map_with_path(draw, shapes)
 
 
 def random_params(model, config, seed=0):
