@@ -28,7 +28,6 @@ TINY_VECTORS = {
     "model__set_vae__hierarchy": "vector",
     "model__set_vae__likelihood": "gaussian",
     "model__set_vae__hidden": 8,
-    "model__set_vae__block_depth": 1,
     "model__set_vae__latent_dim": 2,
     "model__set_vae__set_latent_dim": 3,
     "model__set_vae__num_levels": 2,
@@ -41,9 +40,9 @@ TINY_IMAGES = TINY_VECTORS | {
 TINY_MAPS = TINY_IMAGES | {"model__set_vae__hierarchy": "map"}
 TINY_STREAM = TINY_IMAGES | {
     "model__set_vae__hierarchy": "stream",
-    "model__set_vae__encoder_blocks": "4-1,1-1",
+    "model__set_vae__encoder_blocks": "8-1,4-1,1-1",
     "model__set_vae__levels": "4-1,1-1",
-    "model__set_vae__decoder_blocks": "8-1",
+    "model__set_vae__decoder_blocks": "32-1,8-1",
 }
 ALL_LEVELS = {"model__set_vae__set_latent_levels": "all"}
 ATTENTION = {"model__set_vae__aggregation": "attention", "model__set_vae__prior_aggregation": "attention"}

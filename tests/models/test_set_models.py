@@ -10,8 +10,8 @@ import pytest
 from exflow.model import sets_of
 from exflow.models.registry import build
 from exflow.typing import Batch
-from tests.models.parameters import in_float64, random_params
-from tests.models.registry import IMAGE_SHAPE, MODELS, NAMES, compiled, image_shape, is_set_vae
+from tests.models.parameters import in_float64, perturbed, random_params
+from tests.models.registry import IMAGE_SHAPE, MODELS, NAMES, SLOW, compiled, image_shape, is_set_vae
 
 
 def images(*leading, seed=0, shape=IMAGE_SHAPE):
@@ -37,7 +37,11 @@ def prepared(name):
     """A model whose functions are compiled, and random float32 parameters; shared by all tests."""
     model = build(MODELS[name], image_shape(name))
     with jax.enable_x64(False):
-        params = random_params(model, MODELS[name])
+        if name in SLOW:
+            params = jax.jit(model.init)(jax.random.key(0), batch_of(images(4, 5, shape=model.image_shape)))
+            params = perturbed(params, jax.random.key(1))
+        else:
+            params = random_params(model, MODELS[name])
     return compiled(model), params
 
 

@@ -11,7 +11,7 @@ from exflow.model import sets_of
 from exflow.models.bruno.flow import bruno_flow
 from exflow.models.bruno.model import bruno
 from exflow.typing import Batch
-from tests.models.parameters import in_float64, perturbed, random_like
+from tests.models.parameters import in_float64, random_like, shaken
 from tests.models.registry import IMAGE_SHAPE, compiled, small_config
 from tests.models.test_set_models import batch_of, images
 
@@ -51,7 +51,7 @@ def test_log_det_equals_the_automatic_jacobian(x64, options):
 def test_gradients_are_finite_and_reach_every_parameter():
     model = bruno(small_config(model__bruno__residual_blocks=1), IMAGE_SHAPE)
     batch = batch_of(images(4, 5))
-    params = perturbed(jax.jit(model.init)(jax.random.key(0), batch), 1)
+    params = shaken(jax.jit(model.init)(jax.random.key(0), batch), 1)
     gradients = jax.jit(jax.grad(lambda params: model.loss(params, jax.random.key(0), batch)[0]))(params)
     for path, gradient in jax.tree.leaves_with_path(gradients):
         name = jax.tree_util.keystr(path)
@@ -110,7 +110,7 @@ def test_discriminative_objective_equals_brute_force(x64):
         objective__learn_temperature=True,
     )
     batch, key = batch_of(images(4, 5)), jax.random.key(2)
-    params = in_float64(perturbed(model.init(jax.random.key(0), batch), 1))
+    params = in_float64(shaken(model.init(jax.random.key(0), batch), 1))
     temperature = np.exp(float(params["objective"]["log_temperature"]))
     loss, metrics, _ = model.loss(params, key, batch)
     np.testing.assert_allclose(metrics["temperature"], temperature, rtol=1e-12)
@@ -135,7 +135,7 @@ def test_discriminative_objective_equals_brute_force(x64):
 def test_masked_queries_do_not_count(x64):
     model = dense_model(objective__discriminative_weight=1.0, objective__shots=(2,))
     batch, key = batch_of(images(4, 5)), jax.random.key(2)
-    params = in_float64(perturbed(model.init(jax.random.key(0), batch), 1))
+    params = in_float64(shaken(model.init(jax.random.key(0), batch), 1))
     mask = jnp.asarray([[True, True, True, True, False]] * 4)
     garbage = batch.x_set.at[:, 4].set(255)
     first = model.loss(params, key, batch._replace(mask=mask))

@@ -43,7 +43,7 @@ def test_flow_starts_as_the_published_one(name):
 def test_every_parameter_learns(name):
     model = bruno(small_config(model__bruno__scales=0, **VARIANTS[name]), IMAGE_SHAPE)
     batch = batch_of(images(4, 5))
-    params = perturbed(jax.jit(model.init)(jax.random.key(0), batch), 1)
+    params = perturbed(jax.jit(model.init)(jax.random.key(0), batch), jax.random.key(1))
     gradients = jax.jit(jax.grad(lambda params: model.loss(params, jax.random.key(0), batch)[0]))(params)
     for path, gradient in jax.tree.leaves_with_path(gradients):
         assert np.isfinite(gradient).all(), jax.tree_util.keystr(path)

@@ -85,7 +85,7 @@ def test_bfloat16_changes_hidden_layers_alone(variant):
         config = load_config(f"set_vae_omniglot:{variant}", [("model.compute_dtype", dtype)])
         model = build(config, (28, 28, 1))
         params = jax.jit(model.init)(jax.random.key(0), batch)
-        params = {**params, "networks": perturbed(params["networks"], 1)}
+        params = {**params, "networks": perturbed(params["networks"], jax.random.key(1))}
 
         def value_and_metrics(params, model=model):
             value, *others = model.loss(params, jax.random.key(2), batch)
@@ -291,7 +291,7 @@ def test_pictures_of_64_pixels_are_those_of_32_seen_and_shown_in_blocks():
     config = small_config(**{key.replace(".", "__"): value for key, value in overrides.items()})
     model, half = (build(config, (size, size, 1)) for size in (64, 32))
     x_set = images(2, 3, shape=(32, 32, 1))
-    params = perturbed(jax.jit(half.init)(jax.random.key(0), batch_of(x_set)), 1)
+    params = perturbed(jax.jit(half.init)(jax.random.key(0), batch_of(x_set)), jax.random.key(1))
     values = half.latents.likelihood.to_values(None, x_set)
     blocks = values.repeat(2, axis=2).repeat(2, axis=3)
     outputs = []

@@ -11,9 +11,9 @@ from exflow.core.latents import bounds, terms
 from exflow.models import latent_bounds
 from exflow.models.latent_bounds import BOUND
 from exflow.models.registry import build
-from tests.models.parameters import random_params
+from tests.models.parameters import perturbed
 from tests.models.registry import ALL_LEVELS, TINY_VECTORS, small_config
-from tests.models.test_set_models import images
+from tests.models.test_set_models import batch_of, images
 
 pytestmark = pytest.mark.slow  # many compilations
 
@@ -25,9 +25,9 @@ MASK = jnp.asarray([[True] * 3, [True, False, True], [True, True, False]])
 @functools.cache
 def statistician(name):
     """A model of vectors and its parameters."""
-    config = small_config(**TINY_VECTORS, **CONTEXT_LEVELS[name])
-    model = build(config, SHAPE)
-    return model, random_params(model, config)
+    model = build(small_config(**TINY_VECTORS, **CONTEXT_LEVELS[name]), SHAPE)
+    params = jax.jit(model.init)(jax.random.key(0), batch_of(images(4, 5, shape=SHAPE)))
+    return model, perturbed(params, jax.random.key(1))
 
 
 @functools.cache
