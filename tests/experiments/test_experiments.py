@@ -322,5 +322,5 @@ def test_default_folders(workdir, tmp_path):
         return argparse.Namespace(model=[str(model)], out=out)
 
     assert report.folder(flags(workdir)) == workdir / "experiments"
-    assert report.folder(flags("bundled_name")) == Path("runs/bundled_name/experiments")
+    assert report.folder(flags("bundled_name")) == Path("runs/bundled/bundled_name/experiments")
     assert report.folder(flags(workdir, tmp_path)) == tmp_path

@@ -42,4 +42,4 @@ def test_entries():
     assert 1 <= draws["value"] <= 6
     assert error["value"] > 0
     assert nll["standard_error"] > 0
-    assert "4 sets of 3 validation elements of a class, vectors of 2; 6 draws of the latents" in nll["protocol"]
+    assert "4 sets of 2 to 3 validation elements of a class, vectors of 2; 6 draws of the latents" in nll["protocol"]
