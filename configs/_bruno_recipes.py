@@ -29,7 +29,15 @@ SMALL_CONV_BRUNO = FAST_ADAM | {  # images of half the size
     "training.num_steps": 3_000,
     "training.evaluate_every": 500,
 }
-SMOKE = {  # the whole pipeline, learning nothing; on top of a small recipe
+FEW_STEPS = {  # of Omniglot's recipes
+    "training.num_steps": 8,
+    "training.log_every": 4,
+    "training.evaluate_every": 8,
+    "training.checkpoint_every": 4,
+    "evaluation.num_trials": 1,
+    "evaluation.settings": ((5, 1), (20, 1)),
+}
+SMOKE = FEW_STEPS | {  # the whole pipeline, learning nothing; on top of a small recipe
     "data.image_size": 8,
     "data.downscale": 1,
     "data.sets_per_batch": 4,
@@ -38,12 +46,7 @@ SMOKE = {  # the whole pipeline, learning nothing; on top of a small recipe
     "model.bruno.dense_units": 32,
     "model.bruno.dense_couplings": 2,
     "model.bruno.process_init_batches": 1,
-    "training.num_steps": 8,
-    "training.log_every": 4,
-    "training.evaluate_every": 8,
-    "training.checkpoint_every": 4,
     "evaluation.splits": ("test",),
     "evaluation.settings": ((5, 1),),
-    "evaluation.num_trials": 1,
     "evaluation.num_sample_rows": 2,
 }

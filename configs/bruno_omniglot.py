@@ -18,7 +18,7 @@ Expected on test characters (5-way 1-shot / 5-way 5-shot / 20-way 1-shot / 20-wa
   quality does not follow from likelihood.
 """
 
-from _bruno_recipes import FAST_ON_ACCELERATOR
+from _bruno_recipes import FAST_ON_ACCELERATOR, FEW_STEPS
 from ml_collections import ConfigDict
 
 from exflow.config import base_config
@@ -110,17 +110,12 @@ VARIANTS = {
     },
     "smoke": {
         **CPU,
+        **FEW_STEPS,
         "data.image_size": 8,
         "data.downscale": 1,
         "model.bruno.filters": 8,
         "model.bruno.dense_units": 32,
         "model.bruno.dense_couplings": 2,
         "model.bruno.process_init_batches": 1,
-        "training.num_steps": 8,
-        "training.log_every": 4,
-        "training.evaluate_every": 8,
-        "training.checkpoint_every": 4,
-        "evaluation.num_trials": 1,
-        "evaluation.settings": ((5, 1), (20, 1)),
     },
 }

@@ -23,7 +23,7 @@ updates give 98.1 / 99.6 / 94.2 / 98.7 % in 8 minutes of an H200 that three runs
 the logarithm of the softmax is computed as one function, which cannot become log 0.
 """
 
-from _bruno_recipes import FAST_ON_ACCELERATOR
+from _bruno_recipes import FAST_ON_ACCELERATOR, FEW_STEPS
 from ml_collections import ConfigDict
 
 from exflow.config import base_config
@@ -111,15 +111,6 @@ CPU = {
     "optimizer.ema_decay": 0.999,
     "training.num_steps": 3_000,
     "training.evaluate_every": 500,
-}
-
-FEW_STEPS = {
-    "training.num_steps": 8,
-    "training.log_every": 4,
-    "training.evaluate_every": 8,
-    "training.checkpoint_every": 4,
-    "evaluation.num_trials": 1,
-    "evaluation.settings": ((5, 1), (20, 1)),
 }
 
 VARIANTS = {

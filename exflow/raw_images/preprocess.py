@@ -46,8 +46,9 @@ def preprocess(
             "as its data set does."
         )
     pictures, single = read_pictures(raw)
-    ink = known_data_sets()[data.dataset].ink if data.dataset in known_data_sets() else ""
-    if invert is None and ink and image_shape[2] == 1:
+    data_set = known_data_sets().get(data.dataset)
+    ink = data_set.ink if data_set is not None and image_shape[2] == 1 else ""
+    if invert is None and ink:
         gray = [as_gray(picture[None])[0, ..., 0] for picture in pictures]
         pictures = [picture[..., None] for picture in bright_ink(gray, ink == "dark")]
     out = np.empty((len(pictures), *image_shape), np.uint8)
