@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from exflow.config import base_config
 from exflow.errors import UserError
 from exflow.evaluation import encoding, evaluate, registry, results, validate
+from exflow.evaluation.pictures.grids import grid_picture
 from tests.evaluation.toy import toy_model, toy_params
 from tests.evaluation.toy_data import image_sets, joint_log_prob
 
@@ -61,6 +63,9 @@ def test_files_and_lines(evaluated):
     names = {path.name for path in (workdir / "samples").iterdir()}
     common = {"conditional.png", "conditional_coherent.png", "prior.png", "prior_coherent.png", "predictive.png"}
     assert names == common | {"class_100.png", "class_102.png", "class_105.png"}
+    invented = np.zeros((6, 4, 2, 2, 1), np.uint8)  # a row for every invented class
+    expected = grid_picture(invented, names=[f"set {number}" for number in range(1, 7)])
+    assert Image.open(workdir / "samples" / "prior_coherent.png").size == expected.size
     assert "7-way 1-shot skipped: test has 6 classes of at least 2 images" in lines
     assert "2-way 5-shot skipped: test has 0 classes of at least 6 images" in lines
     assert sum(line.startswith("encoding test images, noise draw 1") for line in lines) <= 1

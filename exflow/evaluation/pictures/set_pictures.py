@@ -40,7 +40,7 @@ def write_set_samples(
     `class_<id>.png`: given images above samples after 0, 1, ..., n of them (column k has seen the first k), drawn
     independently. `conditional.png` and `conditional_coherent.png`: the same for several classes, the second with the
     samples of a column as one set of the same class. `prior.png` and `prior_coherent.png`: given nothing; in the
-    second every column is a set of one invented class. `predictive.png`: predictive densities of single latent
+    second every row is a set of one invented class. `predictive.png`: predictive densities of single latent
     dimensions, for models with a process of their latents.
 
     Args:
@@ -103,12 +103,10 @@ def write_set_samples(
     one = jax.tree.map(lambda leaf: leaf[0, 0], elements)
     empty = sampling.all_empty(sampling.prefix_states(model, params, one))
     prior = functools.partial(sampling.prior_grid, num_rows=size + 1, num_columns=SAMPLE_ROWS, states=empty)
-    for name, coherent in (("prior", False), ("prior_coherent", True)):
-        samples = prior(model, params, prior_key, coherent=coherent)
-        more = prior(model, params, jax.random.fold_in(prior_key, 1), coherent=coherent)
-        samples = samples.swapaxes(0, 1) if coherent else np.concatenate([samples, more], axis=1).swapaxes(0, 1)
-        columns = [f"set {number}" for number in range(1, SAMPLE_ROWS + 1)] if coherent else None
-        write(name, grid_picture(samples, None, invert, columns))
+    alone = [prior(model, params, one) for one in (prior_key, jax.random.fold_in(prior_key, 1))]
+    write("prior", grid_picture(np.concatenate(alone, axis=1).swapaxes(0, 1), None, invert))
+    names = [f"set {number}" for number in range(1, size + 2)]
+    write("prior_coherent", grid_picture(prior(model, params, prior_key, coherent=True), None, invert, names=names))
     if model.process is not None and size >= 3 and len(chosen) >= 2:
         written.append(sampling.predictive_figure(folder / "predictive.png", model, params, elements, len(chosen) // 2))
     notify(f"{len(written)} pictures in {folder}")
