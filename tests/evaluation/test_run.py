@@ -65,7 +65,8 @@ def test_files_and_lines(evaluated):
     assert names == common | {"class_100.png", "class_102.png", "class_105.png"}
     invented = np.zeros((6, 4, 2, 2, 1), np.uint8)  # a row for every invented class
     expected = grid_picture(invented, names=[f"set {number}" for number in range(1, 7)])
-    assert Image.open(workdir / "samples" / "prior_coherent.png").size == expected.size
+    with Image.open(workdir / "samples" / "prior_coherent.png") as picture:
+        assert picture.size == expected.size
     assert "7-way 1-shot skipped: test has 6 classes of at least 2 images" in lines
     assert "2-way 5-shot skipped: test has 0 classes of at least 6 images" in lines
     assert sum(line.startswith("encoding test images, noise draw 1") for line in lines) <= 1
