@@ -28,18 +28,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="file that gets one JSON line (%(default)s)")
 
 
-def main(run: Callable[[bool], Result]) -> None:
+def main(
+    run: Callable[..., Result], add_own_arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None
+) -> None:
     """Command line of one benchmark.
 
     Args:
-      run: Takes whether to use tiny sizes and measures.
+      run: Takes whether to use tiny sizes, and by name what `add_own_arguments` adds, and measures.
+      add_own_arguments: Adds flags of the benchmark's own.
     """
     path = Path(inspect.getfile(run))
     name = path.stem.removeprefix("bench_")
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{path.stem}", description=run.__doc__)
     add_arguments(parser)
+    add_own_arguments(parser)
     options = parser.parse_args()
-    result = run(options.quick)
+    own = {name: value for name, value in vars(options).items() if name not in ("quick", "out")}
+    result = run(options.quick, **own)
     print(f"\n{name}{' (quick)' if options.quick else ''}: {run.__doc__}\n{format_table(result)}", flush=True)
     line = {"benchmark": name, "quick": options.quick, **result._asdict(), "environment": environment()}
     options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -48,10 +53,11 @@ def main(run: Callable[[bool], Result]) -> None:
 
 
 def format_table(result: Result) -> str:
-    """Rows and columns of medians and ratios as aligned text; a row may lack columns."""
+    """Rows and columns of ratios and medians as aligned text; a row may lack columns."""
     names = dict.fromkeys((*result.medians, *result.ratios))
-    rows = {name: result.medians.get(name, {}) | result.ratios.get(name, {}) for name in names}
-    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    rows = {name: result.ratios.get(name, {}) | result.medians.get(name, {}) for name in names}
+    tables = (result.ratios, result.medians)
+    columns = list(dict.fromkeys(column for table in tables for row in table.values() for column in row))
     lines = [["", *columns]]
     for name, row in rows.items():
         lines.append([name, *(_number(row[column]) if column in row else "" for column in columns)])

@@ -14,7 +14,7 @@ import jax
 
 from exflow import processor
 
-PACKAGES = ("exflow", "jax", "jaxlib", "flax", "optax", "numpy", "tensorflow", "tensorflow-cpu")
+PACKAGES = ("exflow", "jax", "jaxlib", "flax", "optax", "numpy", "tensorflow", "tensorflow-cpu", "torch")
 ROUNDS = 5
 MIN_SECONDS = 0.1
 

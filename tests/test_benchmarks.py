@@ -81,9 +81,9 @@ def test_ratio_is_the_median_within_rounds():
     assert slow.median == 8.0
 
 
-def test_table_leaves_missing_cells_empty():
+def test_table_has_ratios_first_and_leaves_missing_cells_empty():
     result = Result({}, {"first": {"ms": 12345.6}, "second": {"s": 0.12345}}, {"second": {"ratio": 2.0}})
-    assert format_table(result) == "            ms      s  ratio\nfirst   12,346\nsecond          0.123      2"
+    assert format_table(result) == "        ratio      ms      s\nfirst          12,346\nsecond      2          0.123"
 
 
 def test_environment_says_what_the_numbers_depend_on():

@@ -1,0 +1,51 @@
+"""The training step of a reference: noise, loss, gradient, clipping and optimizer, as in the configuration."""
+
+from collections.abc import Callable
+
+import torch
+from ml_collections import ConfigDict
+from torch import Tensor, nn
+
+from benchmarks.reference.bruno import Bruno
+from benchmarks.reference.convert import copy_into, with_couplings
+from exflow.typing import Batch, Params
+
+
+class ReferenceStep:
+    """A call takes a step and returns its loss; arguments as those of `benchmarks.bench_train_step.ExflowStep`."""
+
+    def __init__(self, config: ConfigDict, params: Params, batch: Batch, compiled: bool = False):
+        self.model, loss = _built(config, batch.x_set.shape[2:], params)
+        self.loss = torch.compile(loss) if compiled else loss
+        self.optimizer = _optimizer(config.optimizer, self.model)
+        self.limits, self.pixels = config.optimizer, torch.from_numpy(batch.x_set)
+
+    def __call__(self) -> float:
+        """See the class."""
+        loss = self.loss(self.pixels)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.limits.clip_value:
+            nn.utils.clip_grad_value_(self.model.parameters(), self.limits.clip_value)
+        if self.limits.clip_norm:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.limits.clip_norm)
+        self.optimizer.step()
+        return loss.item()
+
+
+def _built(
+    config: ConfigDict, image_shape: tuple[int, int, int], params: Params
+) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
+    """The model with exflow's parameters, and its loss of 8-bit pixels."""
+    bruno = Bruno(config, image_shape)
+    copy_into(bruno, with_couplings(params))
+    return bruno, lambda pixels: bruno(pixels + torch.rand(pixels.shape))
+
+
+def _optimizer(options: ConfigDict, model: nn.Module) -> torch.optim.Optimizer:
+    """That of the configuration, at a constant rate."""
+    rate = options.learning_rate
+    if options.name == "rmsprop":
+        return torch.optim.RMSprop(model.parameters(), rate, alpha=0.9, eps=1e-10, foreach=True)
+    betas = options.b1, options.b2
+    return torch.optim.Adam(model.parameters(), rate, betas, weight_decay=options.l2, fused=True)

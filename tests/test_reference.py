@@ -1,0 +1,63 @@
+"""The PyTorch references of the benchmarks: their losses and gradients are those of exflow on equal parameters."""
+
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks.cases import TINY, build_model, configuration, random_batch, random_params
+from exflow.core.quantization import dequantize
+from exflow.models.bruno import image_flow
+
+pytestmark = pytest.mark.slow
+torch: Any = pytest.importorskip("torch")
+convert: ModuleType = pytest.importorskip("benchmarks.reference.convert")
+
+BRUNO = TINY | {"model.bruno.scales": 2}
+
+
+def loss_and_gradients(model, params, key, batch):
+    """Of exflow, as NumPy arrays."""
+    loss = jax.jit(jax.value_and_grad(lambda params: model.loss(params, key, batch).value))
+    return jax.device_get(loss(params))
+
+
+def assert_reference_agrees(reference, loss, value, gradients, rtol=1e-9):
+    """Compares the value and the gradient of every parameter of the reference."""
+    largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(gradients))
+    loss.backward()
+    np.testing.assert_allclose(loss.item(), value, rtol=rtol)
+    for name, _ in reference.named_parameters():
+        expected = convert.leaf(gradients, name)
+        found = convert.gradient(reference, name)
+        np.testing.assert_allclose(found, expected, rtol=rtol, atol=1e-3 * rtol * largest, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("spec", "overrides"),
+    [
+        ("bruno_mnist_dense", {"model.bruno.dense_couplings": 3, "data.image_size": 6, "model.bruno.dense_units": 5}),
+        ("bruno_omniglot", BRUNO | {"data.image_size": 8}),
+        ("bruno_omniglot", BRUNO | {"data.image_size": 8, "model.bruno.scales": 3, "model.bruno.dense_couplings": 2}),
+    ],
+    ids=["dense", "two scales", "three scales"],
+)
+def test_bruno_agrees(spec, overrides, x64, monkeypatch):
+    from benchmarks.reference.bruno import Bruno
+
+    config = configuration(spec, overrides)
+    model, key = build_model(config), jax.random.key(0)
+    batch = jax.tree.map(jnp.asarray, random_batch(2, 4, model.image_shape))
+    params = jax.tree.map(lambda leaf: leaf.astype(np.float64) * 4, random_params(model, batch))
+    params["process"]["mean"] = np.random.default_rng(1).normal(size=params["process"]["mean"].shape)
+    pixels = np.asarray(dequantize(jax.random.split(key)[0], batch.x_set), np.float64)
+    monkeypatch.setattr(image_flow, "dequantize", lambda noise_key, x: jnp.asarray(pixels))
+    value, gradients = loss_and_gradients(model, params, key, batch)
+    reference = Bruno(config, model.image_shape).double()
+    convert.copy_into(reference, convert.with_couplings(params))
+    reference.process.mean.copy_(torch.from_numpy(params["process"]["mean"]))
+    loss = reference(torch.from_numpy(pixels))
+    assert_reference_agrees(reference, loss, value, convert.with_couplings(gradients))
