@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from benchmarks.cases import TINY, build_model, configuration, random_batch, random_params
+from benchmarks.reference.cases import TINY_SET_VAE, TINY_STREAM
+from exflow.core.likelihoods.likelihood import likelihood
 from exflow.core.quantization import dequantize
 from exflow.models.bruno import image_flow
 
@@ -61,3 +63,36 @@ def test_bruno_agrees(spec, overrides, x64, monkeypatch):
     reference.process.mean.copy_(torch.from_numpy(params["process"]["mean"]))
     loss = reference(torch.from_numpy(pixels))
     assert_reference_agrees(reference, loss, value, convert.with_couplings(gradients))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "neural_statistician_omniglot",
+        *(f"set_vae_omniglot:{name}" for name in ("ns", "hfsgm", "cns", "chfsgm_lag", "scha", "scha_lag")),
+    ],
+)
+def test_set_vae_agrees(spec, x64):
+    from benchmarks.reference.step import set_vae
+
+    config = configuration(spec, (TINY_STREAM if "scha" in spec else TINY_SET_VAE) | {"objective.alpha": 0.5})
+    model, key = build_model(config), jax.random.key(0)
+    batch = jax.tree.map(jnp.asarray, random_batch(2, 3, model.image_shape))
+    params = jax.tree.map(lambda leaf: leaf.astype(np.float64) * 4, random_params(model, batch))
+    value, gradients = loss_and_gradients(model, params, key, batch)
+    reference = set_vae(config, model.image_shape).double()
+    convert.copy_into(reference, params["networks"])
+    loss = reference(*values_and_noise(key, batch), weight=1.5)
+    assert_reference_agrees(reference, loss, value, gradients["networks"])
+
+
+def values_and_noise(key, batch):
+    """The binary pixels and the noise of latents that exflow draws with this key."""
+    value_key, noise_key = jax.random.split(key)
+    values = likelihood("bernoulli").to_values(value_key, batch.x_set)
+
+    def noise(level, stream, shape):
+        drawn = jax.random.normal(jax.random.fold_in(noise_key, 2 * level + stream), tuple(shape), np.float64)
+        return torch.tensor(np.asarray(drawn))
+
+    return torch.tensor(np.asarray(values, np.float64)), noise

@@ -13,9 +13,32 @@ class Case(NamedTuple):
     quick: dict[str, Any]  # overrides of tiny sizes
 
 
+TINY_SET_VAE = {
+    "model.set_vae.hidden": 8,
+    "model.set_vae.latent_dim": 4,
+    "model.set_vae.set_latent_dim": 4,
+    "model.set_vae.encoder_filters": 2,
+    "data.sets_per_batch": 2,
+    "data.set_size": 3,
+}
+TINY_STREAM = TINY_SET_VAE | {
+    "model.set_vae.encoder_blocks": "32-1,8-2,1-1",
+    "model.set_vae.levels": "8-2,1-1",
+    "model.set_vae.decoder_blocks": "32-1,8-2",
+}
+
+
+def _few_sets(number: int) -> dict[str, Any]:
+    return {"data.sets_per_batch": number}
+
+
 CASES = {
     "bruno_dense": Case("bruno_mnist_dense", {}, {"data.image_size": 8} | TINY | {"model.bruno.scales": 0}),
-    "bruno": Case("bruno_omniglot", {"data.sets_per_batch": 4}, {"data.image_size": 8} | TINY),
+    "bruno": Case("bruno_omniglot", _few_sets(4), {"data.image_size": 8} | TINY),
+    "ns": Case("set_vae_omniglot:ns", {}, TINY_SET_VAE),
+    "cns": Case("set_vae_omniglot:cns", _few_sets(20), TINY_SET_VAE),
+    "chfsgm_lag": Case("set_vae_omniglot:chfsgm_lag", _few_sets(20), TINY_SET_VAE),
+    "scha": Case("set_vae_omniglot:scha", _few_sets(4), TINY_STREAM),
 }
 
 

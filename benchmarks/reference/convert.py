@@ -48,7 +48,7 @@ def copy_into(model: nn.Module, tree: Tree) -> None:
             values = np.transpose(leaf(tree, name), axes(model, name))
             if values.shape != parameter.shape:
                 raise ValueError(f"{name}: expected {tuple(parameter.shape)}, got {values.shape}.")
-            parameter.copy_(torch.from_numpy(np.ascontiguousarray(values)))
+            parameter.copy_(torch.tensor(values))
 
 
 def gradient(model: nn.Module, name: str) -> np.ndarray:

@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from benchmarks.reference.bruno import Bruno
 from benchmarks.reference.convert import copy_into, with_couplings
+from benchmarks.reference.set_vae import SetVae
+from benchmarks.reference.set_vae_layers import standard_noise
+from benchmarks.reference.stream import StreamVae
 from exflow.typing import Batch, Params
 
 
@@ -37,9 +40,19 @@ def _built(
     config: ConfigDict, image_shape: tuple[int, int, int], params: Params
 ) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
     """The model with exflow's parameters, and its loss of 8-bit pixels."""
-    bruno = Bruno(config, image_shape)
-    copy_into(bruno, with_couplings(params))
-    return bruno, lambda pixels: bruno(pixels + torch.rand(pixels.shape))
+    if config.model.family == "bruno":
+        bruno = Bruno(config, image_shape)
+        copy_into(bruno, with_couplings(params))
+        return bruno, lambda pixels: bruno(pixels + torch.rand(pixels.shape))
+    model = set_vae(config, image_shape)
+    copy_into(model, params["networks"])
+    weight = 1 + config.objective.alpha
+    return model, lambda pixels: model(torch.bernoulli(pixels / 255), standard_noise, weight)
+
+
+def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> nn.Module:
+    """The set VAE of the configuration."""
+    return (StreamVae if config.model.set_vae.hierarchy == "stream" else SetVae)(config, image_shape)
 
 
 def _optimizer(options: ConfigDict, model: nn.Module) -> torch.optim.Optimizer:

@@ -15,13 +15,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import jax
+
 from benchmarks.cases import build_model, configuration, random_batch, random_params
 
 SIDES = ("exflow", "reference", "compiled")
 
 
-def build(side: str, spec: str, overrides: dict[str, Any]) -> Callable[[], Any]:
-    """The step of a side; a call waits for its end."""
+def prepare(side: str, spec: str, overrides: dict[str, Any]) -> Callable[[], Callable[[], Any]]:
+    """What builds the step of a side, with parameters and batch made."""
     config = configuration(spec, overrides)
     if side == "exflow":
         from benchmarks.bench_train_step import ExflowStep
@@ -32,11 +34,10 @@ def build(side: str, spec: str, overrides: dict[str, Any]) -> Callable[[], Any]:
     batch = random_batch(config.data.sets_per_batch, config.data.set_size, model.image_shape)
     params = random_params(model, batch)
     if side == "exflow":
-        step = ExflowStep(config, params, batch, mesh)
-        return lambda: step().block_until_ready()
+        return lambda: ExflowStep(config, params, batch, mesh)
     from benchmarks.reference.step import ReferenceStep
 
-    return ReferenceStep(config, params, batch, compiled=side == "compiled")
+    return lambda: ReferenceStep(config, params, batch, compiled=side == "compiled")
 
 
 def steps(call: Callable[[], Any], min_seconds: float) -> dict[str, float]:
@@ -55,8 +56,13 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     side, spec, overrides = sys.argv[1:]
+    build = prepare(side, spec, json.loads(overrides))
     start = time.perf_counter()
-    call = build(side, spec, json.loads(overrides))
+    step = build()
+
+    def call() -> None:
+        jax.block_until_ready(step())
+
     call()
     replies.write(json.dumps({"first_step_seconds": time.perf_counter() - start}) + "\n")
     for line in sys.stdin:
