@@ -13,6 +13,7 @@ from chex import assert_trees_all_close
 from benchmarks import bench_few_shot, bench_process, bench_train_step, timing
 from benchmarks.__main__ import NAMES
 from benchmarks.cases import TINY, configuration, random_batch, random_image_sets
+from benchmarks.reference import original
 from benchmarks.report import Result, format_table
 from exflow.model import sets_of
 from exflow.training.sharding import make_mesh
@@ -123,3 +124,12 @@ def test_unknown_benchmark_is_refused(repository):
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True)
     assert done.returncode == 2
     assert "invalid choice: 'nothing'" in done.stderr
+
+
+def test_original_is_timed_by_what_it_prints(tmp_path):
+    (tmp_path / "train.py").write_text("for seconds in (9, 1, 3, 2): print(f'step: {seconds}.0 s')")
+    found = original.run(f"{sys.executable} -S train.py", tmp_path, "step: ([0-9.]+) s")
+    assert found["seconds"] == 2.0  # median without the first
+    assert 0 < found["peak_gb"] < 10
+    with pytest.raises(ValueError, match="got 0 and exit code 0"):
+        original.run(f"{sys.executable} -S train.py", tmp_path, "minutes: ([0-9.]+)")

@@ -31,13 +31,12 @@ def run(command: str, checkout: Path, pattern: str = SECONDS) -> dict[str, float
     Raises:
       ValueError: It failed, or fewer than two steps are found.
     """
-    process = subprocess.Popen(
-        shlex.split(command), cwd=checkout, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    assert process.stdout is not None
-    printed = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(shlex.split(command), cwd=checkout, text=True, **output) as process:
+        assert process.stdout is not None
+        printed = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
     found = [float(match[1]) for match in re.finditer(pattern, printed)]
     if process.returncode or len(found) < 2:
         raise ValueError(
