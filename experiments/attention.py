@@ -20,6 +20,7 @@ from exflow.core.latents.elements import EncodedElement
 from exflow.errors import UserError
 from exflow.evaluation.metrics import detection
 from exflow.evaluation.pictures.grids import visible
+from exflow.evaluation.spread import evenly_spread
 from exflow.model import LatentFunctions
 from exflow.typing import Params, PRNGKey
 from experiments import plots
@@ -69,7 +70,7 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     images = to_pixels(subject, given)
     figures = [draw(out / "attention.png", samples, weights[0], images, subject.inverted)]
     if len(weights) > 1:
-        levels = np.unique(np.linspace(0, len(weights) - 1, MAX_LEVELS).astype(int))
+        levels = evenly_spread(np.arange(len(weights)), MAX_LEVELS)
         partial = samples_down_to(subject, subject.key(1), found, [int(level) + 1 for level in levels])
         same = np.broadcast_to(images[0], (len(levels), *images[0].shape))
         names = [f"level {level + 1}" for level in levels]
@@ -116,7 +117,7 @@ def draw(
 ) -> Path:
     """Per row a sample, bars of the weights [row, head, set] of every head, and the images of the set.
 
-    All bars have one scale, which stands at the first head; the line is the weight of a mean.
+    All bars have one scale, which stands at the first head; the line is the weight of a mean, 1 / set.
     """
     rows, heads, size = weights.shape
     columns, top = 1 + heads + size, float(max(weights.max(), 2 / size))
@@ -142,11 +143,16 @@ def draw(
                 axes[1 + head].axhline(1 / size, color="firebrick", linewidth=0.5)
                 axes[1 + head].set_ylim(0, top)
                 axes[1 + head].set_xticks([])
-                axes[1 + head].set_yticks([0, top] if head == 0 else [], ["0", f"{top:.2g}"] if head == 0 else [])
+                axes[1 + head].set_yticks([])
                 if row == 0:
-                    axes[1 + head].set_title(f"weight, head {head + 1}", fontsize=5)
+                    axes[1 + head].set_title(f"head {head + 1}", fontsize=7)
+                if row == rows - 1:
+                    axes[1 + head].set_xlabel(f"images 1 to {size}", fontsize=6)
+            axes[1].set_yticks([0, 1 / size, top], ["0", f"1/{size}", f"{top:.2g}"])
+            axes[1].set_ylabel("weight", fontsize=7)
             for position in range(size):
                 show(axes[1 + heads + position], images[row, position])
         grid[0].set_title("sample", fontsize=7)
-        grid[1 + heads].set_title("set", fontsize=7)
+        for position in range(size):
+            grid[1 + heads + position].set_title(f"image {position + 1}", fontsize=7)
     return path

@@ -139,6 +139,6 @@ def draw(path: Path, entries: dict[str, Any], series: dict[str, Any], text: str)
             axes.set_xticks(sizes, [str(size) for size in sizes])
             axes.minorticks_off()
             axes.set_title(title, fontsize=9)
-            axes.set_xlabel("images in a set", fontsize=8)
-        panels[0].set_ylabel(text, fontsize=8)
+            axes.set_xlabel("elements in a set", fontsize=8)
+            axes.set_ylabel(text, fontsize=8)
     return path

@@ -40,6 +40,8 @@ from experiments.subject import Subject, add_subject_arguments, positive
 
 RULES = ("kl", "elbo", "reconstruction")
 MAX_CLASSES = 30  # of a matrix that can be read
+MAX_UPRIGHT = 10  # names beside each other below it
+LINE_HEIGHT = 0.14  # inches of a name
 PAIR_ENTRIES = 2**25  # latent entries of (query, class) pairs at once
 
 Scores = Float[np.ndarray, "query way"]
@@ -89,9 +91,11 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
             confusions[rule] = series[rule]["confusion"] = confusion
     series["class_ids"] = np.asarray(sets.class_ids) if len(count) <= MAX_CLASSES else []
     path = out / "classification.png"
-    with plots.figure(path, columns=len(series) - 1, height=3.4) as panels:
+    side = LINE_HEIGHT * max(map(len, confusions.values()), default=0)  # inches that the names of the classes need
+    sizes = {"width": max(4.2, side + 2.0), "height": max(3.4, side + 1.2)}
+    with plots.figure(path, columns=len(series) - 1, **sizes) as panels:
         for axes, rule in zip(panels, entries, strict=True):
-            draw(axes, rule.partition("/")[2], series, confusions)
+            draw(axes, rule.partition("/")[2], entries[rule], series, confusions)
     return Report(subject.config, subject.facts, entries, series, [path])
 
 
@@ -175,14 +179,19 @@ def _reconstruction_scores(law: Likelihood, outputs: Array, values: Array) -> Ar
     return best_reconstruction_scores(law, outputs, jnp.ones(outputs.shape[:2], bool), values)
 
 
-def draw(axes: Any, rule: str, series: dict[str, Any], confusions: dict[str, np.ndarray]) -> None:
+def draw(
+    axes: Any, rule: str, accuracy: dict[str, Any], series: dict[str, Any], confusions: dict[str, np.ndarray]
+) -> None:
     """The matrix of confusions of a rule, or the accuracies of its draws where there are too many classes."""
-    axes.set_title(rule, fontsize=9)
+    axes.set_title(f"{rule}, {accuracy['value']:.1f} % correct", fontsize=9)
     if rule in confusions:
-        shares = confusions[rule] / np.maximum(confusions[rule].sum(axis=1, keepdims=True), 1)
-        axes.imshow(shares, cmap="Greys", vmin=0, vmax=1)
+        shares = 100 * confusions[rule] / np.maximum(confusions[rule].sum(axis=1, keepdims=True), 1)
+        shown = axes.imshow(shares, cmap="Greys", vmin=0, vmax=100)
+        scale = axes.figure.colorbar(shown, ax=axes, shrink=0.8)
+        scale.set_label("queries of a class, %", fontsize=8)
+        scale.ax.tick_params(labelsize=8)
         names = [str(label) for label in series["class_ids"]]
-        axes.set_xticks(range(len(names)), names)
+        axes.set_xticks(range(len(names)), names, rotation=90 if len(names) > MAX_UPRIGHT else 0)
         axes.set_yticks(range(len(names)), names)
         axes.set_xlabel("taken for", fontsize=8)
         axes.set_ylabel("class", fontsize=8)

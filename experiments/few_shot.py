@@ -8,6 +8,7 @@ paper's code. `few_shot_midpoint`: no dequantization noise.
 import argparse
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from exflow import evaluation
 from exflow.errors import UserError
@@ -47,21 +48,28 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
         entries |= {name: entry for name, entry in found.items() if "few_shot" in name}
     if not entries:
         raise UserError(f"--way, --shot: none of the settings is possible with {' or '.join(flags.splits)} classes.")
-    path = out / "few_shot.png"
-    with plots.figure(path, columns=len(flags.splits)) as axes:
-        for one, split in zip(axes, flags.splits, strict=True):
+    path = draw(out / "few_shot.png", entries, flags.splits, sorted(set(flags.way)), sorted(set(flags.shot)))
+    return Report(subject.config, subject.facts, entries, {}, [path])
+
+
+def draw(path: Path, entries: dict[str, Any], splits: list[str], ways: list[int], shots: list[int]) -> Path:
+    """One panel per split, a curve over shots per way with 95 % intervals, and published values as crosses."""
+    with plots.figure(path, columns=len(splits)) as axes:
+        for one, split in zip(axes, splits, strict=True):
             prefix = "" if split == "test" else f"{split}_"
-            for way in sorted(set(flags.way)):
-                names = {shot: f"{prefix}few_shot/{way}way_{shot}shot" for shot in sorted(set(flags.shot))}
+            for way in ways:
+                names = {shot: f"{prefix}few_shot/{way}way_{shot}shot" for shot in shots}
                 known = {shot: entries[name] for shot, name in names.items() if name in entries}
                 values = [entry["value"] for entry in known.values()]
-                one.errorbar(list(known), values, [entry["ci95"] for entry in known.values()], label=f"{way}-way")
-                reference = {shot: entry["published"] for shot, entry in known.items() if entry["published"]}
+                errors = [entry["ci95"] for entry in known.values()]
+                curve = one.errorbar(list(known), values, errors, marker=".", capsize=2, label=f"{way}-way")
+                reference = {shot: entry["published"]["value"] for shot, entry in known.items() if entry["published"]}
                 if reference:
-                    one.plot(list(reference), [item["value"] for item in reference.values()], "kx", markersize=5)
-            one.set_title(f"{split} classes (x: published)", fontsize=9)
+                    color, label = curve.lines[0].get_color(), f"{way}-way, published"
+                    one.plot(list(reference), list(reference.values()), "x", color=color, markersize=5, label=label)
+            one.set_title(f"{split} classes", fontsize=9)
             plots.count_axis(one, "images per class")
             one.set_ylabel("accuracy, %", fontsize=8)
             low, high = one.get_ylim()
             one.set_ylim(max(low, 0), min(high, 101))
-    return Report(subject.config, subject.facts, entries, {}, [path])
+    return path

@@ -16,6 +16,7 @@ from exflow.evaluation.chunks import in_chunks
 from exflow.evaluation.scoring import likelihood
 from exflow.evaluation.scoring.importance import SetBounds, importance
 from exflow.evaluation.scoring.latents import SetTerms, elbo_terms, of_sets
+from exflow.evaluation.spread import evenly_spread
 from exflow.model import LatentFunctions
 from exflow.typing import PRNGKey
 from experiments.subject import Subject, open_subject
@@ -111,7 +112,7 @@ def one_set_per_class(subject: Subject, split: str, size: int, number: int) -> I
     usable = np.flatnonzero(np.asarray(image_sets.count) >= size)
     if len(usable) == 0:
         raise UserError(f"--set_size: no {split} class has {size} images. Use at most {image_sets.count.max()}.")
-    classes = usable[np.linspace(0, len(usable) - 1, min(number, len(usable))).astype(int)]
+    classes = evenly_spread(usable, number)
     return classes[:, np.newaxis] * image_sets.index.shape[1] + np.arange(size)
 
 

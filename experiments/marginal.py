@@ -26,7 +26,13 @@ from experiments.report import Report, entry
 from experiments.subject import Subject, add_subject_arguments, positive
 
 SIZES = [2, 5, 10, 20]
-PANELS = {"nelbo": 0, "nll": 0, "nested_nll": 0, "prediction": 1, "predictive": 1}  # of the figure
+PANELS = {  # of the figure, and what its curves are
+    "nelbo": (0, "bound of 1 draw"),
+    "nll": (0, "importance-weighted bound"),
+    "nested_nll": (0, "nested bound"),
+    "prediction": (1, "difference of bounds"),
+    "predictive": (1, "bound for samples given the set"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,16 +53,24 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     entries = set_entries(subject, flags)
     entries |= prediction_entries(subject, flags) if flags.positions > 0 else {}
     series = {name: curve(entries, name) for name in PANELS if curve(entries, name)}
-    path = out / "marginal.png"
+    path = draw(out / "marginal.png", series, unit(subject))
+    return Report(subject.config, subject.facts, entries, series, [path])
+
+
+def draw(path: Path, series: dict[str, dict[str, list[float]]], text: str) -> Path:
+    """Bounds of sets over their size, and of the next element over how many are given."""
     with plots.figure(path, columns=2) as axes:
         for name, numbers in series.items():
             x, values, errors = (np.asarray(numbers[key]) for key in ("x", "value", "standard_error"))
-            plots.band(axes[PANELS[name]], x, values, errors, label=name.replace("_", " "))
-        plots.count_axis(axes[0], "images in a set")
-        plots.count_axis(axes[1], "images given")
+            panel, label = PANELS[name]
+            plots.band(axes[panel], x, values, errors, label=label)
+        axes[0].set_title("-log p(X) / n", fontsize=9)
+        axes[1].set_title("-log p(x | given)", fontsize=9)
+        plots.count_axis(axes[0], "elements in a set, n")
+        plots.count_axis(axes[1], "elements given")
         for one in axes:
-            one.set_ylabel(unit(subject), fontsize=8)
-    return Report(subject.config, subject.facts, entries, series, [path])
+            one.set_ylabel(text, fontsize=8)
+    return path
 
 
 def single_context(subject: Subject) -> bool:

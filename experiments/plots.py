@@ -1,6 +1,6 @@
 """Figures of experiments: axes saved as PNG with matplotlib, and frames around images with Pillow."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ def figure(
     axes = drawn.subplots(rows, columns, squeeze=False, subplot_kw={"projection": projection}).ravel().tolist()
     yield axes
     for one in axes:
-        one.tick_params(labelsize=8)
+        one.tick_params(labelsize=8, which="both")
         if one.get_legend_handles_labels()[0]:
             one.legend(fontsize=7, frameon=False)
         if not one.has_data():
@@ -36,9 +36,21 @@ def figure(
 
 
 def count_axis(axes: Any, label: str) -> None:
-    """Name the horizontal axis, whose values are counts: no ticks between whole numbers."""
+    """Name the horizontal axis, whose values are counts: no ticks between whole numbers, nor around a single one."""
     axes.set_xlabel(label, fontsize=8)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+
+
+def log_axis(axes: Any, scale: str = "log", **options: Any) -> None:
+    """Make the vertical axis logarithmic, or "symlog", with plain numbers at its ticks; its limits are set before."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axes.get_ylim()
+    axes.set_yscale(scale, **options)
+    if scale == "log" and high < 30 * low:  # powers of ten alone would be none to two ticks
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5) if high > 5 * low else range(1, 10)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def band(axes: Any, x: Any, mean: np.ndarray, error: np.ndarray, **style: Any) -> None:
@@ -57,9 +69,15 @@ def mean_and_error(values: np.ndarray, mask: np.ndarray | None = None) -> tuple[
         return mean, np.sqrt(square.sum(axis=0) / (number - 1)) / np.sqrt(number)
 
 
-def beside(blocks: Mapping[str, np.ndarray], invert: bool, gap: int = 14) -> Image.Image:
-    """Blocks of images [rows, columns, h, w, c] of as many rows beside each other, each below its title."""
-    pictures = [grid_picture(images, None, invert, _middle(title, images.shape[1])) for title, images in blocks.items()]
+def beside(
+    blocks: Mapping[str, np.ndarray], invert: bool, columns: Mapping[str, Sequence[str]] | None = None, gap: int = 14
+) -> Image.Image:
+    """Blocks of images [rows, columns, h, w, c] of as many rows beside each other.
+
+    Each stands below its name, or below one title per column where `columns` has them.
+    """
+    titles = {name: _middle(name, images.shape[1]) for name, images in blocks.items()} | dict(columns or {})
+    pictures = [grid_picture(images, None, invert, titles[name]) for name, images in blocks.items()]
     width = sum(picture.width + gap for picture in pictures) - gap
     canvas, left = Image.new(pictures[0].mode, (width, pictures[0].height), "white"), 0
     for picture in pictures:

@@ -68,7 +68,8 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
         )
         frames = to_pixels(subject, refined.frames)[:, :, 0]
         shown = {"refined": frames.swapaxes(0, 1)[: flags.rows], "given": to_pixels(subject, given)[: flags.rows]}
-        figures.append(save(out / f"refinement_{mode}.png", plots.beside(shown, subject.inverted)))
+        steps = {"refined": ["sample", *(f"step {step}" for step in range(1, flags.steps + 1))]}
+        figures.append(save(out / f"refinement_{mode}.png", plots.beside(shown, subject.inverted, steps)))
         found, series[mode] = measures(subject, elements, mask, frames), {}
         for name, values in found.items():
             mean, error = plots.mean_and_error(values.T)
@@ -119,12 +120,14 @@ def draw(path: Path, series: dict[str, Any], modes: list[str], text: str) -> Pat
         for mode in modes:
             for axes, name in ((left, "recognised"), (right, "bound")):
                 if name in series[mode]:
-                    mean, error = series[mode][name], series[mode][f"{name}_error"]
+                    scale = 100 if name == "recognised" else 1
+                    mean, error = (scale * series[mode][key] for key in (name, f"{name}_error"))
                     plots.band(axes, np.arange(len(mean)), mean, error, label=mode)
-        left.set_title("share given to their set", fontsize=9)
-        right.set_title(f"log p(sample | set), {text}", fontsize=9)
+        left.set_title("samples given to their set", fontsize=9)
+        right.set_title("bound on log p(sample | set)", fontsize=9)
         for axes in (left, right):
             plots.count_axis(axes, "step")
-        left.set_ylabel("share of samples", fontsize=8)
-        right.set_ylabel("nats", fontsize=8)
+        left.set_ylim(0, 104)
+        left.set_ylabel("samples, %", fontsize=8)
+        right.set_ylabel(text, fontsize=8)
     return path

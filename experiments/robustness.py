@@ -150,11 +150,11 @@ def draw_curves(path: Path, groups: dict[tuple[str, str], list[Run]]) -> Path:
                     ceiling = max(ceiling, 4 * float(np.nanmedian(smooth)))
                     floor = min(floor, float(np.nanmin(smooth)))
             if floor > 0:  # a run that diverged is orders of magnitude above the others
-                one.set_yscale("log")
                 one.set_ylim(0.9 * floor, ceiling)
+                plots.log_axis(one)
             one.set_title(variant, fontsize=9)
             plots.count_axis(one, "step")
-            one.set_ylabel("training NLL, nats", fontsize=8)
+            one.set_ylabel("training NLL, nats/image", fontsize=8)
     return path
 
 
@@ -169,10 +169,10 @@ def draw_reactions(path: Path, groups: dict[tuple[str, str], list[Run]]) -> Path
                     offset = np.arange(-WINDOW, len(courses[0]) - WINDOW)
                     median = np.nanmedian(np.array(courses), axis=0)
                     one.plot(offset, median, color=COLORS.get(process, "blue"), linewidth=1.0, label=process)
-            one.set_yscale("symlog", linthresh=10)
+            plots.log_axis(one, "symlog", linthresh=10)
             one.set_title(variant, fontsize=9)
             plots.count_axis(one, "steps after an outlier")
-            one.set_ylabel("NLL over the median before, nats", fontsize=8)
+            one.set_ylabel("NLL over the median before, nats/image", fontsize=8)
     return path
 
 

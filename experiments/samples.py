@@ -18,6 +18,7 @@ from exflow.evaluation.metrics import detection
 from exflow.evaluation.pictures import sampling
 from exflow.evaluation.pictures.grids import grid_picture, save, tile
 from exflow.evaluation.scoring.few_shot import count_correct
+from exflow.evaluation.spread import evenly_spread
 from experiments.report import Report, entry
 from experiments.subject import add_subject_arguments, open_subject, positive
 
@@ -47,9 +48,8 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     usable = np.flatnonzero(sets.count >= size)
     if len(usable) == 0:
         raise UserError(f"--set_size: no {flags.split} class has {size} images. Use at most {sets.count.max()}.")
-    wanted = min(flags.classes or len(usable), len(usable))
-    classes = usable[np.linspace(0, len(usable) - 1, wanted).astype(int)]
-    shown = np.linspace(0, wanted - 1, min(wanted, MAX_SHOWN)).astype(int)
+    classes = evenly_spread(usable, flags.classes or len(usable))
+    shown = evenly_spread(np.arange(len(classes)), MAX_SHOWN)
     image = np.zeros(size, int) if flags.same_image else np.arange(size)
     support = subject.images(classes[:, np.newaxis] * sets.index.shape[1] + image, flags.split)
     elements = subject.encode(support, use=0)

@@ -19,7 +19,7 @@ from exflow.models.registry import build
 from exflow.training.checkpoint import Checkpoints
 from exflow.training.state import TrainState
 from experiments import __main__ as command
-from experiments import comparison, report, robustness
+from experiments import comparison, report, robustness, samples
 
 pytestmark = pytest.mark.slow  # many compilations
 
@@ -139,6 +139,19 @@ def test_samples(workdir, tmp_path, options):
     assert content["figures"] == ["samples_independent.png", "samples_coherent.png"]
     assert 0 <= value(content, "consistency/coherent") <= 100
     assert content["series"]["class_ids"] == list(range(12, 18))
+
+
+def test_samples_of_all_classes_show_a_few(workdir, tmp_path, monkeypatch):
+    drawn = []
+    tile = samples.tile
+    monkeypatch.setattr(
+        samples, "tile", lambda pictures, columns: drawn.append(len(pictures)) or tile(pictures, columns)
+    )
+    monkeypatch.setattr(samples, "MAX_SHOWN", 4)
+    content = run("samples", workdir, tmp_path, "--set_size=5", "--rows=1", "--classes=0")
+    assert drawn == [4, 4]  # of six; the entries and the JSON know all
+    assert content["series"]["class_ids"] == list(range(12, 18))
+    assert content["results"]["consistency/coherent"]["protocol"].endswith("of 6 classes")
 
 
 def test_prior_samples(workdir, tmp_path):

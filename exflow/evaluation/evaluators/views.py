@@ -12,6 +12,7 @@ from exflow.evaluation.evaluator import Entries, Evaluator, Task, plural
 from exflow.evaluation.metrics.image_quality import mean_squared_error, structural_similarity
 from exflow.evaluation.scoring import likelihood, views
 from exflow.evaluation.scoring.likelihood import Estimate
+from exflow.evaluation.spread import evenly_spread
 from exflow.model import Model, sets_of
 from exflow.typing import Element
 
@@ -89,8 +90,7 @@ def _predictions(task: Task, elements: Element, sets: views.ViewSets) -> Entries
     """Mean squared error and structural similarity of the predicted pictures, of at most `MAX_PREDICTED` targets."""
     split, image_sets = task.split, task.image_sets
     num_sets = max(1, MAX_PREDICTED // (sets.rows.shape[1] - sets.first_target))
-    places = np.unique(np.linspace(0, len(sets.rows) - 1, min(num_sets, len(sets.rows))).astype(int))
-    sets = sets._replace(rows=sets.rows[places], mask=sets.mask[places])
+    sets = sets._replace(rows=evenly_spread(sets.rows, num_sets), mask=evenly_spread(sets.mask, num_sets))
     images = np.asarray(image_sets.index).reshape(-1)[sets.rows[:, sets.first_target :]]
     truth = np.asarray(image_sets.images)[images]
     if task.transform is not None:

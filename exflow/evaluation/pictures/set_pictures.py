@@ -15,6 +15,7 @@ from exflow.evaluation.encoding import Transform
 from exflow.evaluation.evaluator import Say
 from exflow.evaluation.pictures import sampling
 from exflow.evaluation.pictures.grids import grid_picture, looks_inverted, save, tile
+from exflow.evaluation.spread import evenly_spread
 from exflow.model import Model
 from exflow.typing import Params
 
@@ -62,7 +63,7 @@ def write_set_samples(
         return []
     size = int(min(count.max(), MAX_OBSERVATIONS))
     full = np.flatnonzero(count >= size)
-    chosen = full[np.linspace(0, len(full) - 1, min(number, len(full))).astype(int)]
+    chosen = evenly_spread(full, number)
     shown = image_sets._replace(index=image_sets.index[chosen, :size], count=np.full(len(chosen), size))
     support = np.asarray(image_sets.images)[shown.index]
     if transform is not None:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from exflow.evaluation import compiled, encoding, placement
+from exflow.evaluation.spread import evenly_spread
 from exflow.model import Model
 from exflow.typing import Params
 
@@ -55,7 +56,7 @@ def write_vector_samples(
         return []
     size = int(min(count.max(), MAX_GIVEN))
     full = np.flatnonzero(count >= size)
-    chosen = full[np.linspace(0, len(full) - 1, min(number, len(full))).astype(int)]
+    chosen = evenly_spread(full, number)
     given = np.asarray(image_sets.images)[image_sets.index[chosen, :size]]
     key = jax.random.fold_in(jax.random.key(config.training.seed), SEED)
     num_samples = NUM_NUMBERS if dim == 1 else size

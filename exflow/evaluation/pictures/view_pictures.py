@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from exflow.evaluation import cached, compiled, encoding, placement
 from exflow.evaluation.pictures.grids import MIN_CELL, save, tile, visible
+from exflow.evaluation.spread import evenly_spread
 from exflow.model import Model, sets_of
 from exflow.typing import Params
 
@@ -101,7 +102,7 @@ def choose_views(image_sets: Any, num_objects: int) -> Int[np.ndarray, "objects 
     count = np.asarray(image_sets.count)
     columns = min(COLUMNS, int(count.max(initial=0)))
     full = np.flatnonzero(count >= columns)
-    chosen = full[np.linspace(0, len(full) - 1, min(num_objects, len(full))).astype(int)]
+    chosen = evenly_spread(full, num_objects)
     rows = []
     for label in chosen:
         images = np.asarray(image_sets.index)[label, : count[label]]
