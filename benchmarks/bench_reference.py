@@ -3,7 +3,8 @@
     python -m benchmarks.bench_reference [--cases NAME ...] [--compiled] [--isa avx2] [--quick] [--out FILE.jsonl]
 
 exflow and its reference run in processes of their own, which take turns. Without PyTorch (`pip install exflow[bench]`)
-exflow runs alone. `--original` adds an implementation of somebody else, see `benchmarks.reference.original`.
+exflow runs alone. `--original` adds an implementation of somebody else, see `benchmarks.reference.original`. The first
+step begins with parameters and ends with an update, compilation included (unless $JAX_COMPILATION_CACHE_DIR keeps it).
 """
 
 import argparse
@@ -12,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from benchmarks.report import Result, Table, main
 from benchmarks.timing import Timing, ratio
 
 ROUNDS, MIN_SECONDS = 3, 1.0
+QUICK_CASES = ("bruno_dense", "ns")
 # Threads of PyTorch that wait actively take a busy machine from those that compute: a step of three times the CPU time.
 ENVIRONMENT = {"OMP_WAIT_POLICY": "passive"}
 # How libraries are told to leave out newer instructions; those parts of XLA that ask nobody use them all the same.
@@ -115,7 +118,7 @@ def compare(name: str, sides: tuple[str, ...], quick: bool, isa: str, others: di
 
 def run(
     quick: bool,
-    cases: tuple[str, ...] = tuple(CASES),
+    cases: Sequence[str] = (),
     compiled: bool = False,
     isa: str = "",
     checkout: Path = Path(),
@@ -128,6 +131,7 @@ def run(
     others = {"original": lambda: original.run(original_command, checkout, seconds)} if original_command else {}
     medians: Table = {}
     ratios: Table = {}
+    cases = cases or (QUICK_CASES if quick else tuple(CASES))
     for name in cases:
         medians[name], ratios[name] = compare(name, sides, quick, isa, others)
     if with_torch:
@@ -140,9 +144,7 @@ def run(
 
 def add_own_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of this benchmark, the arguments of `run`."""
-    parser.add_argument(
-        "--cases", nargs="+", choices=CASES, default=tuple(CASES), metavar="NAME", help=", ".join(CASES)
-    )
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=(), metavar="NAME", help=", ".join(CASES))
     parser.add_argument("--compiled", action="store_true", help="also the reference under torch.compile")
     parser.add_argument("--isa", choices=ISA, default="", help="leave out newer instructions, where obeyed")
     parser.add_argument("--original", dest="original_command", default="", metavar="COMMAND", help="of an original")
