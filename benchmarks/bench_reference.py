@@ -132,6 +132,8 @@ def run(
     medians: Table = {}
     ratios: Table = {}
     cases = cases or (QUICK_CASES if quick else tuple(CASES))
+    if original_command and len(cases) > 1:
+        raise ValueError(f"cases: expected one beside --original, got {', '.join(cases)}. Name the one it computes.")
     for name in cases:
         medians[name], ratios[name] = compare(name, sides, quick, isa, others)
     if with_torch:
