@@ -5,9 +5,8 @@ Sources: Dinh et al. 2017, arXiv:1605.08803; Korshunova et al. 2018, arXiv:1802.
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from benchmarks.reference.layers import Linear, WeightNorm
+from benchmarks.reference.layers import Linear, WeightNorm, elu
 
 
 class Conditioner(nn.Module):
@@ -36,7 +35,7 @@ class DenseConditioner(Conditioner):
 
     def hidden(self, x: Tensor) -> Tensor:
         """See `Conditioner`."""
-        return functional.elu(self.second(functional.elu(self.first(x))))
+        return elu(self.second(elu(self.first(x))))
 
 
 class ConvBlock(nn.Module):
@@ -48,7 +47,7 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block; the shape stays."""
-        return functional.elu(x + self.second(functional.elu(self.first(x))))
+        return elu(x + self.second(elu(self.first(x))))
 
 
 class ConvConditioner(Conditioner):
@@ -61,7 +60,7 @@ class ConvConditioner(Conditioner):
 
     def hidden(self, x: Tensor) -> Tensor:
         """See `Conditioner`."""
-        x = functional.elu(self.first(x))
+        x = elu(self.first(x))
         for block in self.blocks:
             x = block(x)
         return x

@@ -5,11 +5,16 @@ Parameters have the names that they have in exflow and the layout that PyTorch w
 other. They start at zero: references run with parameters given to them.
 """
 
+import functools
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+# In place of what the layer before has computed and does not need for its own gradient
+elu = functools.partial(functional.elu, inplace=True)
+relu = functools.partial(functional.relu, inplace=True)
 
 
 def conv(x: Tensor, kernel: Tensor, bias: Tensor, stride: int = 1, padding: int | None = None) -> Tensor:

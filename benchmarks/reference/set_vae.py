@@ -7,9 +7,8 @@ are those of exflow's; weights that the original code creates and never uses do 
 import torch
 from ml_collections import ConfigDict
 from torch import Tensor, nn
-from torch.nn import functional
 
-from benchmarks.reference.layers import BatchNorm, Doubling, Linear
+from benchmarks.reference.layers import BatchNorm, Doubling, Linear, elu, relu
 from benchmarks.reference.set_vae_blocks import ElementNetwork, Fusion, HiddenLayer, PostPool, ResidualBlock, Style
 from benchmarks.reference.set_vae_layers import EXAMPLE, SET, Gaussian, Noise, aggregator, negative_bound
 
@@ -147,7 +146,7 @@ class SetVae(nn.Module):
         different = [key for key, value in SUPPORTED.items() if options[key] != value]
         if different or image_shape[2] != 1 or image_shape[0] not in (28, 32) or config.objective.free_bits:
             raise ValueError(f"config: the reference has no such {different or 'images'}. Use the published model.")
-        act = {"elu": functional.elu, "relu": functional.relu}[options.activation]
+        act = {"elu": elu, "relu": relu}[options.activation]
         maps = options.hierarchy == "map"
         style = Style(options.hidden, maps, act, options.block_depth, options.num_blocks)
         filters, levels = options.encoder_filters, options.num_levels
