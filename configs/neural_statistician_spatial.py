@@ -66,6 +66,9 @@ SMOKE = CPU | {
     "data.sets_per_batch": 4,
     "data.set_size": 10,
     "model.set_vae.hidden": 16,
+    "model.set_vae.log_variance_bound": 10.0,  # running averages of few steps put variances beyond float32
+    "training.quick_compilation": True,
+    "training.num_devices": 1,
     "training.num_steps": 8,
     "training.log_every": 4,
     "training.evaluate_every": 4,
