@@ -30,6 +30,8 @@ jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_legacy_prng_key", "error")
+jax.config.update("jax_traceback_in_locations_limit", 0)  # nobody looks at them
+gc.set_threshold(100_000, 20, 50)  # programs being traced are many objects that live
 if os.environ["JAX_PLATFORMS"] != "cpu":  # accelerators round the operands of float32 products by default
     jax.config.update("jax_default_matmul_precision", "highest")
 

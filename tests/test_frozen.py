@@ -75,7 +75,7 @@ def test_it_evaluates_to_the_same_results(frozen):
         np.testing.assert_allclose(after["results"][metric]["value"], old["value"], rtol=1e-5, err_msg=metric)
 
 
-@pytest.mark.parametrize("frozen", [pytest.param("bruno", marks=pytest.mark.slow), "set_vae"], indirect=True)
+@pytest.mark.slow
 def test_it_resumes(frozen):
     """As if it had been stopped after 4 of 6 steps."""
     name, workdir = frozen

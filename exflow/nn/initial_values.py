@@ -1,11 +1,11 @@
 """Initial values of many parameters from one draw of random numbers.
 
 XLA:CPU compiles every draw of another shape for a tenth of a second, which for a network of a hundred parameters takes
-longer than its training step. `init_at_once` draws all numbers together and hands them to the modules as a Flax
-collection, from which each initializer takes the next ones, in the order in which parameters are created.
+longer than its training step. `init_at_once` runs the modules with zeros in place of random parameters, notes in a Flax
+collection what each of them wants, and makes them of one draw, in the order in which the modules created them.
 """
 
-import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,10 +16,11 @@ from jaxtyping import Array, Float
 from exflow.typing import PRNGKey
 
 COLLECTION = "initial_numbers"
+Law = Callable[[Array], Array]  # of uniform numbers to initial values
 
 
 def init_at_once(key: PRNGKey, module: nn.Module, *inputs: Any) -> dict[str, Any]:
-    """`module.init(key, *inputs)` whose calls of `uniform` are fed by one draw.
+    """`module.init(key, *inputs)` whose calls of `from_uniform` are fed by one draw.
 
     Args:
       key: Random key.
@@ -29,28 +30,26 @@ def init_at_once(key: PRNGKey, module: nn.Module, *inputs: Any) -> dict[str, Any
     Returns:
       Collections of variables, as `module.init` returns them.
     """
+    wanted: list[tuple[Array, Law]] = []
+    variables: Any = module.apply({COLLECTION: {"wanted": wanted}}, *inputs, rngs={"params": key}, mutable=True)[1]
+    numbers = _uniform(key, (sum(zeros.size for zeros, _ in wanted),))
+    values, start = {}, 0
+    for zeros, law in wanted:
+        values[id(zeros)] = law(numbers[start : start + zeros.size].reshape(zeros.shape))
+        start += zeros.size
+    variables = {name: part for name, part in variables.items() if name != COLLECTION}
+    return jax.tree.map(lambda leaf: values.get(id(leaf), leaf), variables)
 
-    def init(numbers: Array | None) -> dict[str, Any]:
-        given = {COLLECTION: {"values": numbers, "taken": 0}}
-        variables: Any = module.apply(given, *inputs, rngs={"params": key}, mutable=True)[1]
-        return {name: values for name, values in variables.items() if name != COLLECTION}
 
-    shapes = jax.eval_shape(lambda: init(None)["params"])
-    total = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))  # constants leave some of them unused
-    return init(_uniform(key, (total,)))
-
-
-def uniform(module: nn.Module, key: PRNGKey, shape: tuple[int, ...]) -> Float[Array, "..."]:
-    """Uniform numbers in [-1, 1) for a parameter: the next ones of `init_at_once`, otherwise drawn with the key."""
+def from_uniform(module: nn.Module, key: PRNGKey, shape: tuple[int, ...], law: Law) -> Float[Array, "..."]:
+    """Initial values `law(u)` of a parameter, of independent uniform u in [-1, 1): zeros until `init_at_once` draws."""
     assert module.scope is not None  # a module that creates parameters is bound
     root = module.scope.root
-    if not root.has_variable(COLLECTION, "values"):
-        return _uniform(key, shape)
-    start = root.get_variable(COLLECTION, "taken")
-    stop = start + math.prod(shape)
-    root.put_variable(COLLECTION, "taken", stop)
-    values = root.get_variable(COLLECTION, "values")
-    return jnp.zeros(shape) if values is None else values[start:stop].reshape(shape)  # None: only shapes are asked for
+    if not root.has_variable(COLLECTION, "wanted"):
+        return law(_uniform(key, shape))
+    zeros = jnp.zeros(shape)
+    root.get_variable(COLLECTION, "wanted").append((zeros, law))
+    return zeros
 
 
 def _uniform(key: PRNGKey, shape: tuple[int, ...]) -> Array:

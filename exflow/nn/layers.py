@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from exflow.nn.initial_values import uniform
+from exflow.nn.initial_values import from_uniform
 
 INITIALIZATIONS = ("uniform_fan_in", "uniform_fan_in_zero_bias", "xavier_normal")
 
@@ -92,10 +92,18 @@ def kernel_init(module: nn.Module, name: str, fan_in: int, fan_out: int, scale: 
     if name not in INITIALIZATIONS:
         raise ValueError(f"initialization: expected one of {INITIALIZATIONS}, got {name!r}.")
     if name == "xavier_normal":
-        factor = math.sqrt(2.0) * math.sqrt(2.0 / (fan_in + fan_out)) * scale * math.sqrt(2.0)
-        return lambda key, shape: factor * jax.scipy.special.erfinv(_open(uniform(module, key, shape)))
-    bound = scale / math.sqrt(fan_in)
-    return lambda key, shape: bound * uniform(module, key, shape)
+        deviation = math.sqrt(2.0) * math.sqrt(2.0 / (fan_in + fan_out)) * scale
+
+        def law(u: Array) -> Array:
+            return deviation * math.sqrt(2.0) * jax.scipy.special.erfinv(_open(u))
+
+    else:
+        bound = scale / math.sqrt(fan_in)
+
+        def law(u: Array) -> Array:
+            return bound * u
+
+    return lambda key, shape: from_uniform(module, key, shape, law)
 
 
 def bias_init(module: nn.Module, name: str, fan_in: int) -> Any:

@@ -1,7 +1,9 @@
 """Dense float64 oracles of the processes: covariance matrices, solved directly."""
 
+import functools
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import linalg, stats
@@ -18,6 +20,11 @@ class Moments(NamedTuple):
     factor: np.ndarray  # [dim, rank]
 
 
+@functools.cache
+def _from_moments(process):
+    return jax.jit(process.from_moments)
+
+
 class ProcessCase(NamedTuple):
     """A process of independent dimensions: with some probability each is Gaussian, else Student-t."""
 
@@ -29,8 +36,15 @@ class ProcessCase(NamedTuple):
     def has_degrees_of_freedom(self) -> bool:
         return "degrees_of_freedom" in self.fields
 
+    def given(self, moments: Moments) -> list:
+        return [getattr(moments, name) for name in self.fields]
+
     def params(self, moments: Moments, dtype=None):
-        return self.module.from_moments(*(jnp.asarray(getattr(moments, name), dtype) for name in self.fields))
+        """Parameters with the moments; of arrays compiled once per type, and so without a check of their values."""
+        values = self.given(moments)
+        if any(isinstance(value, jax.core.Tracer) for value in values):
+            return self.module.from_moments(*(jnp.asarray(value, dtype) for value in values))
+        return _from_moments(self.module)(*(np.asarray(value, dtype) for value in values))
 
     def log_weights(self, weight: float) -> tuple[float, float]:
         """Logarithms of the prior probabilities of the Gaussian and the Student-t process."""

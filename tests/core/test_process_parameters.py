@@ -63,14 +63,14 @@ def test_errors_say_what_to_do(name):
     good = Moments(np.zeros(2), np.ones(2), np.full(2, 0.5), np.full(2, 5.0), np.full(2, 0.5), np.ones((2, 1)))
     params = case.params(good)
     with pytest.raises(ValueError, match="covariance: expected 0 <= covariance < variance, got 1.0 at index 1"):
-        case.params(good._replace(covariance=np.array([0.0, 1.0])))
+        module.from_moments(*map(jnp.asarray, case.given(good._replace(covariance=np.array([0.0, 1.0])))))
     with pytest.raises(ValueError, match=r"expected three arrays \[dim\], got \(2,\), \(3,\)"):
         exchangeable.location_from_moments(jnp.zeros(2), jnp.ones(3), jnp.zeros(2))
     with pytest.raises(ValueError, match=r"z_set: expected \[\.\.\., set, 2\], got \(3, 4\)"):
         module.log_prob(params, jnp.zeros((3, 4)))
     if case.has_degrees_of_freedom:
         with pytest.raises(ValueError, match="degrees_of_freedom: expected finite values above 2, got 2.0 at index 0"):
-            case.params(good._replace(degrees_of_freedom=np.array([2.0, 3.0])))
+            module.from_moments(*map(jnp.asarray, case.given(good._replace(degrees_of_freedom=np.array([2.0, 3.0])))))
     if "gaussian_weight" in case.fields:
         with pytest.raises(ValueError, match="gaussian_weight: expected values between 0 and 1, got 1.0 at index 1"):
-            case.params(good._replace(gaussian_weight=np.array([0.5, 1.0])))
+            module.from_moments(*map(jnp.asarray, case.given(good._replace(gaussian_weight=np.array([0.5, 1.0])))))

@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from exflow.models.registry import build
-from tests.models.parameters import perturbed
+from tests.models.parameters import shaken
 from tests.models.registry import TINY_VECTORS, small_config
 from tests.models.test_set_models import batch_of, images
 
@@ -16,4 +16,4 @@ def statistician():
     model = build(config, (1, 1, 2))
     x_set = images(4, 5, shape=(1, 1, 2))
     params = jax.jit(model.init)(jax.random.key(0), batch_of(x_set))
-    return model, perturbed(params, jax.random.key(1)), x_set
+    return model, shaken(params, 1), x_set

@@ -27,16 +27,8 @@ def random_params(model, config, seed=0):
     return params
 
 
-def perturbed(params, key):
-    """Non-zero heads and processes that differ between dimensions, so that nothing cancels by symmetry."""
-    leaves, structure = jax.tree.flatten(params)
-    keys = jax.random.split(key, len(leaves))
-    noisy = [leaf + 0.1 * jax.random.normal(k, leaf.shape, leaf.dtype) for leaf, k in zip(leaves, keys, strict=True)]
-    return jax.tree.unflatten(structure, noisy)
-
-
 def shaken(params, seed=1):
-    """The same by NumPy, which compiles nothing."""
+    """Non-zero heads and processes that differ between dimensions, so that nothing cancels by symmetry."""
     rng = np.random.default_rng(seed)
     return jax.tree.map(lambda leaf: jnp.asarray(leaf + rng.normal(0, 0.1, np.shape(leaf)), leaf.dtype), params)
 

@@ -42,8 +42,9 @@ def count(model_section, image_shape):
     return sum(leaf.size for leaf in jax.tree.leaves((params["flow"], process)))
 
 
-# The other processes have the parameters that they have here
+# The other processes have the parameters that they have here, and the second convolutional config what the first has
 SLOW = [name for name in COUNTS if name.endswith("student_t") and name != "bruno_mnist_dense:student_t"]
+SLOW += ["bruno_omniglot_finetune", "bruno_mnist_even_odd"]
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in COUNTS])

@@ -54,8 +54,9 @@ def whole(tmp_path):
     return train
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("two_devices")
-@pytest.mark.parametrize("pipeline", ["device", pytest.param("tfdata", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("pipeline", ["device", "tfdata"])
 def test_killed_and_run_again_ends_bit_for_bit_the_same(tmp_path, program_environment, whole, pipeline):
     """Killed at a moment that differs in every run of this test: whatever it hits, the end must be the same."""
     options = {"training.num_steps": 60, "training.steps_per_call": 2, "training.checkpoint_every": 2}

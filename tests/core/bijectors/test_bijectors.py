@@ -13,8 +13,9 @@ from exflow.core.bijectors.logit import logit
 from tests.core.registry import BIJECTORS
 
 BATCH = 3
-# Other masks of what the other cases have
+# Other masks and chains of what the other cases have
 SLOW = (
+    "spline_chain",
     "coupling_checkerboard1",
     "coupling_channel1",
     "coupling_odd",

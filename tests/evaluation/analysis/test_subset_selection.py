@@ -11,7 +11,7 @@ from exflow.core import set_statistics
 from exflow.core.latents.elements import SeenElements
 from exflow.evaluation.analysis.subset_selection import divergences, known_by_mean, summarize
 from exflow.models.registry import build
-from tests.models.parameters import in_float64, perturbed
+from tests.models.parameters import in_float64, shaken
 from tests.models.registry import ALL_LEVELS, ATTENTION, TINY_VECTORS, small_config
 from tests.models.test_set_models import batch_of, images
 
@@ -24,7 +24,7 @@ def prepared(name):
     model = build(small_config(**TINY_VECTORS, **MODELS[name]), (1, 1, 2))
     with jax.enable_x64(False):
         params = jax.jit(model.init)(jax.random.key(0), batch_of(images(4, 5, shape=model.image_shape)))
-        params = perturbed(params, jax.random.key(1))
+        params = shaken(params, 1)
         elements = jax.jit(model.encode)(params, None, 2 * images(2, 6, seed=5, shape=model.image_shape))
     return model, params, elements
 

@@ -11,7 +11,7 @@ from exflow.evaluation.scoring import latents as latent_chunks
 from exflow.evaluation.scoring.importance import importance
 from exflow.models import latent_bounds
 from exflow.models.registry import build
-from tests.models.parameters import perturbed
+from tests.models.parameters import shaken
 from tests.models.registry import TINY_VECTORS, small_config
 from tests.models.test_set_models import batch_of, images
 
@@ -24,7 +24,7 @@ MASK = np.asarray([[True] * 3, [True, False, True], [True, True, False], [True] 
 def tiny(levels="top"):
     model = build(small_config(**TINY_VECTORS, model__set_vae__set_latent_levels=levels), SHAPE)
     params = jax.jit(model.init)(jax.random.key(0), batch_of(images(4, 5, shape=SHAPE)))
-    return model, perturbed(params, jax.random.key(1))
+    return model, shaken(params, 1)
 
 
 @pytest.mark.slow

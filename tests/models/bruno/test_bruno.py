@@ -67,7 +67,7 @@ def dense_model(**overrides):
     return compiled(model)._replace(init=jax.jit(model.init))
 
 
-@pytest.mark.parametrize("process", ["gaussian", "student_t"])
+@pytest.mark.parametrize("process", ["gaussian", pytest.param("student_t", marks=pytest.mark.slow)])
 def test_empirical_start_is_the_closed_form_optimum(process):
     model = dense_model(
         model__bruno__process=process, model__bruno__process_init="empirical", model__bruno__learn_mean=True

@@ -10,7 +10,7 @@ import pytest
 from exflow.models.bruno.flow import bruno_flow, dense_mask
 from exflow.models.bruno.model import bruno
 from exflow.models.bruno.process import PROCESSES
-from tests.models.parameters import perturbed
+from tests.models.parameters import shaken
 from tests.models.registry import IMAGE_SHAPE, small_config
 from tests.models.test_set_models import batch_of, images
 
@@ -43,7 +43,7 @@ def test_flow_starts_as_the_published_one(name):
 def test_every_parameter_learns(name):
     model = bruno(small_config(model__bruno__scales=0, **VARIANTS[name]), IMAGE_SHAPE)
     batch = batch_of(images(4, 5))
-    params = perturbed(jax.jit(model.init)(jax.random.key(0), batch), jax.random.key(1))
+    params = shaken(jax.jit(model.init)(jax.random.key(0), batch))
     gradients = jax.jit(jax.grad(lambda params: model.loss(params, jax.random.key(0), batch)[0]))(params)
     for path, gradient in jax.tree.leaves_with_path(gradients):
         assert np.isfinite(gradient).all(), jax.tree_util.keystr(path)

@@ -19,7 +19,7 @@ from exflow.models.registry import params_like
 from exflow.training.inputs import build_model
 from exflow.training.optimizer import learning_rate_schedule, make_optimizer
 from tests.evaluation.toy_data import image_sets
-from tests.models.parameters import in_float64, perturbed
+from tests.models.parameters import in_float64, shaken
 from tests.models.registry import IMAGE_SHAPE, compiled, small_config
 from tests.models.test_set_models import batch_of, contexts, images
 
@@ -101,7 +101,7 @@ def test_flow_is_exact(x64, conditioning, scales, coupling, turn):
     many = jax.random.uniform(jax.random.key(0), (64, 4, 4, 1), jnp.float64, 1.0, 255.0)
     labels = contexts(64).astype(jnp.float64)
     start = jax.jit(flow.init)(jax.random.key(1), many, labels)
-    params, x, label = perturbed(start, jax.random.key(2)), many[:2], labels[:2]
+    params, x, label = shaken(start, 2), many[:2], labels[:2]
 
     @jax.jit
     def both(params, x, label):
@@ -132,7 +132,7 @@ def conditional_model(num_given=0, process="gaussian"):
         batch_of(images(4, 5)),
     )
     with jax.enable_x64(False):
-        params = perturbed(jax.jit(model.init)(jax.random.key(0), batch), jax.random.key(1))
+        params = shaken(jax.jit(model.init)(jax.random.key(0), batch))
     return compiled(model), params, batch
 
 

@@ -11,7 +11,7 @@ from exflow.core.latents import bounds, terms
 from exflow.models import latent_bounds
 from exflow.models.latent_bounds import BOUND
 from exflow.models.registry import build
-from tests.models.parameters import perturbed
+from tests.models.parameters import shaken
 from tests.models.registry import ALL_LEVELS, TINY_VECTORS, small_config
 from tests.models.test_set_models import batch_of, images
 
@@ -27,7 +27,7 @@ def statistician(name):
     """A model of vectors and its parameters."""
     model = build(small_config(**TINY_VECTORS, **CONTEXT_LEVELS[name]), SHAPE)
     params = jax.jit(model.init)(jax.random.key(0), batch_of(images(4, 5, shape=SHAPE)))
-    return model, perturbed(params, jax.random.key(1))
+    return model, shaken(params, 1)
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from exflow.core.latents.trace import EXAMPLE, SET, Noise, draw
 from exflow.model import sets_of
 from exflow.models.latent_bounds import log_weights
 from exflow.models.registry import build
-from tests.models.parameters import perturbed
+from tests.models.parameters import shaken
 from tests.models.registry import TINY_VECTORS, small_config
 from tests.models.test_set_models import batch_of, images
 
@@ -106,7 +106,7 @@ def test_elements_of_a_vae_have_weights_of_their_own():
     overrides = TINY_VECTORS | {"model__set_vae__set_latent_levels": "none"}
     model = build(small_config(**overrides), (1, 1, 2))
     x_set = images(3, 4, shape=(1, 1, 2))
-    params = perturbed(jax.jit(model.init)(jax.random.key(0), batch_of(x_set)), jax.random.key(1))
+    params = shaken(jax.jit(model.init)(jax.random.key(0), batch_of(x_set)))
     mask = jnp.asarray([[True] * 4, [True, False, True, False], [False] * 4])
     joint = jax.jit(model.sets.joint, static_argnums=3)
     alone = jax.tree.map(lambda leaf: leaf[:, :, None], model.encode(params, None, x_set))

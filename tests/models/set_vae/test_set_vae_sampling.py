@@ -11,7 +11,7 @@ from exflow.core.latents.elements import SeenElements
 from exflow.core.latents.trace import EXAMPLE, SET
 from exflow.models.registry import build
 from exflow.models.set_vae import sampling
-from tests.models.parameters import perturbed
+from tests.models.parameters import shaken
 from tests.models.registry import ALL_LEVELS, MODELS, TINY_STREAM, TINY_VECTORS, is_set_vae, small_config
 from tests.models.test_set_models import batch_of, images, prepared
 
@@ -39,7 +39,7 @@ def tiny(name):
     shape = (1, 1, 2) if name == "vectors_all" else (28, 28, 1)
     model = build(OTHERS[name], shape)
     params = jax.jit(model.init)(jax.random.key(0), batch_of(images(4, 5, shape=shape)))
-    return model.latents, perturbed(params, jax.random.key(1))
+    return model.latents, shaken(params, 1)
 
 
 @functools.cache
