@@ -57,8 +57,10 @@ class ProcessCase(NamedTuple):
         if len(z):
             mean, nu = np.full(len(z), moments.mean[d]), moments.degrees_of_freedom[d]
             matrix = exchangeable_matrix(len(z), moments.variance[d], moments.covariance[d])
-            gaussian += stats.multivariate_normal(mean, matrix).logpdf(z)
-            student_t += stats.multivariate_t(mean, matrix * (nu - 2) / nu, df=nu).logpdf(z)
+            if gaussian > -np.inf:
+                gaussian += stats.multivariate_normal(mean, matrix).logpdf(z)
+            if student_t > -np.inf:
+                student_t += stats.multivariate_t(mean, matrix * (nu - 2) / nu, df=nu).logpdf(z)
         return gaussian, student_t
 
     def posterior_weight(self, moments: Moments, d: int, z: np.ndarray) -> float:

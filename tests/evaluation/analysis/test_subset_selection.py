@@ -11,9 +11,9 @@ from exflow.core import set_statistics
 from exflow.core.latents.elements import SeenElements
 from exflow.evaluation.analysis.subset_selection import divergences, known_by_mean, summarize
 from exflow.models.registry import build
-from tests.models.parameters import in_float64, shaken
+from tests.models.parameters import in_float64, random_params
 from tests.models.registry import ALL_LEVELS, ATTENTION, TINY_VECTORS, small_config
-from tests.models.test_set_models import batch_of, images
+from tests.models.test_set_models import images
 
 MODELS = {"mean": {}, "attention": ATTENTION, "two_levels": ALL_LEVELS}  # downdates, and what needs all elements
 
@@ -21,10 +21,10 @@ MODELS = {"mean": {}, "attention": ATTENTION, "two_levels": ALL_LEVELS}  # downd
 @functools.cache
 def prepared(name):
     """Model, random float32 parameters, and the elements of two sets of six points."""
-    model = build(small_config(**TINY_VECTORS, **MODELS[name]), (1, 1, 2))
+    config = small_config(**TINY_VECTORS, **MODELS[name])
+    model = build(config, (1, 1, 2))
     with jax.enable_x64(False):
-        params = jax.jit(model.init)(jax.random.key(0), batch_of(images(4, 5, shape=model.image_shape)))
-        params = shaken(params, 1)
+        params = random_params(model, config)
         elements = jax.jit(model.encode)(params, None, 2 * images(2, 6, seed=5, shape=model.image_shape))
     return model, params, elements
 

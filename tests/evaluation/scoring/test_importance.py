@@ -11,9 +11,8 @@ from exflow.evaluation.scoring import latents as latent_chunks
 from exflow.evaluation.scoring.importance import importance
 from exflow.models import latent_bounds
 from exflow.models.registry import build
-from tests.models.parameters import shaken
+from tests.models.parameters import random_params
 from tests.models.registry import TINY_VECTORS, small_config
-from tests.models.test_set_models import batch_of, images
 
 SHAPE, KEY = (1, 1, 2), jax.random.key(5)
 VALUES = np.random.default_rng(0).normal(size=(5, 3, *SHAPE)).astype(np.float32)
@@ -22,9 +21,9 @@ MASK = np.asarray([[True] * 3, [True, False, True], [True, True, False], [True] 
 
 @functools.cache
 def tiny(levels="top"):
-    model = build(small_config(**TINY_VECTORS, model__set_vae__set_latent_levels=levels), SHAPE)
-    params = jax.jit(model.init)(jax.random.key(0), batch_of(images(4, 5, shape=SHAPE)))
-    return model, shaken(params, 1)
+    config = small_config(**TINY_VECTORS, model__set_vae__set_latent_levels=levels)
+    model = build(config, SHAPE)
+    return model, random_params(model, config)
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from tests.models.registry import IMAGE_SHAPE, compiled, small_config
 from tests.models.test_set_models import batch_of, images
 
 
+@pytest.mark.slow  # heads that start at zero, and the order of a squeeze, have shorter tests of their own
 def test_flow_starts_as_the_identity_in_the_documented_order(x64):
     flow = bruno_flow(small_config().model, IMAGE_SHAPE)
     x = jax.random.uniform(jax.random.key(0), (2, *IMAGE_SHAPE), jnp.float64, 0.0, 256.0)
@@ -76,7 +77,8 @@ def test_empirical_start_is_the_closed_form_optimum(process):
     base = generator.integers(40, 200, (64, 1, *IMAGE_SHAPE))
     batch = batch_of(jnp.asarray(base + generator.integers(-30, 30, (64, 5, *IMAGE_SHAPE)), jnp.uint8))
     default = model.init(jax.random.key(0), batch)
-    params = model.process.refit.fit(default, model.encode(default, jax.random.key(2), batch.x_set), batch.mask)
+    fit = jax.jit(model.process.refit.fit)
+    params = fit(default, model.encode(default, jax.random.key(2), batch.x_set), batch.mask)
     key = jax.random.key(1)
 
     @jax.jit

@@ -91,7 +91,7 @@ def test_equal_elements_have_latents_of_their_own(statistician):
     assert len(np.unique(trace.levels[0].example_latent.value[0, :, 0])) == 4
 
     def bound(elements):
-        keys = jax.random.split(jax.random.key(1), 20_000)
+        keys = jax.random.split(jax.random.key(1), 80_000)
         weights = jax.jit(lambda keys: log_weights(model.latents, params, keys, elements, mask))(keys)
         return bounds.finalize(bounds.update(bounds.init((1,)), weights))
 

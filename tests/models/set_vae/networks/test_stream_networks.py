@@ -10,23 +10,20 @@ from exflow.models.set_vae.networks.bottleneck import Bottleneck, conv
 from exflow.models.set_vae.networks.pyramid_encoder import PyramidEncoder
 from exflow.models.set_vae.networks.stream_decoder import StreamDecoder
 from exflow.models.set_vae.networks.stream_layout import mean_pool, per_block, resize_nearest
+from tests.models.parameters import in_float64, random_like
 
 WIDTH = 4
 MASK = jnp.ones((1, 2), bool)
-
-
-def noisy(params, seed=0):
-    """Non-zero biases and last layers."""
-    rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf + rng.normal(0, 0.3, leaf.shape), jnp.float64), params)
 
 
 def normal(*shape):
     return jnp.asarray(np.random.default_rng(1).normal(size=shape))
 
 
-def initial(module, *args):
-    return jax.jit(lambda key: module.init(key, *args, False))(jax.random.key(0))["params"]
+def random(module, *args):
+    """Random parameters in float64, biases and last layers included."""
+    shapes = jax.eval_shape(lambda key: module.init(key, *args, False)["params"], jax.random.key(0))
+    return in_float64(random_like(shapes))
 
 
 def blocks_in_order(params):
@@ -42,7 +39,7 @@ def blocks_in_order(params):
 def test_encoder_halves_after_the_first_block_of_a_resolution(x64):
     x = normal(1, 2, 28, 28, 1)
     modules = {loop: PyramidEncoder(WIDTH, (32, 32, 8, 8, 8), (32, 8), loop) for loop in ("scan", "unroll")}
-    params = noisy(initial(modules["scan"], x, MASK))
+    params = random(modules["scan"], x, MASK)
 
     @jax.jit
     def expected(params):
@@ -69,7 +66,7 @@ def test_encoder_keeps_the_maps_that_levels_read():
 def test_decoder_doubles_after_the_first_block_of_a_resolution(x64):
     elements, stream = normal(1, 2, 4, 4, WIDTH), normal(1, 4, 4, WIDTH)
     modules = {loop: StreamDecoder(WIDTH, (4, 4, 8), 7, 3, block_loop=loop) for loop in ("scan", "unroll")}
-    params = noisy(initial(modules["scan"], elements, stream, MASK))
+    params = random(modules["scan"], elements, stream, MASK)
 
     @jax.jit
     def expected(params):
@@ -90,7 +87,7 @@ def test_what_the_decoder_sees_of_the_stream_of_the_set(x64):
     others = stream.at[:, 0, 1].add(1.0).at[:, 1, 1].add(-1.0)  # same corner, same mean
     for kind, changes in (("corner", False), ("mean", False), ("map", True)):
         module = StreamDecoder(WIDTH, (2,), 2, 1, kind)
-        params = noisy(initial(module, elements, stream, MASK))
+        params = random(module, elements, stream, MASK)
         apply = jax.jit(
             lambda c, module=module, params=params: module.apply({"params": params}, elements, c, MASK, False)
         )
@@ -98,4 +95,4 @@ def test_what_the_decoder_sees_of_the_stream_of_the_set(x64):
         assert (np.abs(apply(others) - before).max() > 1e-9) == changes
         assert np.abs(apply(stream.at[:, 0, 0].add(1.0)) - before).max() > 1e-3
     with pytest.raises(ValueError, match="set_stream: expected one of"):
-        initial(StreamDecoder(WIDTH, (2,), 2, 1, "pixel"), elements, stream, MASK)
+        random(StreamDecoder(WIDTH, (2,), 2, 1, "pixel"), elements, stream, MASK)
