@@ -14,7 +14,7 @@ def random_like(shapes, seed=0):
     def draw(path, leaf):
         deviation = 0.5 * np.prod(leaf.shape[:-1]) ** -0.5 if len(leaf.shape) > 1 else 0.1
         mean = 1.0 if jax.tree_util.keystr(path[-1:], simple=True) in ("gain", "scale") else 0.0
-        return jnp.asarray(rng.normal(mean, deviation, leaf.shape), leaf.dtype)
+        return jnp.asarray(rng.normal(mean, deviation, leaf.shape).astype(leaf.dtype))
 
     return jax.tree.map_with_path(draw, shapes)
 
@@ -23,15 +23,19 @@ def random_params(model, config, seed=0):
     """Parameters like those of an initialisation, with positive averages of batch normalisation."""
     params = random_like(params_like(model, config), seed)
     if "statistics" in params:
-        params["statistics"] = jax.tree.map(lambda leaf: jnp.abs(leaf) + np.float32(0.5), params["statistics"])
+        params["statistics"] = jax.tree.map(
+            lambda leaf: jnp.asarray(np.abs(leaf) + np.float32(0.5)), params["statistics"]
+        )
     return params
 
 
 def shaken(params, seed=1):
     """Non-zero heads and processes that differ between dimensions, so that nothing cancels by symmetry."""
     rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf + rng.normal(0, 0.1, np.shape(leaf)), leaf.dtype), params)
+    return jax.tree.map(
+        lambda leaf: jnp.asarray((leaf + rng.normal(0, 0.1, np.shape(leaf))).astype(leaf.dtype)), params
+    )
 
 
 def in_float64(params):
-    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), params)
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf, np.float64)), params)

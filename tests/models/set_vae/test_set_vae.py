@@ -16,7 +16,7 @@ from exflow.core.latents.trace import Latent, Level, TopDown
 from exflow.errors import UserError
 from exflow.model import sets_of
 from exflow.models.registry import build, num_parameters, params_like
-from tests.models.parameters import shaken
+from tests.models.parameters import random_params, shaken
 from tests.models.registry import TINY_STREAM, TINY_VECTORS, small_config
 from tests.models.test_set_models import batch_of, images, take
 
@@ -216,7 +216,7 @@ def test_classes_are_ranked_by_the_divergence_of_their_latents(statistician):
 def test_residual_posteriors_are_offsets_from_the_prior(statistician):
     model, params, x_set = statistician
     residual = build(small_config(**TINY_VECTORS, model__set_vae__residual_posteriors=True), (1, 1, 2))
-    elements, mask = model.encode(params, None, x_set), jnp.ones((4, 5), bool)
+    elements, mask = jax.jit(model.encode)(params, None, x_set), jnp.ones((4, 5), bool)
     plain, offset = (jax.jit(one.latents.infer)(params, elements, mask, None)[0].levels[0] for one in (model, residual))
     for moment in range(2):  # the top prior of the set is N(0, 1)
         np.testing.assert_allclose(offset.set_latent.q[moment], plain.set_latent.q[moment], rtol=1e-6)
@@ -230,11 +230,11 @@ def test_residual_posteriors_are_offsets_from_the_prior(statistician):
     [(TINY_VECTORS, (1, 1, 2)), pytest.param(TINY_STREAM, (28, 28, 1), marks=pytest.mark.slow)],
 )
 def test_log_variances_are_bounded_if_asked_to(options, shape):
-    model = build(small_config(**options, model__set_vae__log_variance_bound=0.5), shape)
-    x_set = images(2, 3, shape=shape)
-    params = jax.jit(model.init)(jax.random.key(0), batch_of(x_set))
-    params = jax.tree.map(lambda leaf: 3 * leaf + 0.5, params)
-    trace, _ = jax.jit(model.latents.infer)(params, model.encode(params, None, x_set), jnp.ones((2, 3), bool), None)
+    config = small_config(**options, model__set_vae__log_variance_bound=0.5)
+    model, x_set = build(config, shape), images(2, 3, shape=shape)
+    params = jax.tree.map(lambda leaf: 3 * np.asarray(leaf) + np.float32(0.5), random_params(model, config))
+    elements = jax.jit(model.encode)(params, None, x_set)
+    trace, _ = jax.jit(model.latents.infer)(params, elements, jnp.ones((2, 3), bool), None)
     latents = [
         latent for level in trace.levels for latent in (level.set_latent, level.example_latent) if latent is not None
     ]

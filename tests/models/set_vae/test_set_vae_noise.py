@@ -83,15 +83,16 @@ def test_masked_elements_have_no_gradient_and_no_influence_in_training(statistic
 
 @pytest.mark.slow
 def test_equal_elements_have_latents_of_their_own(statistician):
-    """With shared ones an importance-weighted bound on a set of copies would exceed log p, here by several nats."""
+    """With shared ones an importance-weighted bound on a set of copies would exceed log p, here by eight nats."""
     model, params, _ = statistician
+    params = jax.tree.map(lambda leaf: 0.8 * leaf, params)  # weights that vary less
     elements = model.encode(params, None, jnp.tile(images(1, 1, shape=(1, 1, 2)), (1, 4, 1, 1, 1)))
     mask = jnp.ones((1, 4), bool)
     trace, _ = model.latents.infer(params, elements, mask, jax.random.key(0))
     assert len(np.unique(trace.levels[0].example_latent.value[0, :, 0])) == 4
 
     def bound(elements):
-        keys = jax.random.split(jax.random.key(1), 80_000)
+        keys = jax.random.split(jax.random.key(1), 20_000)
         weights = jax.jit(lambda keys: log_weights(model.latents, params, keys, elements, mask))(keys)
         return bounds.finalize(bounds.update(bounds.init((1,)), weights))
 
