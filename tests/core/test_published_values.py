@@ -29,7 +29,7 @@ PUBLISHED = {
 def test_constant_images(pixel, name):
     """Within rounding of the published digits and 5 standard errors of this sample."""
     module = {"gaussian_process": gaussian_process, "student_t_process": student_t_process}[name]
-    params = module.constrain(module.init_raw(PIXELS))  # v = 1, correlation 0.1, nu = 1000
+    params = COMPILED[name].constrain(module.init_raw(PIXELS))  # v = 1, correlation 0.1, nu = 1000
     x = dequantize(jax.random.key(0), jnp.full((SETS * SIZE, PIXELS), pixel, jnp.uint8))
     flow = chain(scale(1 / 256), logit(1e-5))
     z, log_det = jax.jit(flow.forward)(flow.init(jax.random.key(1), x), x)

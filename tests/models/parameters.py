@@ -32,9 +32,11 @@ def random_params(model, config, seed=0):
 def shaken(params, seed=1):
     """Non-zero heads and processes that differ between dimensions, so that nothing cancels by symmetry."""
     rng = np.random.default_rng(seed)
-    return jax.tree.map(
-        lambda leaf: jnp.asarray((leaf + rng.normal(0, 0.1, np.shape(leaf))).astype(leaf.dtype)), params
-    )
+
+    def shake(leaf):
+        return jnp.asarray((np.asarray(leaf) + rng.normal(0, 0.1, np.shape(leaf))).astype(leaf.dtype))
+
+    return jax.tree.map(shake, params)
 
 
 def in_float64(params):
