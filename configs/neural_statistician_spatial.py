@@ -67,6 +67,8 @@ SMOKE = CPU | {
     "data.set_size": 10,
     "model.set_vae.hidden": 16,
     "model.set_vae.log_variance_bound": 10.0,  # running averages of few steps put variances beyond float32
+    "model.set_vae.num_blocks": 1,
+    "model.set_vae.block_depth": 1,
     "training.quick_compilation": True,
     "training.num_devices": 1,
     "training.num_steps": 8,

@@ -63,6 +63,8 @@ SMOKE = CPU | {
     "data.options": "num_train=40, num_validation=8, num_test=8, set_size=20",
     "data.sets_per_batch": 4,
     "data.set_size": 10,
+    "model.set_vae.num_blocks": 1,
+    "model.set_vae.block_depth": 1,
     "training.quick_compilation": True,
     "training.num_devices": 1,
     "training.num_steps": 8,

@@ -12,10 +12,9 @@ from ml_collections import ConfigDict
 
 from exflow import processor
 from exflow.errors import UserError
+from exflow.training import xla_flags
 from exflow.training.hosts import initialize_distributed
 from exflow.training.sharding import check_divides, make_mesh
-
-LATE_DEVICE = "--xla_cpu_collective_call_terminate_timeout_seconds"
 
 
 def configure_devices(config: ConfigDict) -> Mesh:
@@ -37,7 +36,9 @@ def configure_devices(config: ConfigDict) -> Mesh:
     """
     if config.training.compilation_cache:
         enable_compilation_cache()
-    wait_for_late_devices()
+    xla_flags.wait_for_late_devices()
+    if config.training.quick_compilation:
+        xla_flags.compile_quickly()
     num_sets, wanted = config.data.sets_per_batch, config.training.num_devices
     num_processes = initialize_distributed()
     with suppress(RuntimeError):  # the devices exist already
@@ -69,16 +70,6 @@ def compilation(config: ConfigDict) -> Iterator[None]:
         yield
     finally:
         jax.config.update(name, before)
-
-
-def wait_for_late_devices() -> None:
-    """Let virtual devices wait ten minutes for each other, unless $XLA_FLAGS says otherwise.
-
-    By default XLA aborts the process after a minute, which a machine that is busy or wakes from sleep exceeds.
-    """
-    flags = os.environ.get("XLA_FLAGS", "")
-    if LATE_DEVICE not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {LATE_DEVICE}=600".strip()
 
 
 def enable_compilation_cache() -> None:

@@ -11,8 +11,9 @@ import pytest
 from exflow import processor
 from exflow.errors import UserError
 from exflow.training import configure_devices
-from exflow.training.devices import LATE_DEVICE, compilation, wait_for_late_devices
+from exflow.training.devices import compilation
 from exflow.training.sharding import check_divides
+from exflow.training.xla_flags import LATE_DEVICE, wait_for_late_devices
 from tests.training.toy import toy_config
 
 REPORT = """
