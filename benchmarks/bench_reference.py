@@ -1,6 +1,6 @@
 """Training steps of the published models against the same steps in PyTorch (`benchmarks/reference`).
 
-    python -m benchmarks.bench_reference [--cases NAME ...] [--compiled] [--isa avx2] [--quick] [--out FILE.jsonl]
+    python -m benchmarks.bench_reference [--cases NAME ...] [--compiled] [--ynn] [--isa avx2] [--quick] [--out FILE]
 
 exflow and its reference run in processes of their own, which take turns. Without PyTorch (`pip install exflow[bench]`)
 exflow runs alone. `--original` adds an implementation of somebody else, see `benchmarks.reference.original`. The first
@@ -21,6 +21,7 @@ from benchmarks.reference import original
 from benchmarks.reference.cases import CASES, overrides_of
 from benchmarks.report import Result, Table, main
 from benchmarks.timing import Timing, ratio
+from exflow.training.xla_flags import YNN_FUSIONS
 
 ROUNDS, MIN_SECONDS = 3, 1.0
 QUICK_CASES = ("bruno_dense", "ns")
@@ -42,8 +43,11 @@ class Worker:
 
     def __init__(self, side: str, spec: str, overrides: dict[str, Any], isa: str):
         command = [sys.executable, "-m", "benchmarks.reference.worker", side, spec, json.dumps(overrides)]
+        variables = environment(isa)
+        if side == "ynn":
+            variables["XLA_FLAGS"] = f"{variables.get('XLA_FLAGS', '')} {YNN_FUSIONS}=+individual_convolution".strip()
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(isa)
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables
         )
         self.first = self.reply()["first_step_seconds"]
 
@@ -120,6 +124,7 @@ def run(
     quick: bool,
     cases: Sequence[str] = (),
     compiled: bool = False,
+    ynn: bool = False,
     isa: str = "",
     checkout: Path = Path(),
     original_command: str = "",
@@ -127,7 +132,8 @@ def run(
 ) -> Result:
     """Seconds per training step of exflow and of PyTorch; a ratio above 1 says that exflow is faster."""
     with_torch = importlib.util.find_spec("torch") is not None
-    sides = ("exflow", *(("reference", *(("compiled",) if compiled else ())) if with_torch else ()))
+    of_torch = ("reference", *(("compiled",) if compiled else ())) if with_torch else ()
+    sides = ("exflow", *(("ynn",) if ynn else ()), *of_torch)
     others = {"original": lambda: original.run(original_command, checkout, seconds)} if original_command else {}
     medians: Table = {}
     ratios: Table = {}
@@ -148,6 +154,7 @@ def add_own_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of this benchmark, the arguments of `run`."""
     parser.add_argument("--cases", nargs="+", choices=CASES, default=(), metavar="NAME", help=", ".join(CASES))
     parser.add_argument("--compiled", action="store_true", help="also the reference under torch.compile")
+    parser.add_argument("--ynn", action="store_true", help="also exflow with the convolutions that XLA would choose")
     parser.add_argument("--isa", choices=ISA, default="", help="leave out newer instructions, where obeyed")
     parser.add_argument("--original", dest="original_command", default="", metavar="COMMAND", help="of an original")
     parser.add_argument("--checkout", type=Path, default=Path(), help="folder in which that command runs")

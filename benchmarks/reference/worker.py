@@ -1,6 +1,6 @@
 """A process that takes training steps of exflow or of a reference when it is told to, and says what they took.
 
-    python -m benchmarks.reference.worker exflow|reference|compiled CONFIG OVERRIDES_AS_JSON
+    python -m benchmarks.reference.worker exflow|ynn|reference|compiled CONFIG OVERRIDES_AS_JSON
 
 Processes of their own that take turns do not disturb each other's threads, and each has a peak memory of its own. The
 first reply is `{"first_step_seconds"}`; every line on standard input then asks for as many seconds of steps as it says
@@ -19,13 +19,13 @@ import jax
 
 from benchmarks.cases import build_model, configuration, random_batch, random_params
 
-SIDES = ("exflow", "reference", "compiled")
+SIDES = ("exflow", "ynn", "reference", "compiled")  # ynn: exflow with the convolutions that XLA would choose
 
 
 def prepare(side: str, spec: str, overrides: dict[str, Any]) -> Callable[[], Callable[[], Any]]:
     """What builds the step of a side, with parameters and batch made."""
     config = configuration(spec, overrides)
-    if side == "exflow":
+    if side in ("exflow", "ynn"):
         from benchmarks.bench_train_step import ExflowStep
         from exflow.training.devices import configure_devices
 
@@ -33,7 +33,7 @@ def prepare(side: str, spec: str, overrides: dict[str, Any]) -> Callable[[], Cal
     model = build_model(config)
     batch = random_batch(config.data.sets_per_batch, config.data.set_size, model.image_shape)
     params = random_params(model, batch)
-    if side == "exflow":
+    if side in ("exflow", "ynn"):
         return lambda: ExflowStep(config, params, batch, mesh)
     from benchmarks.reference.step import ReferenceStep
 

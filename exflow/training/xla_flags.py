@@ -9,6 +9,7 @@ import jax
 
 LATE_DEVICE = "--xla_cpu_collective_call_terminate_timeout_seconds"
 FUSION_EMITTERS = "--xla_cpu_use_fusion_emitters"
+YNN_FUSIONS = "--xla_cpu_experimental_ynn_fusion_type"
 
 
 def set_default(flag: str, value: object) -> None:
@@ -30,3 +31,12 @@ def compile_quickly() -> None:
     """Leave out the slowest way to compile loops on a CPU, where XLA still has another one."""
     if jax.__version_info__ < (0, 12):
         set_default(FUSION_EMITTERS, "false")
+
+
+def use_older_convolutions() -> None:
+    """Compute convolutions on a CPU as XLA did before it handed them to YNNPACK, whose gradients are slower.
+
+    `python -m benchmarks.bench_reference --ynn` compares training steps with both.
+    """
+    if (0, 10) <= jax.__version_info__ < (0, 11):  # not known of others
+        set_default(YNN_FUSIONS, "-individual_convolution")

@@ -10,7 +10,7 @@ import pytest
 
 from exflow import processor
 from exflow.errors import UserError
-from exflow.training import configure_devices
+from exflow.training import configure_devices, xla_flags
 from exflow.training.devices import compilation
 from exflow.training.sharding import check_divides
 from exflow.training.xla_flags import LATE_DEVICE, wait_for_late_devices
@@ -19,7 +19,7 @@ from tests.training.toy import toy_config
 REPORT = """
 import sys
 from exflow.config import base_config
-from exflow.training import configure_devices
+from exflow.training import configure_devices, xla_flags
 config = base_config("bruno")
 config.data.sets_per_batch, config.training.num_devices = int(sys.argv[1]), int(sys.argv[2])
 import os
@@ -32,7 +32,7 @@ print(mesh.size, jax.device_count(), jax.config.jax_compilation_cache_dir)
 LATE = """
 import time
 from tests.training.toy import toy_config
-from exflow.training import configure_devices
+from exflow.training import configure_devices, xla_flags
 mesh = configure_devices(toy_config(training__num_devices=2))
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import PartitionSpec
@@ -91,6 +91,16 @@ def test_a_given_time_to_wait_is_kept(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--another=1")
     wait_for_late_devices()
     assert os.environ["XLA_FLAGS"] == f"--another=1 {LATE_DEVICE}=600"
+
+
+def test_options_that_this_xla_does_not_know_are_not_set(monkeypatch):
+    for version, conv, fusion in (((0, 9, 2), False, True), ((0, 10, 2), True, True), ((0, 12, 0), False, False)):
+        monkeypatch.setattr(jax, "__version_info__", version)
+        monkeypatch.setenv("XLA_FLAGS", "")
+        xla_flags.use_older_convolutions()
+        xla_flags.compile_quickly()
+        flags = os.environ["XLA_FLAGS"]
+        assert (xla_flags.YNN_FUSIONS in flags, xla_flags.FUSION_EMITTERS in flags) == (conv, fusion)
 
 
 def test_the_error_names_a_number_that_works():
