@@ -35,6 +35,7 @@ COMMANDS = {  # with the names that keys had then
         "model.set_vae.block_depth=1",
         "model.set_vae.context_dim=3",
         "model.set_vae.level_loop=auto",
+        "training.quick_compilation=False",  # as it was then
         *SHORT,
     ),
 }
