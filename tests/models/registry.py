@@ -83,7 +83,8 @@ MODELS = {
 }
 # Long compilations, which the models tested by default cover in other combinations
 SLOW = (
-    *("bruno_mixture", "bruno_low_rank", "bruno_spline", "vae", "ns", "ns_lag", "hfsgm", "hfsgm_lag", "ns_images"),
+    *("bruno_student_t", "bruno_mixture", "bruno_low_rank", "bruno_spline"),
+    *("vae", "ns", "ns_lag", "hfsgm", "hfsgm_lag", "ns_images"),
     *("cns", "cns_lag", "chfsgm", "chfsgm_lag", "scha_vae", "scha_vae_lag"),
 )
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in MODELS]

@@ -22,6 +22,7 @@ SLOW = (
     "spline_even",
     "spline_checkerboard",
     "two_scale_flow",
+    "three_scale_flow",
 )
 NAMES = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in BIJECTORS]
 

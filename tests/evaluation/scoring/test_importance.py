@@ -74,7 +74,7 @@ def test_five_thousand_draws_take_the_memory_of_a_few():
         return model.latents.infer(params, element_set, mask, key, *more)
 
     traced = model._replace(latents=model.latents._replace(infer=infer))
-    traced = traced._replace(sets=model.sets._replace(work_bytes=2**20))  # sixteen draws per call and not all at once
+    traced = traced._replace(sets=model.sets._replace(work_bytes=2**19))  # 32 draws per call and not all at once
     few = latent_chunks.per_call(traced, VALUES.shape, 50)
     assert few == latent_chunks.per_call(traced, VALUES.shape, 5_000)
     found = importance(traced, params, VALUES, KEY, 5_000, mask=MASK)

@@ -94,7 +94,7 @@ def test_empirical_start_is_the_closed_form_optimum(process):
             assert np.abs(gradient[name]).max() < 0.05 * np.abs(start[name]).max(), name
 
 
-@pytest.mark.parametrize("learn_mean", [False, True])
+@pytest.mark.parametrize("learn_mean", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_constant_mean_gets_no_gradient(learn_mean):
     model, batch = dense_model(model__bruno__learn_mean=learn_mean), batch_of(images(4, 5))
     params = model.init(jax.random.key(0), batch)

@@ -228,7 +228,11 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+# The others differ in one thing each
+SLOW = ("NS", "HFSGM", "attention in posteriors")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in MODELS])
 def test_gaussians_of_all_latents(x64, name):
     common = {"style": FLAT, "set_latent_levels": "all", "num_levels": 2}
     module = DirectHierarchy(set_latent_dim=SET_LATENT_DIM, latent_dim=LATENT_DIM, **common | MODELS[name])
