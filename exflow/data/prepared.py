@@ -111,7 +111,7 @@ def read(path: Path) -> LabelledImages:
       UserError: If the file is damaged or not of this format; names the file.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
             if int(file["format"]) != FORMAT:
                 raise ValueError(f"format {int(file['format'])}, expected {FORMAT}")
             context, attributes, names = (
@@ -139,7 +139,7 @@ def read(path: Path) -> LabelledImages:
 
 def read_notes(path: Path) -> list[str]:
     """What `provenance` noted when a prepared file was built, which `read` has found good."""
-    with np.load(path, allow_pickle=False) as file:
+    with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
         return file["notes"].tolist() if "notes" in file.files else []
 
 
