@@ -103,6 +103,9 @@ def is_set_vae(name):
     return MODELS[name].model.family == "set_vae"
 
 
+EXACT = [name for key, name in zip(MODELS, NAMES, strict=True) if not is_set_vae(key)]
+
+
 def image_shape(name):
     """Shape of the images, or (1, 1, D) of the vectors, of a model."""
     if not is_set_vae(name):

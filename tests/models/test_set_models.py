@@ -11,7 +11,7 @@ from exflow.model import sets_of
 from exflow.models.registry import build
 from exflow.typing import Batch
 from tests.models.parameters import in_float64, random_params, shaken
-from tests.models.registry import IMAGE_SHAPE, MODELS, NAMES, SLOW, compiled, image_shape, is_set_vae
+from tests.models.registry import EXACT, IMAGE_SHAPE, MODELS, NAMES, SLOW, compiled, image_shape
 
 
 def images(*leading, seed=0, shape=IMAGE_SHAPE):
@@ -147,9 +147,7 @@ def test_samples_are_images(model_and_params, coherent):
     assert len(np.unique(samples)) > 2
 
 
-@pytest.mark.parametrize(
-    "model_and_params", [name for name in NAMES if not is_set_vae(getattr(name, "values", [name])[0])], indirect=True
-)
+@pytest.mark.parametrize("model_and_params", EXACT, indirect=True)
 def test_loss_of_exact_models_is_the_mean_conditional(model_and_params):
     model, params = model_and_params
     batch = batch_of(images(4, 5))._replace(mask=jnp.asarray([[True] * 4 + [False]] * 4))
