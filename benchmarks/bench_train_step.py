@@ -8,7 +8,7 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from benchmarks.cases import TINY, build_model, configuration, random_batch, random_params
+from benchmarks.cases import TINY, build_model, configuration, given, random_batch, random_params
 from benchmarks.report import Result, main
 from benchmarks.timing import interleaved, ratio
 from exflow.training.devices import configure_devices
@@ -32,7 +32,7 @@ class ExflowStep:
         optimizer, schedule = make_optimizer(config.optimizer, config.training.num_steps, model.group_of)
         ema_decay, key = config.optimizer.ema_decay, jax.random.key(SEED)
         self.state = init_train_state(optimizer, params, ema_decay, mesh)
-        self.step = make_train_step(model, optimizer, schedule, _given, key, mesh, ema_decay)
+        self.step = make_train_step(model, optimizer, schedule, given, key, mesh, ema_decay)
         self.batch = batch
 
     def __call__(self) -> jax.Array:
@@ -63,12 +63,6 @@ class PlainStep:
         """Take a step and return its loss."""
         *self.state, loss = self.step(*self.state, self.batch)
         return loss
-
-
-def _given(resident: tuple, batch: Batch) -> Batch:
-    """The `materialize` of a pipeline that delivers the batch itself."""
-    del resident
-    return batch
 
 
 def steps(spec: str, overrides: dict, mesh: Mesh) -> tuple[dict[str, Callable], Batch]:

@@ -53,6 +53,12 @@ def random_batch(num_sets: int, set_size: int, image_shape: tuple[int, int, int]
     return Batch(x_set, np.ones((num_sets, set_size), bool), np.arange(num_sets, dtype=np.int32))
 
 
+def given(resident: tuple, batch: Batch) -> Batch:
+    """The `materialize` of a pipeline that delivers the batch itself."""
+    del resident
+    return batch
+
+
 def random_params(model: Model, batch: Batch) -> Params:
     """Small random numbers in the shapes of the model's parameters, without the time its initialisation takes."""
     rng, shapes = np.random.default_rng(0), jax.eval_shape(model.init, jax.random.key(0), batch)

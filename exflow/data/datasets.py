@@ -7,6 +7,7 @@
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Int
 
 from exflow.data.labelled import load_labelled, parameters_of, resolve_options
 from exflow.data.option_text import read_options, split_text
@@ -76,9 +77,17 @@ def load(
         chosen = data.split == number
         if part == "train" and scheme.endswith("_trainval"):
             chosen |= data.split == SPLITS.index("validation")
-        rows = np.flatnonzero(chosen)
+        rows = _rows(chosen)
         context, attributes = (None if facts is None else facts[rows] for facts in (data.context, data.attributes))
         sets[part] = group_by_class(
             data.images[rows], data.labels[rows], f"{name}/{part}", context, attributes, data.attribute_names
         )
     return sets
+
+
+def _rows(chosen: Bool[np.ndarray, " num_images"]) -> Int[np.ndarray, " num_chosen"] | slice:
+    """Rows to index with: a slice where they follow each other, which copies nothing and leaves files on the disk."""
+    rows = np.flatnonzero(chosen)
+    if len(rows) and rows[-1] - rows[0] + 1 == len(rows):
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows

@@ -21,6 +21,10 @@ Name the module or file that holds it in `config.imports` (`imports=("stripes.py
 data set that comes with the package is a file in `exflow/data/sources`, where it is found. The keyword arguments of the
 function are the options of the data set. Its result is cached in one file per combination of options and per source of
 the builder; `@register(name, cache=False)` builds it anew each time instead.
+
+Images larger than memory: a builder with `cache=False` returns `np.load("images.npy", mmap_mode="r")`, train images
+first, then those of validation, then of test. The pipeline `tfdata` reads from the file what a batch holds, and nothing
+else; labels and index, a few bytes per image, are in memory. An evaluation reads the split that it is of.
 """
 
 import importlib

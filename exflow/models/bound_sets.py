@@ -11,11 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from exflow.core.latents.bounds import DRAWS_AT_ONCE
 from exflow.core.latents.elements import EncodedElement, SeenElements
 from exflow.model import ClassLogProbs, Encode, Joint, SampleImages, SetFunctions
 from exflow.typing import Params
 
 SetMask = Bool[Array, "*lead set"]
+BLOCK_BYTES = 2**30  # of work on pairs of a query and a class at once; more comes block by block
 
 
 def sets_from_bound(
@@ -70,7 +72,11 @@ def sets_from_bound(
         return jnp.where(mask, joint(params, element_set, mask, draws)[..., None] - without, 0.0)
 
     def gains(params: Params, states: SeenElements, elements: EncodedElement, draws: int = 1) -> Array:
-        return _all_pairs(lambda state, query: log_prob(params, state, query, draws), states, elements)
+        def of_pairs(queries: EncodedElement) -> Array:
+            return _all_pairs(lambda state, query: log_prob(params, state, query, draws), states, queries)
+
+        of_query = max(work_bytes * min(draws, DRAWS_AT_ONCE), 1) * states.mask.size  # bytes
+        return _in_blocks(of_pairs, elements, states.mask.ndim - 2, max(1, BLOCK_BYTES // max(1, of_query)))
 
     return SetFunctions(
         exact=False,
@@ -150,3 +156,20 @@ def _all_pairs(
     states = jax.tree.map(lambda leaf: spread(leaf, lead, num_queries), states)
     elements = jax.tree.map(lambda leaf: spread(leaf, lead + 1, num_classes), elements)
     return function(states, elements)
+
+
+def _in_blocks(
+    function: Callable[[EncodedElement], Array], elements: EncodedElement, axis: int, size: int
+) -> Float[Array, "*lead query class"]:
+    """function(elements) of the queries along `axis`, `size` of them at a time, so that memory stays bounded."""
+    number = elements.seed.shape[axis]
+    if number <= size:
+        return function(elements)
+    num_blocks = -(-number // size)
+    rows = jnp.minimum(jnp.arange(num_blocks * size), number - 1).reshape(num_blocks, size)
+
+    def block(rows: Array) -> Array:
+        return function(jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=axis), elements))
+
+    found = jnp.moveaxis(jax.lax.map(block, rows), 0, axis)
+    return found.reshape(*found.shape[:axis], -1, found.shape[-1])[..., :number, :]

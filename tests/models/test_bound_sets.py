@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import multivariate_normal, norm
 
 from exflow.core.latents.elements import EncodedElement
+from exflow.models import bound_sets
 from exflow.models.bound_sets import sets_from_bound
 from exflow.models.independent_sets import independent_sets
 
@@ -92,6 +93,19 @@ def test_every_query_is_scored_under_every_class(elements):
         seen = z[label, MASK[label]]
         gain = expected_joint(np.append(seen, z[query, 0])) - expected_joint(seen)
         np.testing.assert_allclose(found[query, label], gain + 0.1, rtol=1e-10)
+
+
+def test_queries_come_in_blocks_where_all_pairs_are_too_much_work(elements):
+    """Four queries at a time, with a leading axis: the second block of the six is filled up."""
+    places = 2 * 3 * 5  # leading axis, classes, elements with the place of the empty set
+    work_bytes = bound_sets.BLOCK_BYTES // (4 * places)
+    blocks = sets_from_bound(joint, encode, (1, 1, 1), "float32", no_images, work_bytes=work_bytes)
+    twice = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf[::-1]]), elements)
+    states = BOUND.update(1.0, BOUND.init_state(1.0, (2, 3)), twice, jnp.asarray(np.stack([MASK, MASK[::-1]])))
+    queries = jax.tree.map(lambda leaf: jnp.concatenate([leaf[:, 0], leaf[:, 1, :2]], axis=1), twice)
+    found = blocks.class_log_probs(1.0, states, queries)
+    assert found.shape == (2, 6, 3)
+    np.testing.assert_allclose(found, BOUND.class_log_probs(1.0, states, queries), rtol=1e-12)
 
 
 def test_states_grow_shrink_merge_and_are_packed(elements):

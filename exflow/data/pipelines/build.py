@@ -1,7 +1,8 @@
 """`make_pipeline`: the two interchangeable pipelines.
 
 - `device`: everything happens inside the compiled step; the images live in device memory.
-- `tfdata`: `tf.data` on the host, in parallel with the step, for data larger than device memory.
+- `tfdata`: `tf.data` on the host, in parallel with the step, for data larger than device memory, or than memory
+  where the images are a memory-mapped file (see `registry.py`).
 """
 
 from exflow.data.pipelines.device import device_pipeline

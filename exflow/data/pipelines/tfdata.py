@@ -13,7 +13,7 @@ from jaxtyping import Int32
 from exflow.data.pipelines.episodes import STREAM
 from exflow.data.pipelines.images import host_while_loop, images_at, order_of, place_of
 from exflow.data.pipelines.spec import NUM_ROTATIONS, EpisodeSpec, ImageSpec, Pipeline
-from exflow.data.registry import ImageSets
+from exflow.data.registry import Images, ImageSets
 from exflow.errors import UserError
 from exflow.typing import Batch
 
@@ -67,12 +67,28 @@ def tfdata_pipeline(
     return Pipeline("tfdata", (), batches, materialize)
 
 
+def _rows_of(tf: Any, images: Images) -> Callable[[Any], Any]:
+    """Function from row numbers of any shape to these images; of a memory-mapped file no others are read."""
+    if not isinstance(images, np.memmap):
+        held = tf.constant(images)
+        return lambda rows: tf.gather(held, rows)
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        return np.asarray(images[rows])
+
+    def rows_of(rows: Any) -> Any:
+        found = tf.numpy_function(read, [rows], images.dtype, stateful=False)
+        return tf.ensure_shape(found, (*rows.shape, *images.shape[1:]))
+
+    return rows_of
+
+
 def _images_at(tf: Any, image_sets: ImageSets, spec: ImageSpec, seed: int, rows: slice) -> Callable[[Any], tuple]:
     """Function from a step to the arrays of a host's rows; the order is computed by NumPy."""
     order = order_of(image_sets)
     num_images = len(order.row)
     offset = np.arange(rows.start, rows.stop, dtype=np.uint32)
-    images = tf.constant(image_sets.images)
+    images_of = _rows_of(tf, image_sets.images)
     contexts = None if image_sets.context is None else tf.constant(image_sets.context)
 
     def choose(step: Any) -> tuple[Int32[np.ndarray, " rows"], Int32[np.ndarray, " rows"]]:
@@ -83,7 +99,7 @@ def _images_at(tf: Any, image_sets: ImageSets, spec: ImageSpec, seed: int, rows:
     def batch_at(step: Any) -> tuple:
         chosen = tf.numpy_function(choose, [step], (tf.int32, tf.int32), stateful=False)
         row, label = (tf.ensure_shape(array, offset.shape) for array in chosen)
-        arrays = tf.gather(images, row)[:, None], tf.ones([len(offset), 1], tf.bool), label
+        arrays = images_of(row)[:, None], tf.ones([len(offset), 1], tf.bool), label
         return arrays if contexts is None else (*arrays, tf.gather(contexts, row)[:, None])
 
     return batch_at
@@ -94,7 +110,8 @@ def _episodes_at(tf: Any, image_sets: ImageSets, spec: EpisodeSpec, seed: int, r
     num_classes, max_count = image_sets.index.shape
     num_groups = num_classes * spec.groups_per_class
     smallest = spec.set_size if spec.min_set_size is None else spec.min_set_size
-    images, index, count = (tf.constant(array) for array in image_sets[:3])
+    images_of = _rows_of(tf, image_sets.images)
+    index, count = tf.constant(image_sets.index), tf.constant(image_sets.count)
     contexts = None if image_sets.context is None else tf.constant(image_sets.context)
 
     def integers(key, shape, low, high):
@@ -128,7 +145,7 @@ def _episodes_at(tf: Any, image_sets: ImageSets, spec: EpisodeSpec, seed: int, r
         mask = (tf.range(spec.set_size)[None, :] < size)[rows]
         class_index, rotation, position = class_index[rows], rotation[rows], position[rows]
         image_index = tf.gather(tf.gather(index, class_index), position, batch_dims=1)
-        x_set = tf.gather(images, image_index)
+        x_set = images_of(image_index)
         label = class_index
         if spec.rotate:
             x_set = rotate_sets(x_set, rotation)
