@@ -2,7 +2,8 @@
 
     python -m benchmarks.bench_scale --out=experiments/results/scale_counts.jsonl
 
-`--models` counts some of them, a line each time. The step is compiled and not run, and its program read. `python -m experiments.scaling` predicts step times from it.
+`--models` counts some of them, a line each time. The step is compiled and not run, and its program read. `python -m
+experiments.scaling` predicts step times from it.
 """
 
 import argparse

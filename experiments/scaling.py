@@ -137,10 +137,10 @@ def measured_table(models: dict[str, Counts], accelerator: Accelerator) -> str:
             "predicted, ms",
             "of it, the larger",
             "run, ms a step",
-            "share of the peak reached",
+            "predicted / run",
         ]
     ]
-    for name, model in MEASURED.items():
+    for name, model in ((name, model) for name, model in MEASURED.items() if model in models):
         run, counts = json.loads((RESULTS / f"{name}.json").read_text()), models[model]
         data = run["config"]["data"]
         images, steps = data["sets_per_batch"] * data["set_size"], run["config"]["training"]["num_steps"]

@@ -62,17 +62,18 @@ class Step(NamedTuple):
     """Predicted seconds of a step."""
 
     compute: float  # arithmetic or memory traffic, whichever takes longer
-    exchange: float
+    exchange: float  # of the gradient
+    waiting: float  # for all-reduces inside the network, which nothing hides
 
     @property
     def alone(self) -> float:
         """Exchange after computing."""
-        return self.compute + self.exchange
+        return self.compute + self.exchange + self.waiting
 
     @property
     def overlapped(self) -> float:
         """Exchange while computing, as far as it goes: the shortest that can be."""
-        return max(self.compute, self.exchange)
+        return max(self.compute, self.exchange) + self.waiting
 
 
 def predict(counts: Counts, accelerator: Accelerator, devices: int, sets: float, share: float = 1.0) -> Step:
@@ -83,13 +84,13 @@ def predict(counts: Counts, accelerator: Accelerator, devices: int, sets: float,
       accelerator: Its figures.
       devices: Number of accelerators.
       sets: Sets of each.
-      share: Of the bytes that are exchanged in a step: 0.5 in bfloat16, 1 / k if gradients of k batches are accumulated.
+      share: Of the bytes that are exchanged in a step: 0.5 in bfloat16, 1 / k where k batches are accumulated.
     """
     flop, accessed = (base + slope * sets for base, slope in (counts.flop, counts.accessed))
     seconds = max(flop / (1e12 * accelerator.tflops), accessed / (1e12 * accelerator.memory_tb))
     exchange = accelerator.reduce_seconds(counts.reduced * share, devices)
-    exchange += counts.synchronizations * accelerator.reduce_seconds(0.0, devices)
-    return Step(seconds / accelerator.efficiency, exchange)
+    waiting = counts.synchronizations * accelerator.reduce_seconds(0.0, devices)
+    return Step(seconds / accelerator.efficiency, exchange, waiting)
 
 
 def load(path: Path = PATH) -> tuple[dict[str, Counts], list[dict]]:

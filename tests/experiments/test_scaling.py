@@ -3,11 +3,11 @@
 import pytest
 
 from experiments import scaling
-from experiments.scaling_model import Accelerator, Counts, Step, load, predict
+from experiments.scaling_model import Accelerator, Counts, load, predict
 
 MACHINE = Accelerator(100.0, 2.0, 0.5, 8, 100.0, 10.0, 1.0, 10.0)
 COUNTS = Counts(
-    "toy", "toy", 5, 16, flop=(2e10, 1e11), accessed=(1e9, 1e9), reduced=2e9, gradient=1e9, synchronizations=3
+    "toy", "toy", 5, 16, flop=(2e10, 1e11), accessed=(1e9, 1e9), reduced=1e9, gradient=1e9, synchronizations=3
 )
 
 
@@ -23,11 +23,13 @@ def test_all_reduce_of_a_large_and_of_a_small_array():
 def test_the_step_is_arithmetic_or_memory_and_then_exchange():
     step = predict(COUNTS, MACHINE, 8, sets=4)  # 0.42 TFLOP at 100 TFLOP/s; 5 GB at 2 TB/s, each at half the rate
     assert step.compute == pytest.approx(2 * 4.2e-3)
-    assert step.exchange == pytest.approx(2 * 7 / 8 * 1e9 / 100e9 + 14e-6 + 3 * 6e-6)
-    assert predict(COUNTS, MACHINE, 1, sets=0.1) == pytest.approx(Step(2 * 1.1e9 / 2e12, 0.0))
-    assert (step.alone, step.overlapped) == (step.compute + step.exchange, step.exchange)
+    assert step.exchange == pytest.approx(2 * 7 / 8 * 1e9 / 100e9 + 14e-6)
+    assert step.waiting == pytest.approx(3 * 6e-6)
+    alone = predict(COUNTS, MACHINE, 1, sets=0.1)
+    assert (alone.compute, alone.exchange) == (pytest.approx(2 * 1.1e9 / 2e12), 0)
+    assert (step.alone, step.overlapped) == (step.compute + step.exchange + step.waiting, step.exchange + step.waiting)
     half = predict(COUNTS, MACHINE, 1024, 4, share=0.5)
-    assert half.exchange == pytest.approx(1e9 / 10e9 + 20 * 10e-6 + 3 * 20 * 10e-6)
+    assert half.exchange == pytest.approx(1e9 / 10e9 + 20 * 10e-6)
 
 
 def test_enough_sets_for_90_percent():
@@ -38,11 +40,11 @@ def test_enough_sets_for_90_percent():
 
 
 def test_the_counted_volume_is_that_of_the_gradient():
-    """Of every model of the page: 4 bytes per parameter and few more, whatever is normalised by the batch."""
+    """4 bytes per parameter, fewer where some are not learned (a mean), and moments of batch normalisation."""
     models, lines = load()
     assert not any(line["quick"] or line["environment"]["commit"].endswith("-dirty") for line in lines)
     for model in models.values():
-        assert model.gradient <= model.reduced < 1.05 * model.gradient, model.name
+        assert 0.999 * model.gradient < model.reduced < 1.05 * model.gradient, model.name
 
 
 def test_the_page_holds_what_the_file_says(monkeypatch, capsys):
