@@ -2,20 +2,21 @@
 
 import argparse
 import inspect
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.lines import Line, Table, append
+from benchmarks.numbers import aligned, number, with_spread
 from benchmarks.timing import environment
+from exflow.evaluation.results import check_writable
+from exflow.program import reported
 
 DEFAULT_OUT = Path("runs/benchmarks.jsonl")
 
-Table = dict[str, dict[str, float]]  # row -> column, with its unit -> value
-
 
 class Result(NamedTuple):
-    """Outcome of one benchmark."""
+    """Outcome of one benchmark; numbers know their spread over the rounds if they come from `timing`."""
 
     settings: dict[str, Any]  # sizes and whatever else says what was measured
     medians: Table
@@ -44,27 +45,20 @@ def main(
     add_own_arguments(parser)
     options = parser.parse_args()
     own = {name: value for name, value in vars(options).items() if name not in ("quick", "out")}
-    result = run(options.quick, **own)
-    print(f"\n{name}{' (quick)' if options.quick else ''}: {run.__doc__}\n{format_table(result)}", flush=True)
-    line = {"benchmark": name, "quick": options.quick, **result._asdict(), "environment": environment()}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    with options.out.open("a") as file:
-        file.write(json.dumps(line) + "\n")
+    with reported():
+        check_writable(options.out.parent, "--out")
+        result = run(options.quick, **own)
+        print(f"\n{name}{' (quick)' if options.quick else ''}: {run.__doc__}\n{format_table(result)}", flush=True)
+        append(options.out, Line(name, options.quick, *result, environment()))
 
 
 def format_table(result: Result) -> str:
-    """Rows and columns of ratios and medians as aligned text; a row may lack columns."""
-    names = dict.fromkeys((*result.medians, *result.ratios))
-    rows = {name: result.ratios.get(name, {}) | result.medians.get(name, {}) for name in names}
-    tables = (result.ratios, result.medians)
-    columns = list(dict.fromkeys(column for table in tables for row in table.values() for column in row))
-    lines = [["", *columns]]
-    for name, row in rows.items():
-        lines.append([name, *(_number(row[column]) if column in row else "" for column in columns)])
-    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-    aligned = [[cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])] for cells in lines]
-    return "\n".join("  ".join(cells).rstrip() for cells in aligned)
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    """Rows and columns of ratios, with their spreads, and of medians as aligned text; a row may lack columns."""
+    rows: dict[str, dict[str, str]] = {name: {} for name in (*result.medians, *result.ratios)}
+    columns = {}
+    for table, told in ((result.ratios, with_spread), (result.medians, number)):
+        for name, cells in table.items():
+            rows[name] |= {column: told(value) for column, value in cells.items()}
+            columns |= dict.fromkeys(cells)
+    lines = [[name, *(cells.get(column, "") for column in columns)] for name, cells in rows.items()]
+    return aligned([["", *columns], *lines])

@@ -3,15 +3,16 @@
 import importlib.metadata
 import os
 import platform
-import statistics
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
+from benchmarks.measured import over_rounds
 from exflow import processor
 
 PACKAGES = ("exflow", "jax", "jaxlib", "flax", "optax", "numpy", "tensorflow", "tensorflow-cpu", "torch")
@@ -26,8 +27,8 @@ class Timing(NamedTuple):
 
     @property
     def median(self) -> float:
-        """Median over rounds."""
-        return statistics.median(self.samples)
+        """Median over rounds, with its range."""
+        return over_rounds(self.samples)
 
 
 def interleaved(variants: Mapping[Any, Callable[[], Any]], quick: bool = False) -> dict[Any, Timing]:
@@ -55,12 +56,12 @@ def interleaved(variants: Mapping[Any, Callable[[], Any]], quick: bool = False) 
 
 
 def ratio(slow: Timing, fast: Timing) -> float:
-    """How many times longer `slow` takes: the median of the ratios within each round."""
-    return statistics.median(a / b for a, b in zip(slow.samples, fast.samples, strict=True))
+    """How many times longer `slow` takes: the median of the ratios within each round, with their range."""
+    return over_rounds([a / b for a, b in zip(slow.samples, fast.samples, strict=True)])
 
 
 def environment() -> dict[str, Any]:
-    """What the numbers depend on: versions, devices, processor, commit, and how busy the machine is."""
+    """What the numbers depend on: versions, devices, processor, commit, date, and how busy the machine is."""
     devices = jax.local_devices()
     return {
         "python": platform.python_version(),
@@ -74,6 +75,7 @@ def environment() -> dict[str, Any]:
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "commit": _commit(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from exflow.evaluation import published
 from experiments import ablations
 from experiments.set_vae_tables import comparison_table, set_vae_table
+from experiments.speed_tables import speed_section
 from experiments.table_parts import (
     Runs,
     budget,
@@ -160,6 +161,7 @@ def updated(text: str) -> str:
     tables = {
         "results": few_shot_table(groups),
         "targets": target_table(groups),
+        "speed": speed_section(),
         "conditional": conditional_table(groups),
         "set_vae": set_vae_table(groups),
         "comparison": comparison_table(),

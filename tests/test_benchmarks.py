@@ -108,6 +108,9 @@ def test_all_benchmarks_run_quickly_and_write_one_line_each(repository, tmp_path
     assert done.returncode == 0, done.stderr
     lines = {line["benchmark"]: line for line in map(json.loads, out.read_text().splitlines())}
     assert sorted(lines) == NAMES
+    summary = done.stdout.partition("\nAll benchmarks (quick")[2]
+    assert all(f"\n{name} " in summary for name in NAMES if name != "reference")
+    assert "\nAgainst references\n" in summary
     for name, line in lines.items():
         assert line["quick"]
         assert f"{name} (quick)" in done.stdout

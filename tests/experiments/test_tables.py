@@ -1,9 +1,12 @@
 """The tables of the README: which runs are averaged, and that they hold what the files say."""
 
 import json
+import shutil
 
+from benchmarks import lines
+from benchmarks.measured import Measured
 from exflow.config import load_config
-from experiments import set_vae_tables, table, table_parts
+from experiments import set_vae_tables, speed_tables, table, table_parts
 
 
 def test_runs_on_other_data_are_not_averaged_with_a_configs_own():
@@ -28,3 +31,47 @@ def test_what_is_said_of_a_table_comes_from_the_entries():
 def test_the_readme_holds_what_the_files_say():
     text = table.README.read_text()
     assert table.updated(text) == text
+
+
+def reference_line(seconds, **environment):
+    """Of bench_reference: PyTorch takes two seconds."""
+    medians = {"scha": {"exflow s": seconds, "reference s": 2.0}, "machine": {"product GFLOP/s": 200.0}}
+    ratios = {"scha": {"reference / exflow": Measured(2 / seconds, 1.8 / seconds, 2.5 / seconds)}}
+    known = {"backend": "cpu", "cores": 2, "cpu_model": "Alpha", "packages": {"jax": "1.0"}, "commit": "0123456789"}
+    return lines.Line("reference", False, {}, medians, ratios, known | environment)
+
+
+def test_speed_names_machines_and_what_is_slower(tmp_path):
+    assert speed_tables.WITHOUT in speed_tables.speed_section(tmp_path)
+    first, second = tmp_path / "benchmarks_reference_alpha.jsonl", tmp_path / "benchmarks_reference_beta.jsonl"
+    lines.append(first, reference_line(1.0)._replace(quick=True))
+    assert speed_tables.WITHOUT in speed_tables.speed_section(tmp_path)
+    lines.append(first, reference_line(9.0))
+    lines.append(first, reference_line(4.0, date="2026-11-29T12:00:00+00:00", load_average=1.25))
+    lines.append(second, reference_line(1.0, cpu_model="Beta", commit="9876543210-dirty", xla_flags="--slow"))
+    text = speed_tables.speed_section(tmp_path)
+    assert speed_tables.WITHOUT not in text
+    assert "2 cores of Alpha, JAX 1.0, commit 01234567, 2026-11-29, load 1.25)" in text
+    assert "2 cores of Beta, JAX 1.0, `XLA_FLAGS=--slow`, commit 98765432 with changed files)" in text
+    assert "| scha | PyTorch | 0.5 (0.45 to 0.625) |" in text
+    assert "scha: exflow takes 2 (1.6 to 2.22) times the time of PyTorch." in text
+    assert "Nothing takes more than its reference." in text  # on the second machine
+    assert text.count("**Against PyTorch**") == 2
+
+
+def test_speed_within_exflow_comes_from_the_committed_files(tmp_path):
+    shutil.copy(table_parts.RESULTS / "benchmarks_cpu.jsonl", tmp_path)
+    text = speed_tables.speed_section(tmp_path)
+    for told in (  # as 2 cores measured it first
+        "149 times faster than one forward pass per episode, 200 times fewer image passes | a |",
+        "| 1,774 times faster, gradient 766 times faster |",
+        "| 3.39 times, for 0.83 of the time |",
+        "| 0.956, gradient 0.66 |",
+        "| 5.81 times as long, gradient 6.59 |",
+        "| training, images/s | 458 | 457 | 461 |",
+    ):
+        assert told in text
+    alone = lines.read(tmp_path / "benchmarks_cpu.jsonl")[:1]
+    (tmp_path / "benchmarks_cpu.jsonl").unlink()
+    lines.append(tmp_path / "benchmarks_new.jsonl", alone[0]._replace(medians={}))  # holds nothing that a row needs
+    assert "Within exflow" not in speed_tables.speed_section(tmp_path)
