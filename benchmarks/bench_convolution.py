@@ -1,4 +1,4 @@
-"""The two gradients of `same_convolution`: XLA's own and matrix products, at the shapes of BRUNO's residual blocks."""
+"""The gradients of `same_convolution`, XLA's own and those written here, at the shapes of BRUNO's residual blocks."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,8 @@ from jaxtyping import Array
 
 from benchmarks.report import Result, main
 from benchmarks.timing import interleaved, ratio
-from exflow.nn.convolution import same_convolution
+from exflow.nn.activations import elu
+from exflow.nn.convolution import GRADIENTS, same_convolution
 
 SHAPES = {"small": (14, 32), "small, squeezed": (7, 32), "full": (28, 64), "full, squeezed": (14, 64)}  # side, filters
 QUICK_SHAPES = {"tiny": (6, 4)}
@@ -31,7 +32,7 @@ def scanned_layers(gradient: str) -> Callable[[Array, Array], tuple]:
 
     def loss(x: Array, kernels: Array) -> Array:
         def layer(hidden: Array, kernel: Array) -> tuple[Array, None]:
-            return jax.nn.elu(same_convolution(hidden, kernel, gradient)), None
+            return elu(same_convolution(hidden, kernel, gradient)), None
 
         return 0.5 * (jax.lax.scan(layer, x, kernels)[0] ** 2).sum()
 
@@ -47,12 +48,12 @@ def run(quick: bool) -> Result:
     def measure(row: str, build: Callable, side: int, filters: int, images: int, layers: int) -> None:
         x = jnp.asarray(rng.normal(size=(images, side, side, filters)), jnp.float32)
         kernels = jnp.asarray(rng.normal(size=(layers, 3, 3, filters, filters)) / (3 * filters**0.5), jnp.float32)
-        functions = {gradient: build(gradient) for gradient in ("plain", "matmul")}
+        functions = {gradient: build(gradient) for gradient in GRADIENTS}
         timings = interleaved({name: lambda call=call: call(x, kernels) for name, call in functions.items()}, quick)
         gflop = 3 * 2 * 9 * filters**2 * side**2 * images * layers / 1e9
         medians[row] = {f"{name} ms": 1e3 * timing.median for name, timing in timings.items()}
         medians[row] |= {f"{name} GFLOP/s": gflop / timing.median for name, timing in timings.items()}
-        ratios[row] = {"plain / matmul": ratio(timings["plain"], timings["matmul"])}
+        ratios[row] = {f"plain / {name}": ratio(timings["plain"], timings[name]) for name in GRADIENTS[1:]}
 
     for name, (side, filters) in shapes.items():
         for images in num_images:

@@ -45,7 +45,9 @@ class Worker:
         command = [sys.executable, "-m", "benchmarks.reference.worker", side, spec, json.dumps(overrides)]
         variables = environment(isa)
         if side == "ynn":
-            variables["XLA_FLAGS"] = f"{variables.get('XLA_FLAGS', '')} {YNN_FUSIONS}=+individual_convolution".strip()
+            variables["XLA_FLAGS"] = (
+                f"{variables.get('XLA_FLAGS', '')} {YNN_FUSIONS}=+individual_convolution,+individual_dot".strip()
+            )
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables
         )

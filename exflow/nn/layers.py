@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from exflow.nn.convolution import convolution
 from exflow.nn.initial_values import from_uniform
 
 INITIALIZATIONS = ("uniform_fan_in", "uniform_fan_in_zero_bias", "xavier_normal")
@@ -50,13 +51,7 @@ class Linear(nn.Module):
         if not self.kernel_shape:
             return x @ kernel + _like(bias, x)
         rows = x.reshape(-1, *x.shape[-3:])
-        out = jax.lax.conv_general_dilated(
-            rows,
-            kernel,
-            (self.strides, self.strides),
-            [(self.padding, self.padding)] * 2,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
+        out = convolution(rows, kernel, self.strides, (self.padding, self.padding))
         return out.reshape(*x.shape[:-3], *out.shape[1:]) + _like(bias, x)
 
 
@@ -82,7 +77,8 @@ class Doubling(nn.Module):
         kernel = self.param("kernel", init, (2, 2, channels, self.features))
         bias = self.param("bias", bias_init(self, "uniform_fan_in", 4 * self.features), (self.features,))
         x, kernel, bias = _cast(self.compute_dtype, x, kernel, bias)
-        out = jnp.einsum("...hwc,uvcd->...huwvd", x, kernel)
+        flat = x.reshape(-1, channels) @ kernel.transpose(2, 0, 1, 3).reshape(channels, -1)  # no transposed operands
+        out = flat.reshape(-1, height, width, 2, 2, self.features).swapaxes(2, 3)
         out = out.reshape(*leading, 2 * height, 2 * width, self.features)
         return out + _like(bias, out)
 

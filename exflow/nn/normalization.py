@@ -4,6 +4,10 @@ Running averages live in the Flax collection "batch_stats". Source: Ioffe & Szeg
 2018, arXiv:1803.08494 (group).
 """
 
+import math
+from functools import partial
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -11,6 +15,14 @@ from jaxtyping import Array, Bool, Float
 
 NORMALIZATIONS = ("batch", "global_batch", "group", "none")
 GROUPS = 8
+
+
+class Moments(NamedTuple):
+    """Of a batch, with the axes of the features that were normalised."""
+
+    mean: Float[Array, "..."]
+    variance: Float[Array, "..."]  # biased
+    count: Float[Array, ""]  # entries per mean
 
 
 class Normalization(nn.Module):
@@ -57,26 +69,92 @@ class Normalization(nn.Module):
         running_variance = self.variable("batch_stats", "variance", jnp.ones, shape)
         epsilon, step = (1e-3, 0.01) if whole else (1e-5, 0.1)
         if train or first:
-            mean, variance, count = _moments(x, mask, tuple(range(x.ndim)) if whole else tuple(range(x.ndim - 1)))
+            axes = tuple(range(x.ndim)) if whole else tuple(range(x.ndim - 1))
+            normalized: Any = batch_normalize(x, gain, bias, mask, axes, epsilon)
+            out, (mean, variance, count) = normalized
             if not first:
                 unbiased = variance * count / jnp.maximum(count - 1, 1)
-                running_mean.value += step * (jax.lax.stop_gradient(mean) - running_mean.value)
-                running_variance.value += step * (jax.lax.stop_gradient(unbiased) - running_variance.value)
-        else:
-            mean, variance = running_mean.value, running_variance.value
-        mean, variance = (value.reshape((1,) * x.ndim if whole else per_channel) for value in (mean, variance))
-        return ((x - mean) * jax.lax.rsqrt(variance + epsilon) * gain + bias).astype(given)
+                running_mean.value += step * (mean.reshape(shape) - running_mean.value)
+                running_variance.value += step * (unbiased.reshape(shape) - running_variance.value)
+            return out.astype(given)
+        mean, variance = (
+            value.reshape((1,) * x.ndim if whole else per_channel)
+            for value in (running_mean.value, running_variance.value)
+        )
+        return ((x - mean) * (jax.lax.rsqrt(variance + epsilon) * gain) + bias).astype(given)
 
 
-def _moments(x: Array, mask: Array | None, axes: tuple[int, ...]) -> tuple[Array, Array, Array]:
-    """Mean, biased variance and count over the entries whose element exists."""
-    weight = jnp.ones((), x.dtype) if mask is None else mask.astype(x.dtype)
-    weight = jnp.broadcast_to(weight.reshape(*weight.shape, *(1,) * (x.ndim - weight.ndim)), x.shape)
-    x = jnp.where(weight > 0, x, 0.0)
-    count = jnp.maximum(weight.sum(axis=axes), 1.0)
-    mean = (weight * x).sum(axis=axes) / count
-    centred = x - mean.reshape((1,) * (x.ndim - mean.ndim) + mean.shape)
-    return mean, (weight * centred**2).sum(axis=axes) / count, count.reshape(-1)[0]
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def batch_normalize(
+    x: Float[Array, "... channels"],
+    gain: Float[Array, "... features"],
+    bias: Float[Array, "... features"],
+    mask: Bool[Array, "..."] | None,
+    axes: tuple[int, ...],
+    epsilon: float,
+) -> tuple[Float[Array, "... channels"], Moments]:
+    """(x - mean) / sqrt(variance + epsilon) * gain + bias with the moments over `axes` of the elements that exist.
+
+    The gradient is written out (Ioffe & Szegedy 2015, section 3): it reads x and the incoming gradient twice, where the
+    derivative of the moments step by step passes over arrays of the size of x a dozen times.
+
+    Args:
+      x: Features.
+      gain: One value, or one per channel, with as many axes as x.
+      bias: Likewise.
+      mask: Leading axes of x; elements where it is False count in no moment and may hold anything. None: all exist.
+      axes: Over which moments are taken; all but the last, or all.
+      epsilon: Added to the variance.
+
+    Returns:
+      Normalised features, also of elements that do not exist; and the moments, through which no gradient flows.
+    """
+    moments = _moments(x, mask, axes)
+    return (x - moments.mean) * (jax.lax.rsqrt(moments.variance + epsilon) * gain) + bias, moments
+
+
+def _batch_normalize_forward(x: Array, gain: Array, bias: Array, mask: Array | None, axes: Any, epsilon: float) -> Any:
+    normalized: Any = batch_normalize(x, gain, bias, mask, axes, epsilon)
+    return normalized, (x, gain, mask, normalized[1])
+
+
+def _batch_normalize_backward(axes: tuple[int, ...], epsilon: float, residuals: Any, gradients: Any) -> Any:
+    """With s the inverse deviation, u = (x - mean) s and n the count: dx = gain s (dy - (sum dy + u sum(dy u)) / n)."""
+    (x, gain, mask, moments), (dy, _) = residuals, gradients
+    inverse = jax.lax.rsqrt(moments.variance + epsilon)
+    u = (x - moments.mean) * inverse
+    bias_gradient, gain_gradient = dy.sum(axis=axes, keepdims=True), (dy * u).sum(axis=axes, keepdims=True)
+    through_moments = (bias_gradient + u * gain_gradient) / moments.count
+    if mask is not None:
+        through_moments = jnp.where(_beside(mask, x), through_moments, 0.0)
+    return gain * inverse * (dy - through_moments), gain_gradient, bias_gradient, None
+
+
+batch_normalize.defvjp(_batch_normalize_forward, _batch_normalize_backward)
+
+
+def _moments(x: Array, mask: Array | None, axes: tuple[int, ...]) -> Moments:
+    """Moments over the entries whose element exists, axes kept; sums within an element come first."""
+    within = tuple(axis for axis in axes if mask is not None and axis >= mask.ndim)
+    between = tuple(axis for axis in axes if axis not in within)
+    per_element = math.prod(x.shape[axis] for axis in within)
+    if mask is None:
+        count = jnp.asarray(max(math.prod(x.shape[axis] for axis in axes), 1), x.dtype)
+    else:
+        count = jnp.maximum(mask.sum(dtype=x.dtype) * per_element, 1)
+
+    def mean_of(values: Array) -> Array:
+        sums = values.sum(axis=within, keepdims=True)
+        sums = sums if mask is None else jnp.where(_beside(mask, sums), sums, 0.0)
+        return sums.sum(axis=between, keepdims=True) / count
+
+    mean = mean_of(x)
+    return Moments(mean, mean_of((x - mean) ** 2), count)
+
+
+def _beside(mask: Array, x: Array) -> Array:
+    """The mask with as many axes as x."""
+    return mask.reshape(*mask.shape, *(1,) * (x.ndim - mask.ndim))
 
 
 def _group_normalize(x: Array) -> Array:

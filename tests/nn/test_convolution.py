@@ -6,7 +6,22 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from exflow.nn.convolution import same_convolution
+from exflow.nn import convolution as module
+from exflow.nn.convolution import GRADIENTS, convolution, resolve_gradient, same_convolution
+
+WRITTEN = tuple(gradient for gradient in GRADIENTS if gradient != "plain")
+# Height and width, those of the kernel, stride, padding: odd and even sizes, pictures that the steps do not fill
+CASES = {
+    "same": ((6, 5), (3, 3), 1, (1, 1)),
+    "wide": ((6, 5), (5, 3), 1, (2, 1)),
+    "without padding": ((7, 7), (3, 3), 1, (0, 0)),
+    "growing": ((4, 4), (3, 3), 1, (2, 2)),
+    "halving": ((8, 6), (3, 3), 2, (1, 1)),
+    "halving an odd picture": ((7, 9), (3, 3), 2, (1, 1)),
+    "even kernel": ((8, 8), (2, 4), 2, (0, 1)),
+    "steps of three": ((10, 11), (5, 3), 3, (2, 0)),
+    "steps over pixels": ((6, 6), (1, 1), 2, (0, 0)),
+}
 
 
 @pytest.mark.parametrize("kernel_size", [(1, 1), (3, 3), (5, 3)])
@@ -19,25 +34,38 @@ def test_values_equal_scipy(x64, kernel_size):
         expected[image, :, :, channel_out] += scipy.signal.correlate2d(
             x[image, :, :, channel_in], kernel[:, :, channel_in, channel_out], mode="same"
         )
-    for gradient in ("plain", "matmul"):
+    for gradient in GRADIENTS:
         actual = same_convolution(jnp.asarray(x), jnp.asarray(kernel), gradient)
         np.testing.assert_allclose(actual, expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("kernel_size", [(3, 3), (5, 3)])
-def test_gradients_agree(x64, kernel_size):
-    keys = jax.random.split(jax.random.key(1), 3)
-    x = jax.random.normal(keys[0], (4, 6, 5, 3), jnp.float64)
-    kernel = jax.random.normal(keys[1], (*kernel_size, 3, 2), jnp.float64)
-    weight = jax.random.normal(keys[2], (4, 6, 5, 2), jnp.float64)
+@pytest.mark.parametrize("case", CASES)
+def test_gradients_agree(x64, monkeypatch, case):
+    size, kernel_size, stride, padding = CASES[case]
+    monkeypatch.setattr(module, "LEAST_IMAGES", 2)  # two slices of the batch
+    generator = np.random.default_rng(1)
+    x, kernel = generator.normal(size=(4, *size, 3)), generator.normal(size=(*kernel_size, 3, 2))
+    probe = jax.eval_shape(lambda x, k: convolution(x, k, stride, padding), x, kernel)
+    dy = generator.normal(size=probe.shape)
 
-    def gradients(gradient):
-        return jax.grad(lambda x, k: (weight * jnp.sin(same_convolution(x, k, gradient))).sum(), argnums=(0, 1))(
-            x, kernel
-        )
+    @jax.jit
+    def gradients(x, kernel, dy):
+        return {
+            name: jax.vjp(lambda x, k, name=name: convolution(x, k, stride, padding, name), x, kernel)[1](dy)
+            for name in GRADIENTS
+        }
 
-    for actual, expected in zip(gradients("matmul"), gradients("plain"), strict=True):
-        np.testing.assert_allclose(actual, expected, rtol=1e-10, atol=1e-10)
+    found = gradients(x, kernel, dy)
+    for name in WRITTEN:
+        for actual, expected in zip(found[name], found["plain"], strict=True):
+            np.testing.assert_allclose(actual, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_automatic_choice(monkeypatch):
+    assert (resolve_gradient("auto"), resolve_gradient("auto", in_loop=True)) == ("forward", "matmul")
+    assert resolve_gradient("plain", in_loop=True) == "plain"
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert resolve_gradient("auto") == resolve_gradient("auto", in_loop=True) == "plain"
 
 
 def test_errors_name_the_argument():

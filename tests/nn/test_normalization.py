@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from exflow.nn.normalization import Normalization
+from exflow.nn.normalization import Normalization, batch_normalize
 
 MASK = np.array([[True, True, False], [True, False, False]])
 
@@ -76,3 +76,26 @@ def test_groups_do_not_depend_on_the_batch(x64):
 def test_unknown_kind_is_refused():
     with pytest.raises(ValueError, match="kind: expected one of"):
         apply("layer", features(), None, True)
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (0, 1, 2, 3)])
+@pytest.mark.parametrize("masked", [False, True])
+def test_gradient_is_that_of_the_moments(x64, axes, masked):
+    rng, mask = np.random.default_rng(3), jnp.asarray(MASK) if masked else None
+    x, dy = rng.normal(1.0, 2.0, (2, 3, 4, 5)), rng.normal(size=(2, 3, 4, 5))
+    gain, bias = (rng.normal(size=(1, 1, 1, 5 if len(axes) == 3 else 1)) for _ in range(2))
+    weight = jnp.broadcast_to((np.ones((2, 3)) if mask is None else mask)[..., None, None], x.shape)
+
+    def plainly(x, gain, bias):
+        count = weight.sum(axes, keepdims=True)
+        mean = (weight * x).sum(axes, keepdims=True) / count
+        variance = (weight * (x - mean) ** 2).sum(axes, keepdims=True) / count
+        return (x - mean) / jnp.sqrt(variance + 1e-3) * gain + bias
+
+    @jax.jit
+    def both(*inputs):
+        written = jax.vjp(lambda *values: batch_normalize(*values, mask, axes, 1e-3)[0], *inputs)
+        return [(out, pull(jnp.asarray(dy))) for out, pull in (written, jax.vjp(plainly, *inputs))]
+
+    actual, expected = both(x, gain, bias)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-12), actual, expected)

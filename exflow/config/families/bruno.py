@@ -25,7 +25,7 @@ MODEL = {
     "bounded_features": False,  # conditioners also see 2 tanh(x / 2), in which dequantization noise hardly shows
     "alpha": 1e-5,  # the logit acts on alpha / 2 + (1 - alpha) x
     # How it is computed
-    "conv_gradient": "auto",  # plain | matmul (custom weight gradient for CPU) | auto (by backend)
+    "conv_gradient": "auto",  # plain | matmul | forward (see exflow.nn.convolution) | auto (by backend)
     "remat": False,  # recompute activations in the backward pass: less memory, more time
     # Process
     "process_init": "constant",  # constant (the three values below) | empirical (maximum likelihood, closed form)
@@ -58,7 +58,7 @@ CHOICES = {
     "model.bruno.dense_mask": ("alternate", "checkerboard"),
     "model.bruno.coupling": ("affine", "affine_scaled", "spline"),
     "model.bruno.initialization": ("original", "sequential"),
-    "model.bruno.conv_gradient": ("auto", "plain", "matmul"),
+    "model.bruno.conv_gradient": ("auto", "plain", "matmul", "forward"),
     "model.bruno.process_init": ("constant", "empirical"),
 }
 INTERVALS = {

@@ -25,6 +25,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from exflow.models.bruno.conditioners import ConvConditioner, DenseConditioner, Outputs, heads_for
+from exflow.nn.activations import elu
 from exflow.nn.repeated import repeated
 from exflow.nn.weight_norm import WeightNorm
 
@@ -98,8 +99,8 @@ class ConditionalBlock(nn.Module):
     def __call__(self, x: Image, features: Features) -> tuple[Image, None]:
         """Apply the block; the shape stays."""
         options = (self.filters, (3, 3), self.layer_options, self.frozen_bias)
-        hidden = nn.elu(SummedContext(*options, name="first")(x, features))
-        return nn.elu(x + SummedContext(*options, name="second")(hidden, features)), None
+        hidden = elu(SummedContext(*options, name="first")(x, features))
+        return elu(x + SummedContext(*options, name="second")(hidden, features)), None
 
 
 class ContextHeads(nn.Module):
@@ -149,7 +150,7 @@ class ConditionalConvConditioner(ConvConditioner):
         clean = _is_clean(self.conditioning)
         block_loop, options = self.resolved_options()
         first = SummedContext(self.filters, (1, 1) if clean else (3, 3), options, not clean, name="first")
-        hidden = nn.elu(first(self.network_input(x), context))
+        hidden = elu(first(self.network_input(x), context))
         if self.num_blocks:
             blocks = repeated(ConditionalBlock, self.num_blocks, block_loop, self.remat)
             hidden, _ = blocks(self.filters, options, not clean, name="blocks")(hidden, context)
@@ -171,14 +172,14 @@ class ConditionalDenseConditioner(DenseConditioner):
         """Return the raw log-scale and the shift of every entry, or its raw values."""
         options, inputs = self.resolved_options(), self.network_input(x)
         if _is_clean(self.conditioning):
-            hidden = nn.elu(SummedContext(self.units, (), options, False, name="first")(inputs, context))
-            hidden = nn.elu(SummedContext(self.units, (), options, False, name="second")(hidden, context))
+            hidden = elu(SummedContext(self.units, (), options, False, name="first")(inputs, context))
+            hidden = elu(SummedContext(self.units, (), options, False, name="second")(hidden, context))
             heads = ContextHeads(x.shape[-1], self.outputs_per_entry, True, self.compute_dtype, name="heads")
             return heads(hidden, context)
         if self.outputs_per_entry != 2:
             raise ValueError("outputs_per_entry: expected 2 with conditioning 'original'. Use conditioning 'clean'.")
-        hidden = nn.elu(ConcatenatedContext(self.units, options, name="first")(inputs, context))
-        hidden = nn.elu(ConcatenatedContext(self.units, options, name="second")(hidden, context))
+        hidden = elu(ConcatenatedContext(self.units, options, name="first")(inputs, context))
+        hidden = elu(ConcatenatedContext(self.units, options, name="second")(hidden, context))
         plain = {"normalize": False, "dtype": self.compute_dtype}
         log_scale = ConcatenatedContext(x.shape[-1], plain, name="log_scale")(hidden, context)
         shift = ConcatenatedContext(x.shape[-1], plain, name="shift")(hidden, context)

@@ -8,26 +8,17 @@ al. 2017, arXiv:1605.08803, section 3, with the sizes of BRUNO (Korshunova et al
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from exflow.nn.convolution import GRADIENTS
+from exflow.nn.activations import elu
+from exflow.nn.convolution import resolve_gradient
 from exflow.nn.product import bfloat16_dot_general
 from exflow.nn.repeated import repeated, resolve_block_loop
 from exflow.nn.weight_norm import WeightNorm
 
 Outputs = tuple[Float[Array, "..."], Float[Array, "..."]] | Float[Array, "..."]
-
-
-def resolve_gradient(gradient: str, block_loop: str) -> str:
-    """Turn "auto" into "matmul" where CPU runs convolutions inside a loop, and into "plain" everywhere else."""
-    if gradient not in ("auto", *GRADIENTS):
-        raise ValueError(f"gradient: expected one of {('auto', *GRADIENTS)}, got {gradient!r}.")
-    if gradient == "auto":
-        return "matmul" if jax.default_backend() == "cpu" and block_loop == "scan" else "plain"
-    return gradient
 
 
 def with_bounded(x: Float[Array, "*batch channels"]) -> Float[Array, "*batch twice"]:
@@ -48,9 +39,9 @@ class ConvBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "batch height width features"], _: None) -> tuple[Array, None]:
         """Apply the block; the shape stays."""
-        hidden = nn.elu(WeightNorm(self.features, (3, 3), name="first", **self.layer_options)(x))
+        hidden = elu(WeightNorm(self.features, (3, 3), name="first", **self.layer_options)(x))
         hidden = WeightNorm(self.features, (3, 3), name="second", **self.layer_options)(hidden)
-        return nn.elu(x + hidden), None
+        return elu(x + hidden), None
 
 
 class Heads(nn.Module):
@@ -134,7 +125,7 @@ class ConvConditioner(nn.Module):
     def __call__(self, x: Float[Array, "batch height width channels"], context: None = None) -> Outputs:
         """Return the raw log-scale and the shift of every entry, or its raw values."""
         block_loop, options = self.resolved_options()
-        hidden = nn.elu(WeightNorm(self.filters, (1, 1), name="first", **options)(self.network_input(x)))
+        hidden = elu(WeightNorm(self.filters, (1, 1), name="first", **options)(self.network_input(x)))
         if self.num_blocks:
             blocks = repeated(ConvBlock, self.num_blocks, block_loop, self.remat)
             hidden, _ = blocks(self.filters, options, name="blocks")(hidden, None)
@@ -147,7 +138,7 @@ class ConvConditioner(nn.Module):
         options = {
             "initialization": self.initialization,
             "normalize": self.weight_norm,
-            "gradient": resolve_gradient(self.gradient, block_loop),
+            "gradient": resolve_gradient(self.gradient, in_loop=block_loop == "scan"),
             "dtype": self.compute_dtype,
         }
         return block_loop, options
@@ -184,8 +175,8 @@ class DenseConditioner(nn.Module):
     def __call__(self, x: Float[Array, "batch dim"], context: None = None) -> Outputs:
         """Return the raw log-scale and the shift of every entry, or its raw values."""
         options = self.resolved_options()
-        hidden = nn.elu(WeightNorm(self.units, name="first", **options)(self.network_input(x)))
-        hidden = nn.elu(WeightNorm(self.units, name="second", **options)(hidden))
+        hidden = elu(WeightNorm(self.units, name="first", **options)(self.network_input(x)))
+        hidden = elu(WeightNorm(self.units, name="second", **options)(hidden))
         return heads_for(x.shape[-1], self.outputs_per_entry, self.compute_dtype, self.bfloat16_products)(hidden)
 
     @nn.nowrap

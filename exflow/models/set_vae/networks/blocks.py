@@ -13,10 +13,10 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
 from exflow.core.latents.diagonal_gaussian import DiagonalGaussian, from_moments
+from exflow.nn.activations import ACTIVATIONS
 from exflow.nn.layers import Linear
 from exflow.nn.normalization import Normalization
 
-ACTIVATIONS = {"elu": nn.elu, "relu": nn.relu}
 Features = Float[Array, "..."]
 Mask = Bool[Array, "..."] | None
 
