@@ -19,27 +19,34 @@ they know their model, and another one refuses them.
 import functools
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from exflow import loading
+from exflow import loading, warmup
+from exflow.compilation_cache import enable_compilation_cache
 from exflow.errors import UserError
-from exflow.evaluation import compiled
+from exflow.evaluation import compiled, placement
 from exflow.evaluation.compiled import power_of_two, scatter
-from exflow.image_model import Context, ImageModel, Images
+from exflow.image_model import Context, Images
 from exflow.input_checks import KeyOrSeed, as_key, check_context, check_elements
 from exflow.model import sets_of
-from exflow.padding import PaddedSets, encode, padded
+from exflow.padding import call_size, encode, encoded, in_calls, joined, padded
+from exflow.set_scores import SetScores
 from exflow.set_state import ModelIdentity, SetState, content_of, identity
 from exflow.typing import PRNGKey, State
+
+MAX_IN_ONE_PIECE = 256  # samples; of more the latent vectors are drawn at once and decoded in calls
 
 
 def load(path_or_name: str | os.PathLike, checkpoint: str = "best") -> "TrainedModel":
     """Open a trained model.
+
+    What is compiled for it is kept on disk for the next process, in $EXFLOW_CACHE_DIR/jax (default ~/.cache/exflow/jax)
+    unless JAX has a compilation cache already; JAX_ENABLE_COMPILATION_CACHE=0 keeps nothing.
 
     Args:
       path_or_name: Working directory of a training run, or the name of a model that comes with exflow.
@@ -51,14 +58,11 @@ def load(path_or_name: str | os.PathLike, checkpoint: str = "best") -> "TrainedM
     Raises:
       UserError: It does not exist or cannot be read; one line that says what to do.
     """
+    enable_compilation_cache()
     return TrainedModel(*loading.find(path_or_name, checkpoint))
 
 
-def _log_mean_exp(log_probs: Float[np.ndarray, "draws ..."]) -> Float[np.ndarray, "..."]:
-    return np.logaddexp.reduce(log_probs, axis=0) - np.float32(math.log(len(log_probs)))
-
-
-class TrainedModel(ImageModel):
+class TrainedModel(SetScores):
     """A model with its parameters.
 
     Images are uint8 `[..., height, width, channels]` in the convention of the model's data set; `preprocess` brings raw
@@ -72,6 +76,40 @@ class TrainedModel(ImageModel):
     Attributes: see `ImageModel`.
     """
 
+    def warmup(
+        self,
+        set_size: int = 16,
+        num_sets: int = 1,
+        num_classes: int = 5,
+        num_images: int = 16,
+        num_samples: int = 16,
+        calls: Sequence[str] | None = None,
+        noise: bool = False,
+        num_importance_samples: int | None = None,
+    ) -> None:
+        """Compile what a service will call, before its first request; up to these sizes nothing is compiled after it.
+
+        Numbers of images are padded to few sizes, so that a service without it has met all of them before long; every
+        first time takes up to seconds. Compiled programs are kept on disk: the next process loads them.
+
+        Args:
+          set_size: Images of the largest set: absorbed by a state, scored at once, or of a class.
+          num_sets: Sets that one call scores.
+          num_classes: Classes of one classification.
+          num_images: Images, each on its own, that one call scores, classifies or encodes.
+          num_samples: Samples that one call draws.
+          calls: Names of the methods that will be called, such as ("update", "log_prob"). None: all of them. Methods
+            that the model has not the capability for are left out.
+          noise: Calls will give a key for the noise; otherwise none will.
+          num_importance_samples: As calls will give it.
+
+        Raises:
+          ValueError: An unknown name, or a size below 1.
+        """
+        sizes = warmup.Sizes(set_size, num_sets, num_classes, num_images, num_samples)
+        requests = warmup.Requests(self, sizes, 0 if noise else None, num_importance_samples)
+        warmup.warm(requests, warmup.CALLS if calls is None else tuple(calls))
+
     @functools.cached_property
     def identity(self) -> ModelIdentity:
         """What its states carry: a digest of parameters and options."""
@@ -79,13 +117,13 @@ class TrainedModel(ImageModel):
 
     def init_state(self) -> State:
         """State of the empty set."""
-        return SetState(sets_of(self.core).init_state(self.params), self.identity)
+        return SetState(compiled.empty_states(self.core, self.params, ()), self.identity)
 
     def update(self, state: State, x: Images, key: KeyOrSeed | None = None, context: Context = None) -> State:
         """Absorb one image [h, w, c] or many [num, h, w, c]; the order does not matter."""
         images = check_elements(self.core, x, "x", 3 if np.ndim(x) == 3 else 4)
         elements, mask = padded(self.core, self.params, images, as_key(key), context)
-        content = content_of(state, self.identity)
+        content = self._content(state)
         return self._compact(compiled.update(self.core, self.params, content, elements, mask))
 
     def remove(self, state: State, x: Images, key: KeyOrSeed | None = None, context: Context = None) -> State:
@@ -98,7 +136,7 @@ class TrainedModel(ImageModel):
           context: Of the images, for a conditional model.
         """
         images = check_elements(self.core, x, "x", 3 if np.ndim(x) == 3 else 4)
-        known, content = check_context(self.context_dim, context, images.shape[:-3]), content_of(state, self.identity)
+        known, content = check_context(self.context_dim, context, images.shape[:-3]), self._content(state)
         elements = encode(self.core, self.params, images.reshape(-1, *self.image_shape), as_key(key), known)
         for number in range(math.prod(images.shape[:-3])):
             element = jax.tree.map(lambda leaf, number=number: leaf[number], elements)
@@ -107,7 +145,7 @@ class TrainedModel(ImageModel):
 
     def merge(self, a: State, b: State) -> State:
         """State of the union of two disjoint sets."""
-        contents = content_of(a, self.identity, "a"), content_of(b, self.identity, "b")
+        contents = self._content(a, "a"), self._content(b, "b")
         return self._compact(compiled.merge(self.core, self.params, *contents))
 
     def log_prob(
@@ -136,12 +174,13 @@ class TrainedModel(ImageModel):
           ValueError: More than one importance sample without a key, of a model with exact densities.
         """
         x = check_elements(self.core, x_new, "x_new", 3 if np.ndim(x_new) == 3 else 4)
-        content = content_of(state, self.identity)
+        content = self._content(state)
+        known, flat = check_context(self.context_dim, context, x.shape[:-3]), x.reshape(-1, *self.image_shape)
 
         def one(key: PRNGKey | None, draws: int) -> np.ndarray:
-            elements, mask = padded(self.core, self.params, x, key, context)
-            found = compiled.log_prob(self.core, self.params, content, elements, draws)
-            return np.asarray(found)[: mask.sum()]
+            calls = encoded(self.core, self.params, flat, key, known)
+            found = [compiled.log_prob(self.core, self.params, content, elements, draws) for elements in calls]
+            return joined(found, len(flat))
 
         log_probs = self._over_draws(one, key, num_importance_samples)
         return np.asarray(log_probs[0]) if x.ndim == 3 else log_probs
@@ -178,8 +217,12 @@ class TrainedModel(ImageModel):
                 raise UserError(f"{self.name}: its sampler has not been fitted. Use --mode=evaluate on its directory.")
             samples = compiled.sample_fitted(self.core, self.params, self.fitted, draw_key, size)
             return np.asarray(samples)[:num_samples]
-        content = content_of(self.init_state() if state is None else state, self.identity)
-        known = check_context(self.context_dim, context, (num_samples,))
+        content = self._content(self.init_state() if state is None else state)
+        known, process = check_context(self.context_dim, context, (num_samples,)), self.core.process
+        if num_samples > MAX_IN_ONE_PIECE and process is not None and process.sample is not None:
+            z = compiled.sample_latents(process.sample, self.params, content, draw_key, size, coherent)
+            calls = in_calls((np.asarray(z)[:num_samples], known), call_size(num_samples))
+            return joined([compiled.decode(self.core, self.params, *call) for call in calls], num_samples)
         if known is not None:
             known = known[np.minimum(np.arange(size), num_samples - 1)]
         samples = compiled.sample(self.core, self.params, content, draw_key, size, coherent, known)
@@ -219,14 +262,17 @@ class TrainedModel(ImageModel):
             mask[label, :shot] = True
         known = None if support_context is None else np.concatenate([np.asarray(part) for part in support_context])
         known = check_context(self.context_dim, known, (sum(shots),), "support_context")
+        query_known = check_context(self.context_dim, query_context, (len(query),), "query_context")
 
         def one(key: PRNGKey | None, draws: int) -> np.ndarray:
             elements = scatter(encode(self.core, self.params, np.concatenate(classes), key, known), mask)
+            states = compiled.class_states(self.core, self.params, elements, mask)
             query_key = None if key is None else jax.random.fold_in(key, 1)
-            queries, _ = padded(self.core, self.params, query, query_key, query_context, "query_context")
-            return np.asarray(compiled.class_log_probs(self.core, self.params, elements, mask, queries, draws))
+            calls = encoded(self.core, self.params, query, query_key, query_known)
+            found = [compiled.class_log_probs(self.core, self.params, states, queries, draws) for queries in calls]
+            return joined(found, len(query))
 
-        scores = self._over_draws(one, key, num_importance_samples)[: len(query), : len(classes)].astype(np.float64)
+        scores = self._over_draws(one, key, num_importance_samples)[:, : len(classes)].astype(np.float64)
         if log_prior is not None:
             prior = np.asarray(log_prior, np.float64)
             if prior.shape != (len(classes),):
@@ -234,100 +280,10 @@ class TrainedModel(ImageModel):
             scores = scores + prior[None]
         return scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True)
 
-    def conditional_log_probs(
-        self,
-        x_set: Images,
-        mask: Any = None,
-        key: KeyOrSeed | None = None,
-        context: Context = None,
-        num_importance_samples: int | None = None,
-    ) -> Float[np.ndarray, "..."]:
-        """Log p(x_n | x_<n) of every element of sets [..., set, h, w, c], in nats; 0 where `mask` is False."""
-        one = self._of_sets(compiled.conditional, x_set, mask, context)
-        return self._over_draws(one, key, num_importance_samples)
-
-    def set_log_prob(
-        self,
-        x_set: Images,
-        mask: Any = None,
-        key: KeyOrSeed | None = None,
-        context: Context = None,
-        num_importance_samples: int | None = None,
-    ) -> Float[np.ndarray, "..."]:
-        """Log p(x_1, ..., x_n) in nats, which does not depend on the order.
-
-        Args:
-          x_set: Sets of images [..., set, h, w, c].
-          mask: [..., set], False where a ragged set has no element; None if all exist.
-          key: Key of the noise; None fixes it at its mean.
-          context: Of the images, [..., set, context_dim], for a conditional model.
-          num_importance_samples: Draws over which densities are averaged.
-
-        Returns:
-          One number per set, [...].
-        """
-        function = compiled.conditional if sets_of(self.core).exact else compiled.joint_shares
-        one = self._of_sets(function, x_set, mask, context)
-
-        def joint(key: PRNGKey | None, draws: int) -> np.ndarray:
-            return np.asarray(one(key, draws).sum(axis=-1))
-
-        return self._over_draws(joint, key, num_importance_samples)
-
-    def anomaly_scores(
-        self,
-        x_set: Images,
-        mask: Any = None,
-        key: KeyOrSeed | None = None,
-        leave_one_out: bool = False,
-        context: Context = None,
-        num_importance_samples: int | None = None,
-    ) -> Float[np.ndarray, "..."]:
-        """How much better each image fits its set than it fits alone; LOW scores are anomalies.
-
-        Args:
-          x_set: Sets of images [..., set, h, w, c], in streaming order.
-          mask: [..., set], False where a ragged set has no element; None if all exist.
-          key: Key of the noise; None fixes it at its mean.
-          leave_one_out: Score each image given all others, and not given the ones before it.
-          context: Of the images, [..., set, context_dim], for a conditional model.
-          num_importance_samples: Draws over which densities of a model with latents, or scores, are averaged.
-
-        Returns:
-          log p(x_n | x_<n) - log p(x_n) (or given all others), nats, [..., set]; 0 where `mask` is False.
-        """
-        function = compiled.leave_one_out_gain if leave_one_out else compiled.conditional_gain
-        one = self._of_sets(function, x_set, mask, context)
-        return self._over_draws(one, key, num_importance_samples, lambda scores: scores.mean(axis=0))
-
     def _compact(self, content: State) -> SetState:
         compact = sets_of(self.core).compact
         return SetState(content if compact is None else compact(content), self.identity)
 
-    def _of_sets(
-        self, function: Callable[..., Any], x_set: Any, mask: Any, context: Context
-    ) -> Callable[[PRNGKey | None, int], np.ndarray]:
-        """(key of the noise, draws of latents) -> what a function of padded sets says of every element."""
-        sets = PaddedSets(self.core, x_set, mask, context)
-
-        def one(key: PRNGKey | None, draws: int) -> np.ndarray:
-            return sets.unpadded(function(self.core, self.params, sets.elements(self.params, key), sets.mask, draws))
-
-        return one
-
-    def _over_draws(
-        self,
-        one: Callable[[PRNGKey | None, int], np.ndarray],
-        key: KeyOrSeed | None,
-        number: int | None,
-        average: Callable[[np.ndarray], np.ndarray] = _log_mean_exp,
-    ) -> np.ndarray:
-        """Densities `one(key, draws of latents)`, averaged over draws of the noise where they are exact."""
-        key, exact = as_key(key), sets_of(self.core).exact
-        if number is None:
-            number = 1 if exact or self.config is None else int(self.config.evaluation.importance_samples)
-        if number < 1 or (number > 1 and key is None and exact):
-            raise ValueError(f"num_importance_samples: expected 1, or more with a key, got {number}.")
-        if not exact or number == 1 or key is None:
-            return one(key, number)
-        return average(np.stack([one(jax.random.fold_in(key, draw), 1) for draw in range(number)]))
+    def _content(self, state: State, name: str = "state") -> State:
+        """What a state holds, on the devices, wherever it comes from: so it is one shape to what is compiled."""
+        return placement.replicate(content_of(state, self.identity, name))

@@ -1,5 +1,6 @@
 """What a trained model does with images on their own: bring them into shape, encode and reconstruct them."""
 
+import functools
 import math
 from typing import Any
 
@@ -10,11 +11,10 @@ from ml_collections import ConfigDict
 
 from exflow.errors import UserError
 from exflow.evaluation import compiled, placement
-from exflow.evaluation.compiled import power_of_two, scatter
 from exflow.input_checks import KeyOrSeed, as_key, check_context, check_elements
 from exflow.model import Model
 from exflow.models.registry import num_parameters
-from exflow.padding import PaddedSets, encode
+from exflow.padding import PaddedSets, call_size, encode, in_calls, joined
 from exflow.raw_images.preprocess import preprocess
 from exflow.typing import Element, Params
 
@@ -105,9 +105,9 @@ class ImageModel:
             return self.reconstruct(np.asarray(x_set)[None])[0]
         if self.core.codes is not None:
             x = check_elements(self.core, x_set, "x_set", None)
-            size = math.prod(x.shape[:-3])
-            images = scatter(x.reshape(-1, *self.image_shape), np.arange(power_of_two(size)) < size)
-            decoded = compiled.through_codes(self.core, self.params, images)
-            return np.asarray(decoded)[:size].reshape(x.shape)
+            number = math.prod(x.shape[:-3])
+            calls = in_calls(x.reshape(-1, *self.image_shape), call_size(number))
+            decoded = [compiled.through_codes(self.core, self.params, images) for images in calls]
+            return joined(decoded, number).reshape(x.shape)
         sets = PaddedSets(self.core, x_set, mask, None)
-        return sets.unpadded(compiled.reconstruct(self.core, self.params, sets.elements(self.params, None), sets.mask))
+        return sets.map(functools.partial(compiled.reconstruct, self.core, self.params), self.params, None)

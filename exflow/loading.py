@@ -1,8 +1,8 @@
 """Parameters of a trained model from a working directory or from a file that comes with exflow; nothing is written.
 
 A bundled model is two files in `exflow/bundled`: `<name>.npz` with the parameters (matrices and kernels in half
-precision, vectors in float32; no pickle) and `<name>.json` with its configuration, image shape and origin. Beside them
-lies `<name>.results.json`, the evaluation of these very files.
+precision, vectors in float32; no pickle) and `<name>.json` with its configuration, image shape, structure and origin.
+Beside them lies `<name>.results.json`, the evaluation of these very files.
 """
 
 import difflib
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -23,9 +22,7 @@ from exflow.errors import UserError
 from exflow.model import Model
 from exflow.models import registry
 from exflow.models.registry import params_like
-from exflow.training.checkpoint_format import all_leaves, fitting, image_shape_on_disk, named_leaves
-from exflow.training.fitted import read_fitted
-from exflow.training.parameters import evaluates_averages, load_params
+from exflow.training.array_names import all_leaves, described, fitting, from_description, named_leaves
 from exflow.typing import Params
 
 BUNDLED = Path(__file__).resolve().parent / "bundled"
@@ -92,6 +89,11 @@ def from_workdir(workdir: Path, checkpoint: str = "best") -> Trained:
     Raises:
       UserError: No configuration, no good checkpoint, or one that does not fit the configuration.
     """
+    # Orbax, which reads checkpoints, takes a second to import; a bundled model does without it
+    from exflow.training.checkpoint_format import image_shape_on_disk
+    from exflow.training.fitted import read_fitted
+    from exflow.training.parameters import evaluates_averages, load_params
+
     if checkpoint not in CHECKPOINTS:
         raise UserError(f"checkpoint: expected one of {CHECKPOINTS}, got {checkpoint!r}.")
     config = read_config(workdir / "config.json")
@@ -99,7 +101,7 @@ def from_workdir(workdir: Path, checkpoint: str = "best") -> Trained:
     params, meta = load_params(config, workdir, model, checkpoint, _warn)
     info = {"source": str(workdir), "step": meta["step"], "averaged": evaluates_averages(config)}
     fitted = read_fitted(workdir, model, params, meta["step"])
-    return Trained(model, jax.tree.map(jnp.asarray, params), config, info, fitted)
+    return Trained(model, jax.device_put(params), config, info, fitted)
 
 
 def from_bundle(path: Path) -> Trained:
@@ -114,17 +116,18 @@ def from_bundle(path: Path) -> Trained:
         with np.load(path.with_name(f"{path.name}.npz"), allow_pickle=False) as stored:
             arrays = {name: stored[name].astype(np.float32) for name in stored.files}
         height, width, channels = meta["image_shape"]
+        like = None
+        if "structure" in meta and not jax.config.values["jax_enable_x64"]:  # which makes some arrays double
+            like = {"params": from_description(meta["structure"])}
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"load: {path}.npz or .json cannot be read ({error}). Install exflow again.") from error
 
     model = registry.build(config, (height, width, channels))
-    like = {"params": params_like(model, config)}
+    like = like or {"params": params_like(model, config)}
     arrays = fitting(arrays, like, path)
-    leaves = [
-        jnp.asarray(arrays.get(name, np.zeros(leaf.shape, leaf.dtype))) for name, leaf in all_leaves(like).items()
-    ]
+    leaves = [arrays.get(name, np.zeros(leaf.shape, leaf.dtype)) for name, leaf in all_leaves(like).items()]
     params = jax.tree.unflatten(jax.tree.structure(like), leaves)["params"]
-    return Trained(model, params, config, {**meta.get("info", {}), "source": path.name})
+    return Trained(model, jax.device_put(params), config, {**meta.get("info", {}), "source": path.name})
 
 
 def export_bundled(trained: Trained, name: str, folder: Path = BUNDLED) -> Path:
@@ -148,6 +151,9 @@ def export_bundled(trained: Trained, name: str, folder: Path = BUNDLED) -> Path:
     np.savez_compressed(path, **arrays)
     info = {key: value for key, value in trained.info.items() if key != "source"}
     meta = {"config": trained.config.to_dict(), "image_shape": trained.model.image_shape, "info": info}
+    structure = described(trained.params)
+    if structure is not None:  # so that opening it need not trace how its parameters are made
+        meta["structure"] = structure
     (folder / f"{name}.json").write_text(json.dumps(meta, indent=1) + "\n")
     return path
 

@@ -185,6 +185,15 @@ class Decode(Protocol):
     def __call__(self, params: Params, z: Float[Array, "*lead dim"], context: Context | None = None, /) -> Images: ...
 
 
+@runtime_checkable
+class SampleLatents(Protocol):
+    """Latent vectors [num, ..., dim] given states [...]; coherent as in `SampleImages`."""
+
+    def __call__(
+        self, params: Params, state: State, key: PRNGKey, num_samples: int, coherent: bool = False, /
+    ) -> Float[Array, "num *lead dim"]: ...
+
+
 class Refit(NamedTuple):
     """Parameters that have a closed form, and when they are fitted to the elements of training batches."""
 
@@ -203,6 +212,7 @@ class ProcessFunctions(NamedTuple):
     parameters: Callable[[Params], Marginals]  # of the latent dimensions, as learned
     # (params, elements, which dimensions) -> those of a model of these dimensions alone, whose process is the marginal
     restrict: Callable[[Params, Element, Bool[np.ndarray, " dim"]], tuple[Params, Element]]
+    sample: SampleLatents | None = None  # what `sets.sample` decodes; None: it draws images in one piece
 
 
 class CodeFunctions(NamedTuple):

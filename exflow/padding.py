@@ -1,50 +1,90 @@
-"""What the Python API gives to compiled functions: images encoded in groups, sets padded to powers of two.
+"""What the Python API gives to compiled functions: calls of few sizes, sets padded to powers of two.
 
 Arbitrary numbers of images and sizes of sets so cause few compilations.
 """
 
 import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Bool
 
-from exflow.evaluation import encoding
 from exflow.evaluation.compiled import power_of_two, scatter
+from exflow.evaluation.encoding import encode_batch
+from exflow.evaluation.placement import local_mesh, replicate, round_up
 from exflow.input_checks import check_context, check_elements
 from exflow.model import Model
 from exflow.typing import Element, Params, PRNGKey
 
-MAX_ENCODED = 256  # images per encoding call
+MAX_SIZE = 64  # images per call, or queries, or sets; larger calls are no faster per image on CPUs
 
 
-def encode(model: Model, params: Params, x: np.ndarray, key: PRNGKey | None, context: np.ndarray | None) -> Element:
-    """Elements of images [num, height, width, channels], also of none, as NumPy arrays.
+def call_size(number: int) -> int:
+    """How many of `number` images go into a call."""
+    return round_up(call_sizes(number)[-1], local_mesh().size)
+
+
+def call_sizes(largest: int) -> tuple[int, ...]:
+    """All sizes of calls that up to `largest` images need: powers of two, for the least work of a call is a lot."""
+    return tuple(1 << power for power in range(min(MAX_SIZE, power_of_two(largest)).bit_length()))
+
+
+def in_calls(rows: Any, size: int) -> Iterator[Any]:
+    """Arrays with the leading axis [rows] in parts of `size` rows, at least one; the last row, or 0, fills them up."""
+    number = len(jax.tree.leaves(rows)[0])
+
+    def part(leaf: np.ndarray, start: int) -> np.ndarray:
+        if not number:
+            return np.zeros((size, *leaf.shape[1:]), leaf.dtype)
+        found = leaf[start : start + size]
+        return found if len(found) == size else found[np.minimum(np.arange(size), len(found) - 1)]
+
+    for start in range(0, max(number, 1), size):
+        yield jax.tree.map(lambda leaf, start=start: part(leaf, start), rows)
+
+
+def joined(parts: list[Any], number: int) -> Any:
+    """The first `number` rows of what calls gave, as NumPy arrays."""
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:number], *jax.device_get(parts))
+
+
+def encoded(
+    model: Model, params: Params, x: np.ndarray, key: PRNGKey | None, context: np.ndarray | None
+) -> Iterator[Element]:
+    """Elements of images [num, height, width, channels], also of none, call by call on the devices.
 
     Args:
       model: The model.
-      params: Its parameters.
+      params: Its parameters, on all local devices.
       x: Images or vectors that are known to fit the model.
       key: Key of the noise; None fixes it at its mean.
       context: Of the images, [num, context_dim], for a conditional model.
+
+    Yields:
+      Elements [call_size(num)]; what is beyond the last image means nothing.
     """
-    if len(x) == 0:
-        one = jax.tree.map(lambda part: jax.ShapeDtypeStruct((1, *part.shape[1:]), part.dtype), (x, context))
-        like = jax.eval_shape(lambda x, known: model.encode(params, None, x, known), *one)
-        return jax.tree.map(lambda leaf: np.zeros((0, *leaf.shape[1:]), leaf.dtype), like)
-    return encoding.encode_images(model, params, key, x, min(MAX_ENCODED, power_of_two(len(x))), context=context)
+    seeds = np.arange(len(x), dtype=np.uint32)
+    for part in in_calls((seeds, x, context), call_size(len(x))):
+        elements = encode_batch(model, params, key, *part)
+        yield replicate(elements) if local_mesh().size > 1 else elements
+
+
+def encode(model: Model, params: Params, x: np.ndarray, key: PRNGKey | None, context: np.ndarray | None) -> Element:
+    """The same elements as NumPy arrays [num]."""
+    return joined(list(encoded(model, params, x, key, context)), len(x))
 
 
 def padded(
-    model: Model, params: Params, x: np.ndarray, key: PRNGKey | None, context: Any, name: str = "context"
+    model: Model, params: Params, x: np.ndarray, key: PRNGKey | None, context: Any
 ) -> tuple[Element, Bool[np.ndarray, " padded"]]:
     """Elements of one image or of many, padded to a power of two, and the mask of the real ones.
 
     Raises:
-      ValueError: The contexts do not fit the images; they are called `name`.
+      ValueError: The contexts do not fit the images.
     """
-    known, x = check_context(model.context_dim, context, x.shape[:-3], name), x.reshape(-1, *model.image_shape)
+    known, x = check_context(model.context_dim, context, x.shape[:-3]), x.reshape(-1, *model.image_shape)
     mask = np.arange(power_of_two(len(x))) < len(x)
     return scatter(encode(model, params, x, key, known), mask), mask
 
@@ -78,17 +118,18 @@ class PaddedSets:
         if given.dtype != bool or given.shape != leading:
             raise ValueError(f"mask: expected bool {leading}, got {given.dtype} {given.shape}. One entry per image.")
         flat = given.reshape(math.prod(leading[:-1]), leading[-1])
-        self.mask = np.zeros((power_of_two(len(flat)), power_of_two(leading[-1])), bool)
-        self.mask[: flat.shape[0], : flat.shape[1]] = flat
+        self.mask = np.zeros((len(flat), power_of_two(leading[-1])), bool)
+        self.mask[:, : flat.shape[1]] = flat
         known = check_context(model.context_dim, context, leading)
         self._model, self._known = model, None if known is None else known[flat.reshape(-1)]
-        self._x, self._leading, self._shape = x.reshape(*flat.shape, *model.image_shape)[flat], leading, flat.shape
+        self._x, self._leading, self._size = x.reshape(*flat.shape, *model.image_shape)[flat], leading, flat.shape[1]
 
-    def elements(self, params: Params, key: PRNGKey | None) -> Element:
-        """Elements [sets, set] of the padded sets, zeros where there is none."""
-        return scatter(encode(self._model, params, self._x, key, self._known), self.mask)
+    def map(self, function: Callable[[Element, np.ndarray], Any], params: Params, key: PRNGKey | None) -> np.ndarray:
+        """Values of elements by `function(elements [sets, set], mask)`, with the leading axes that the user gave.
 
-    def unpadded(self, values: Any) -> np.ndarray:
-        """Values [sets, set, ...] of the padded sets with the leading axes that the user gave."""
-        values = np.asarray(values)[: self._shape[0], : self._shape[1]]
+        Elements are zero where there is none.
+        """
+        elements = scatter(encode(self._model, params, self._x, key, self._known), self.mask)
+        parts = in_calls((elements, self.mask), call_size(len(self.mask)))
+        values = joined([function(*part) for part in parts], len(self.mask))[:, : self._size]
         return values.reshape(*self._leading, *values.shape[2:])

@@ -108,7 +108,7 @@ def main() -> None:
             import jax
 
             from exflow import processor
-            from exflow.training.devices import enable_compilation_cache
+            from exflow.compilation_cache import enable_compilation_cache
 
             enable_compilation_cache()
             with suppress(RuntimeError):  # the devices exist already

@@ -71,7 +71,8 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
         last = np.stack([grid[:, -1] for grid in grids])
         queries = subject.encode(last.reshape(-1, *last.shape[2:]), use=0)
         mask = np.ones(elements_shape(elements), bool)
-        scores = np.asarray(compiled.class_log_probs(model, params, elements, mask, queries))
+        states = compiled.class_states(model, params, elements, mask)
+        scores = np.asarray(compiled.class_log_probs(model, params, states, queries))
         target = np.repeat(np.arange(len(classes)), flags.rows)
         correct = count_correct(scores, target)[1].reshape(len(classes), -1).mean(axis=1)
         protocol = f"{law} samples given {size} images that the model gives to their class, of {len(classes)} classes"

@@ -14,7 +14,8 @@ from exflow.data.registry import group_by_class
 from exflow.errors import UserError
 from exflow.evaluation import encoding
 from exflow.evaluation.scoring import few_shot
-from exflow.training.checkpoint_format import named_leaves
+from exflow.models.registry import build
+from exflow.training.array_names import described, from_description, named_leaves
 
 MAX_BYTES = 8 * 2**20
 
@@ -65,6 +66,15 @@ def test_they_open_in_double_precision(x64):
         for name, leaf in named_leaves({"params": model.params}).items():
             np.testing.assert_array_equal(leaf, stored[name], err_msg=name)
     assert any(leaf.dtype == np.float64 for leaf in jax.tree.leaves(model.params))
+
+
+@pytest.mark.parametrize("name", loading.bundled_names())
+def test_their_structure_is_that_of_their_configuration(name):
+    description = json.loads((loading.BUNDLED / f"{name}.json").read_text())
+    config = from_json(json.dumps(description["config"]))
+    like = loading.params_like(build(config, tuple(description["image_shape"])), config)
+    assert described(like) == description["structure"]
+    jax.tree.map(lambda a, b: None, from_description(description["structure"]), like)  # equal trees
 
 
 @pytest.mark.slow

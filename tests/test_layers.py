@@ -32,6 +32,7 @@ LAYERS = {
     "typing": set(),
     "processor": set(),
     "program": {"errors"},
+    "compilation_cache": {"processor"},
     "imports": {"errors"},  # modules of the user
     "__init__": {"api"},  # when `exflow.load` is first used
     "config": {"errors", "imports"},
@@ -41,14 +42,18 @@ LAYERS = {
     "models": BASE | {"core", "model", "nn"},
     "data": BASE | {"core", "imports", "program"},
     "evaluation": BASE | {"config", "core", "data", "model", "models", "processor"},
-    "training": BASE | {"config", "data", "model", "models", "processor", "program"},
+    "training": BASE | {"compilation_cache", "config", "data", "model", "models", "processor", "program"},
     "loading": BASE | {"config", "model", "models", "training"},
     "input_checks": BASE | {"model"},
     "raw_images": BASE | {"data"},
     "set_state": BASE | {"model"},
     "padding": BASE | {"evaluation", "input_checks", "model"},
     "image_model": BASE | {"evaluation", "input_checks", "model", "models", "padding", "raw_images"},
-    "api": BASE | {"evaluation", "image_model", "input_checks", "loading", "model", "padding", "set_state"},
+    "set_scores": BASE | {"evaluation", "image_model", "input_checks", "model", "padding"},
+    "warmup": BASE | {"evaluation", "padding"},
+    "api": BASE
+    | {"compilation_cache", "evaluation", "image_model", "input_checks", "loading", "model", "padding"}
+    | {"set_scores", "set_state", "warmup"},
     "finetuning": BASE | {"config", "loading", "training"},
     "modes": BASE | {"finetuning", "loading", "data", "evaluation", "model", "training"},
     "main": {"errors", "config", "modes", "program"},

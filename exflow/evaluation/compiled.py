@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from exflow.evaluation import cached
-from exflow.model import Model, codes_of, latents_of, sampler_of, sets_of
+from exflow.evaluation.placement import data_parallel
+from exflow.model import Model, SampleLatents, codes_of, latents_of, process_of, sampler_of, sets_of
 from exflow.typing import Element, Params, PRNGKey, State
 
 _compiled = functools.partial(jax.jit, static_argnames=("model", "draws"))
@@ -77,6 +78,24 @@ def sample(
     return sets_of(model).sample(params, states, key, num_samples, coherent, *known)
 
 
+@functools.partial(jax.jit, static_argnums=(0, 4, 5))
+def sample_latents(
+    sample: SampleLatents, params: Params, states: State, key: PRNGKey, num_samples: int, coherent: bool
+) -> Float[Array, "num *lead dim"]:
+    """What the process of a model draws given states [...], to be decoded."""
+    return sample(params, states, key, num_samples, coherent)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def decode(model: Model, params: Params, z: Float[Array, "num dim"], context: Array | None) -> Array:
+    """Images of latent vectors, split over the local devices, whose number divides theirs."""
+
+    def images(params: Params, z: Array, context: Array | None) -> Array:
+        return process_of(model).decode(params, z, *(() if context is None else (context,)))
+
+    return data_parallel(images, 1, 2)(params, z, context)
+
+
 @functools.partial(jax.jit, static_argnums=(0, 4))
 def sample_fitted(model: Model, params: Params, fitted: Params, key: PRNGKey, num_samples: int) -> Array:
     """Images [num_samples, ...] of the distribution that was fitted to the elements of the training data."""
@@ -98,12 +117,17 @@ def through_codes(model: Model, params: Params, x: Array) -> Array:
     return codes.decode(params, codes.encode(params, x))
 
 
+@functools.partial(jax.jit, static_argnames="model")
+def class_states(model: Model, params: Params, support: Element, mask: Bool[Array, "class set"]) -> State:
+    """States [class] of the supports of classes."""
+    return sets_of(model).update(params, cached.empty_states(model, params, mask.shape[:1]), support, mask)
+
+
 @_compiled
 def class_log_probs(
-    model: Model, params: Params, support: Element, mask: Bool[Array, "class set"], queries: Element, draws: int = 1
+    model: Model, params: Params, states: State, queries: Element, draws: int = 1
 ) -> Float[Array, "query class"]:
     """Log p(query | support of the class) for all pairs."""
-    states = sets_of(model).update(params, cached.empty_states(model, params, mask.shape[:1]), support, mask)
     return sets_of(model).class_log_probs(params, states, queries, draws)
 
 

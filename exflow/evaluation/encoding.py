@@ -28,9 +28,11 @@ VALUES = {  # what a model takes, by its value_dtype, and how to get there
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _encode(
+def encode_batch(
     model: Model, params: Params, key: PRNGKey | None, seeds: Array, x: Array, context: Array | None
 ) -> Element:
+    """Elements of images with a seed each, split over the local devices, whose number divides that of the images."""
+
     def one(params: Params, key: PRNGKey | None, seed: Array, x: Array, context: Array | None) -> Element:
         known = () if context is None else (context,)
         return model.encode(params, None if key is None else jax.random.fold_in(key, seed), x, *known)
@@ -67,7 +69,7 @@ def encode_images(
     """
     params = replicate(params)
     seeds = np.arange(first_seed, first_seed + len(x)).astype(np.uint32)
-    run = functools.partial(_encode, model, params, key)
+    run = functools.partial(encode_batch, model, params, key)
     return in_chunks(run, (seeds, x, context), batch_size, description)
 
 

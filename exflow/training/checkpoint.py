@@ -20,16 +20,12 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from exflow.errors import UserError
+from exflow.training.array_names import all_leaves, digest_of, fitting, named_leaves, nested
 from exflow.training.checkpoint_format import (
     FORMAT,
     DamagedCheckpoint,
-    all_leaves,
-    digest_of,
-    fitting,
     list_steps,
     metrics_on_disk,
-    named_leaves,
-    nested,
     only_this_process,
     read_checkpoint,
     set_aside,

@@ -1,9 +1,7 @@
-"""Which devices a run uses, and where compiled programs are kept between runs."""
+"""Which devices a run uses, and how programs are compiled for them."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,6 +9,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from exflow import processor
+from exflow.compilation_cache import enable_compilation_cache
 from exflow.errors import UserError
 from exflow.training import xla_flags
 from exflow.training.hosts import initialize_distributed
@@ -71,21 +70,6 @@ def compilation(config: ConfigDict) -> Iterator[None]:
         yield
     finally:
         jax.config.update(name, before)
-
-
-def enable_compilation_cache() -> None:
-    """Keep compiled programs in $EXFLOW_CACHE_DIR/jax (default ~/.cache/exflow/jax), one folder per kind of processor.
-
-    Does nothing where a cache is set up already (`JAX_COMPILATION_CACHE_DIR`) or the folder cannot be written.
-    """
-    if jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
-        return
-    root = Path(os.environ.get("EXFLOW_CACHE_DIR") or Path.home() / ".cache" / "exflow")
-    directory = root / "jax" / processor.fingerprint()
-    with suppress(OSError):
-        directory.mkdir(parents=True, exist_ok=True)
-        if os.access(directory, os.W_OK):
-            jax.config.update("jax_compilation_cache_dir", str(directory))
 
 
 def _largest_divisor(num_sets: int, at_most: int, num_processes: int) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 
 from exflow.errors import UserError
 from exflow.model import Model, Sampler
-from exflow.training.checkpoint_format import all_leaves, digest_of, named_leaves
+from exflow.training.array_names import all_leaves, digest_of, named_leaves
 from exflow.training.hosts import on_first_host
 from exflow.typing import Element, Params
 

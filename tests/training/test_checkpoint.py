@@ -12,15 +12,9 @@ import pytest
 from exflow.config import from_json
 from exflow.errors import UserError
 from exflow.models.registry import build, params_like
+from exflow.training.array_names import described, fitting, from_description, named_leaves
 from exflow.training.checkpoint import Checkpoints
-from exflow.training.checkpoint_format import (
-    DamagedCheckpoint,
-    fitting,
-    from_format_1,
-    list_steps,
-    named_leaves,
-    read_checkpoint,
-)
+from exflow.training.checkpoint_format import DamagedCheckpoint, from_format_1, list_steps, read_checkpoint
 from exflow.training.optimizer import make_optimizer
 from exflow.training.sharding import make_mesh, replicate
 from exflow.training.state import TrainState
@@ -335,3 +329,18 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("orbax.checkpoint.CheckpointManager.save", fail)
     with pytest.raises(UserError, match="could not be written .*No space left on device.*Free disk space"):
         checkpoints.save(state_at(10), {})
+
+
+def test_a_structure_is_described_and_built_again():
+    tree = {"flow": ((), {"kernel": np.zeros((3, 4), np.float32)}), "count": np.int32(0), "empty": np.zeros((0, 2))}
+    description = {"flow": [[], {"kernel": "float32[3,4]"}], "count": "int32[]", "empty": "float64[0,2]"}
+    assert described(tree) == description
+    like = from_description(description)
+    assert jax.tree.structure(like) == jax.tree.structure(tree)
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree) == jax.tree.map(
+        lambda leaf: (leaf.shape, leaf.dtype), like
+    )
+    for other in ([np.zeros(1)], {"a": None}, {"a": state_at(0)}, {"a": ({"b": [1]},)}):
+        assert described(other) is None  # a list would come back as a tuple
+    with pytest.raises(ValueError, match=r"expected an array such as float32\[3,4\], got 'float32'"):
+        from_description({"a": "float32"})

@@ -12,6 +12,7 @@ from exflow.core import gaussian_process, low_rank_process, mixture_process, stu
 from exflow.core.process import Process
 from exflow.model import ProcessFunctions, Refit
 from exflow.models.bruno.image_flow import FlowElement, ImageFlow
+from exflow.models.bruno.sets import latent_sampler
 from exflow.typing import Params, PRNGKey
 
 CORRELATIONS = 0x636F7272  # separates the draw of initial correlations from those of flow and noise
@@ -65,6 +66,7 @@ def process_functions(process: Process, flow: ImageFlow, options: ConfigDict) ->
         ),
         parameters=lambda params: process.marginals(process.constrain(params["process"])),
         restrict=restrict,
+        sample=latent_sampler(process),
     )
 
 

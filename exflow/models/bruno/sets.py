@@ -4,12 +4,24 @@ from jaxtyping import Array, Bool, Float
 
 from exflow.core.process import Process
 from exflow.core.statistics import SetStatistics
-from exflow.model import SetFunctions
+from exflow.model import SampleLatents, SetFunctions
 from exflow.models.bruno.image_flow import FlowElement, ImageFlow, masked
 from exflow.typing import Context, Images, Params, PRNGKey
 
 SetMask = Bool[Array, "*lead set"]
 PerElement = Float[Array, "*lead set"]
+
+
+def latent_sampler(process: Process) -> SampleLatents:
+    """Draws of latent vectors: `ProcessFunctions.sample`."""
+
+    def sample(
+        params: Params, state: SetStatistics, key: PRNGKey, num_samples: int, coherent: bool = False
+    ) -> Float[Array, "num *lead dim"]:
+        draw = process.sample_joint if coherent else process.sample
+        return draw(process.constrain(params["process"]), state, key, num_samples)
+
+    return sample
 
 
 def set_functions(process: Process, flow: ImageFlow, num_given: int) -> SetFunctions:
@@ -20,6 +32,7 @@ def set_functions(process: Process, flow: ImageFlow, num_given: int) -> SetFunct
       flow: Of images.
       num_given: See `SetFunctions`.
     """
+    draw = latent_sampler(process)
 
     def constrain(params: Params) -> Params:
         return process.constrain(params["process"])
@@ -55,8 +68,7 @@ def set_functions(process: Process, flow: ImageFlow, num_given: int) -> SetFunct
         coherent: bool = False,
         context: Context | None = None,
     ) -> Images:
-        draw = process.sample_joint if coherent else process.sample
-        return flow.decode(params["flow"], draw(constrain(params), state, key, num_samples), context)
+        return flow.decode(params["flow"], draw(params, state, key, num_samples, coherent), context)
 
     return SetFunctions(
         exact=True,
