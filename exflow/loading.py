@@ -101,7 +101,7 @@ def from_workdir(workdir: Path, checkpoint: str = "best") -> Trained:
     params, meta = load_params(config, workdir, model, checkpoint, _warn)
     info = {"source": str(workdir), "step": meta["step"], "averaged": evaluates_averages(config)}
     fitted = read_fitted(workdir, model, params, meta["step"])
-    return Trained(model, jax.device_put(params), config, info, fitted)
+    return Trained(model, params, config, info, fitted)
 
 
 def from_bundle(path: Path) -> Trained:
@@ -127,7 +127,7 @@ def from_bundle(path: Path) -> Trained:
     arrays = fitting(arrays, like, path)
     leaves = [arrays.get(name, np.zeros(leaf.shape, leaf.dtype)) for name, leaf in all_leaves(like).items()]
     params = jax.tree.unflatten(jax.tree.structure(like), leaves)["params"]
-    return Trained(model, jax.device_put(params), config, {**meta.get("info", {}), "source": path.name})
+    return Trained(model, params, config, {**meta.get("info", {}), "source": path.name})
 
 
 def export_bundled(trained: Trained, name: str, folder: Path = BUNDLED) -> Path:
