@@ -84,9 +84,9 @@ def described(tree: Any) -> Any:
     if isinstance(tree, dict):
         parts = {name: described(part) for name, part in tree.items()}
         return None if any(part is None for part in parts.values()) else parts
-    if isinstance(tree, tuple) and type(tree) is tuple:
+    if isinstance(tree, tuple):
         parts = [described(part) for part in tree]
-        return None if any(part is None for part in parts) else parts
+        return None if type(tree) is not tuple or any(part is None for part in parts) else parts
     if tree is None or not jax.tree_util.all_leaves([tree]):
         return None
     return f"{np.dtype(tree.dtype).name}[{','.join(map(str, tree.shape))}]"
