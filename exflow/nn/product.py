@@ -1,10 +1,11 @@
-"""Matrix products of dense layers with bfloat16 operands and float32 everything else.
+"""Matrix products of dense layers: with bfloat16 operands, and of every second row or column only.
 
 Processors with bfloat16 matrix units (AMX on CPUs, tensor cores) multiply rounded operands several times faster than
 float32 ones. Only the operands are rounded: sums, activations, parameters and gradients stay float32. That is also what
 `jax.default_matmul_precision("bfloat16")` means on TPUs; on CPU it has no effect.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -54,9 +55,42 @@ def _contract(a: Array, b: Array, a_axis: int, b_axis: int) -> Array:
 bfloat16_product.defvjp(_forward, _backward)
 
 
-def bfloat16_dot_general(x: Array, kernel: Array, dimension_numbers: Any, **_: Any) -> Array:
-    """`bfloat16_product` as the `dot_general` of `flax.linen.Dense`."""
-    expected = (((x.ndim - 1,), (0,)), ((), ()))
-    if dimension_numbers != expected:
-        raise ValueError(f"dimension_numbers: expected those of a dense layer, {expected}, got {dimension_numbers}.")
-    return bfloat16_product(x, kernel)
+Product = Callable[[Array, Array], Array]  # (x [..., num_in], kernel [num_in, num_out]) -> [..., num_out]
+
+
+def chosen_product(bfloat16: bool) -> Product:
+    """`bfloat16_product` or the plain one."""
+    return bfloat16_product if bfloat16 else jnp.matmul
+
+
+def of_every_second_row(product: Product, first: int) -> Product:
+    """The product of an x that is zero everywhere but at inputs `first`, `first` + 2, ..., for half the arithmetic."""
+    return lambda x, kernel: product(x[..., first::2], kernel[first::2])
+
+
+def of_every_second_column(product: Product, first: int, width: int = 1) -> Product:
+    """The product where outputs `first`, `first` + 2, ..., of `width` columns each, are wanted; the others are 0."""
+
+    def half(x: Array, kernel: Array) -> Array:
+        columns = kernel.reshape(len(kernel), -1, width)
+        found = product(x, columns[:, first::2].reshape(len(kernel), -1)).reshape(*x.shape[:-1], -1, width)
+        number, wanted = columns.shape[1], found.shape[-2]
+        spread = [(0, 0, 0)] * (x.ndim - 1) + [(first, number - first - (2 * wanted - 1), 1), (0, 0, 0)]
+        zero = jnp.zeros((), found.dtype)
+        return jax.lax.pad(found, zero, spread).reshape(*x.shape[:-1], -1)
+
+    return half
+
+
+def as_dot_general(product: Product) -> Callable[..., Array]:
+    """A product as the `dot_general` of `flax.linen.Dense`."""
+
+    def dot_general(x: Array, kernel: Array, dimension_numbers: Any, **_: Any) -> Array:
+        expected = (((x.ndim - 1,), (0,)), ((), ()))
+        if dimension_numbers != expected:
+            raise ValueError(
+                f"dimension_numbers: expected those of a dense layer, {expected}, got {dimension_numbers}."
+            )
+        return product(x, kernel)
+
+    return dot_general

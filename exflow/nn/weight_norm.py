@@ -12,7 +12,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from exflow.nn.convolution import same_convolution
-from exflow.nn.product import bfloat16_product
+from exflow.nn.product import chosen_product, of_every_second_row
 
 INITIALIZATIONS = ("original", "sequential")
 
@@ -35,6 +35,7 @@ class WeightNorm(nn.Module):
       frozen_bias: Whether the bias stays as initialised; it is then called "frozen_bias" and no optimizer changes it.
       dtype: Type in which the layer computes (default: that of its input); parameters are float32 at least.
       bfloat16_products: Whether a dense layer rounds the operands of its product, see `exflow.nn.product`.
+      seen: 0 or 1 of a dense layer whose inputs are zero but at this one and every second behind it; None: any input.
     """
 
     features: int
@@ -45,6 +46,7 @@ class WeightNorm(nn.Module):
     frozen_bias: bool = False
     dtype: Any = None
     bfloat16_products: bool = False
+    seen: int | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "... num_in"]) -> Float[Array, "... num_out"]:
@@ -92,7 +94,9 @@ class WeightNorm(nn.Module):
         if self.kernel_shape:
             product = same_convolution(x, kernel, self.gradient)
         else:
-            product = bfloat16_product(x, kernel) if self.bfloat16_products else x @ kernel
+            multiply = chosen_product(self.bfloat16_products)
+            multiply = multiply if self.seen is None else of_every_second_row(multiply, self.seen)
+            product = multiply(x, kernel)
         return product + per_unit(bias, product)
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from exflow.nn.product import bfloat16_dot_general, bfloat16_product
+from exflow.nn.product import as_dot_general, bfloat16_product, of_every_second_column, of_every_second_row
 
 
 def rounded(a):
@@ -40,4 +40,19 @@ def test_gradient_is_that_of_the_rounded_operands(leading):
 def test_other_contractions_are_refused():
     x, kernel = operands(6)
     with pytest.raises(ValueError, match="dense layer"):
-        bfloat16_dot_general(x, kernel.T, (((1,), (1,)), ((), ())))
+        as_dot_general(bfloat16_product)(x, kernel.T, (((1,), (1,)), ((), ())))
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("size", [5, 6])
+def test_half_products_leave_out_what_does_not_count(first, size):
+    rng = np.random.default_rng(0)
+    x, kernel = rng.normal(size=(2, 3, size)), rng.normal(size=(size, 12))
+    x[..., 1 - first :: 2] = 0
+    np.testing.assert_allclose(of_every_second_row(np.matmul, first)(x, kernel), x @ kernel)
+    for width in (1, 2, 3):
+        found = of_every_second_column(jnp.matmul, first, width)(jnp.asarray(x, jnp.float32), jnp.asarray(kernel))
+        wanted = np.zeros(12 // width, bool)
+        wanted[first::2] = True
+        expected = np.where(np.repeat(wanted, width), x @ kernel, 0)
+        np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -5,7 +5,7 @@ wants; the coupling bounds them. Their last layers start at zero, so that a flow
 al. 2017, arXiv:1605.08803, section 3, with the sizes of BRUNO (Korshunova et al. 2018).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from exflow.nn.activations import elu
 from exflow.nn.convolution import resolve_gradient
-from exflow.nn.product import bfloat16_dot_general
+from exflow.nn.product import as_dot_general, chosen_product, of_every_second_column
 from exflow.nn.repeated import repeated, resolve_block_loop
 from exflow.nn.weight_norm import WeightNorm
 
@@ -44,20 +44,27 @@ class ConvBlock(nn.Module):
         return elu(x + hidden), None
 
 
+def head_product(bfloat16_products: bool, wanted: int | None, width: int = 1) -> Callable[..., Array]:
+    """`dot_general` of a head; `wanted`: 0 or 1 where only this and every second entry behind it counts."""
+    product = chosen_product(bfloat16_products)
+    return as_dot_general(product if wanted is None else of_every_second_column(product, wanted, width))
+
+
 class Heads(nn.Module):
     """Two linear heads without weight normalisation that start at zero: raw log-scale and shift, float32 at least."""
 
     features: int
     dtype: Any = None
     bfloat16_products: bool = False
+    wanted: int | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "... num_in"]) -> tuple[Float[Array, "... out"], Float[Array, "... out"]]:
         """Apply both heads to channels-last features."""
         zeros = nn.initializers.zeros
         head: dict[str, Any] = {"kernel_init": zeros, "bias_init": zeros, "dtype": self.dtype}
-        if self.bfloat16_products:
-            head["dot_general"] = bfloat16_dot_general
+        if self.bfloat16_products or self.wanted is not None:
+            head["dot_general"] = head_product(self.bfloat16_products, self.wanted)
         raw_log_scale = nn.Dense(self.features, name="log_scale", **head)(x)
         shift = nn.Dense(self.features, name="shift", **head)(x)
         output_dtype = jnp.promote_types(shift.dtype, jnp.float32)
@@ -71,22 +78,27 @@ class EntryHead(nn.Module):
     outputs_per_entry: int
     dtype: Any = None
     bfloat16_products: bool = False
+    wanted: int | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "... num_in"]) -> Float[Array, "... features outputs"]:
         """Apply the head to channels-last features."""
         zeros, features = nn.initializers.zeros, self.features * self.outputs_per_entry
-        options: dict[str, Any] = {"dot_general": bfloat16_dot_general} if self.bfloat16_products else {}
+        options: dict[str, Any] = {}
+        if self.bfloat16_products or self.wanted is not None:
+            options["dot_general"] = head_product(self.bfloat16_products, self.wanted, self.outputs_per_entry)
         raw = nn.Dense(features, kernel_init=zeros, bias_init=zeros, dtype=self.dtype, name="raw", **options)(x)
         raw = raw.astype(jnp.promote_types(raw.dtype, jnp.float32))
         return raw.reshape(*x.shape[:-1], self.features, self.outputs_per_entry)
 
 
-def heads_for(features: int, outputs_per_entry: int, dtype: Any, bfloat16_products: bool = False) -> nn.Module:
+def heads_for(
+    features: int, outputs_per_entry: int, dtype: Any, bfloat16_products: bool = False, wanted: int | None = None
+) -> nn.Module:
     """`Heads` for two outputs per entry, else `EntryHead`."""
     if outputs_per_entry == 2:
-        return Heads(features, dtype, bfloat16_products, name="heads")
-    return EntryHead(features, outputs_per_entry, dtype, bfloat16_products, name="heads")
+        return Heads(features, dtype, bfloat16_products, wanted, name="heads")
+    return EntryHead(features, outputs_per_entry, dtype, bfloat16_products, wanted, name="heads")
 
 
 class ConvConditioner(nn.Module):
@@ -161,6 +173,9 @@ class DenseConditioner(nn.Module):
         at least.
       bfloat16_products: Whether all products round their operands, see `exflow.nn.product`.
       outputs_per_entry: 2: raw log-scale and shift, a pair; otherwise one array with an axis for the raw values behind.
+      passing: 0 or 1 where x is zero but at this entry and every second behind it, and only the outputs of the other
+        entries count (those of the passing ones are arbitrary): the first and the last layer then take half the
+        products, as only half of their weights matter. None: any x, all outputs.
     """
 
     units: int
@@ -170,14 +185,17 @@ class DenseConditioner(nn.Module):
     compute_dtype: Any = None
     bfloat16_products: bool = False
     outputs_per_entry: int = 2
+    passing: int | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch dim"], context: None = None) -> Outputs:
         """Return the raw log-scale and the shift of every entry, or its raw values."""
-        options = self.resolved_options()
-        hidden = elu(WeightNorm(self.units, name="first", **options)(self.network_input(x)))
+        options, dim = self.resolved_options(), x.shape[-1]
+        seen = self.passing if dim % 2 == 0 else None  # `with_bounded` would put an odd number of entries out of step
+        wanted = None if seen is None else 1 - seen
+        hidden = elu(WeightNorm(self.units, name="first", seen=seen, **options)(self.network_input(x)))
         hidden = elu(WeightNorm(self.units, name="second", **options)(hidden))
-        return heads_for(x.shape[-1], self.outputs_per_entry, self.compute_dtype, self.bfloat16_products)(hidden)
+        return heads_for(dim, self.outputs_per_entry, self.compute_dtype, self.bfloat16_products, wanted)(hidden)
 
     @nn.nowrap
     def resolved_options(self) -> dict[str, Any]:

@@ -11,6 +11,8 @@ With `conditioning` all couplings also see the context of the image, embedded on
 with `turn_back` the image is turned to one position after the logit (see `exflow.core.bijectors.rotation`).
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
@@ -64,7 +66,7 @@ def bruno_flow(config: ConfigDict, image_shape: tuple[int, int, int]) -> Bijecto
             f"{height}x{width} is not divisible by {2**num_squeezes}. Use fewer scales or another "
             "config.data.image_size."
         )
-    conv, dense = _conditioners(config)
+    conv, dense_for = _conditioners(config)
 
     def coupling(mask: MaskFunction | Mask, conditioner: Network) -> Bijector:
         if model.coupling == "spline":
@@ -83,8 +85,8 @@ def bruno_flow(config: ConfigDict, image_shape: tuple[int, int, int]) -> Bijecto
 
     convolutional = scale_blocks(num_squeezes) if model.scales else []
     flat_shape = squeezed_shape(image_shape, num_squeezes)
-    masks = [dense_mask(model.dense_mask, flat_shape, index % 2) for index in range(model.dense_couplings)]
-    dense_couplings = [coupling(mask, dense) for mask in masks]
+    parities = [index % 2 for index in range(model.dense_couplings)]
+    dense_couplings = [coupling(dense_mask(model.dense_mask, flat_shape, n), dense_for(n)) for n in parities]
     pixels = [scale(1 / 256), logit(model.alpha)]
     couplings = [*convolutional, flatten(flat_shape), *dense_couplings]
     if model.conditioning == "none":
@@ -102,8 +104,8 @@ def dense_mask(name: str, shape: tuple[int, int, int], parity: int) -> Mask | Ma
     return flat_checkerboard(shape, parity) if name == "checkerboard" else alternate(parity)
 
 
-def _conditioners(config: ConfigDict) -> tuple[Network, Network]:
-    """Networks of the convolutional and of the dense couplings."""
+def _conditioners(config: ConfigDict) -> tuple[Network, Callable[[int], Network]]:
+    """Network of the convolutional couplings, and (parity of the mask) -> network of the dense couplings."""
     model = config.bruno
     shared = {
         "initialization": model.initialization,
@@ -121,13 +123,15 @@ def _conditioners(config: ConfigDict) -> tuple[Network, Network]:
     }
     shared["outputs_per_entry"] = num_outputs(model.spline_bins) if model.coupling == "spline" else 2
     if model.conditioning == "none":
-        dense_conditioner = network(DenseConditioner(model.dense_units, **dense, **shared))
-        return network(ConvConditioner(**conv, **shared)), dense_conditioner
+
+        def dense_for(parity: int) -> Network:
+            passing = 1 - parity if model.dense_mask == "alternate" else None
+            return network(DenseConditioner(model.dense_units, passing=passing, **dense, **shared))
+
+        return network(ConvConditioner(**conv, **shared)), dense_for
     shared["conditioning"] = model.conditioning
-    return (
-        network(ConditionalConvConditioner(**conv, **shared)),
-        network(ConditionalDenseConditioner(model.dense_units, **dense, **shared)),
-    )
+    conditional = network(ConditionalDenseConditioner(model.dense_units, **dense, **shared))
+    return network(ConditionalConvConditioner(**conv, **shared)), lambda parity: conditional
 
 
 def with_embedding(flow: Bijector, embedding: Network) -> Bijector:

@@ -1,5 +1,7 @@
 """The conditioners: one set of parameters for every way of running the blocks, and equal gradients."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -87,3 +89,27 @@ def test_bfloat16_products_change_a_dense_conditioner_by_rounding_only():
         assert value.dtype == jnp.float32
         assert float(jnp.abs(value - expected).max()) > 0
         np.testing.assert_allclose(value, expected, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("passing", [0, 1])
+@pytest.mark.parametrize("options", [{}, {"outputs_per_entry": 5, "bounded_features": True}])
+def test_half_of_a_dense_conditioner_is_all_that_counts(x64, passing, options):
+    rng = np.random.default_rng(0)
+    x = np.where(np.arange(12) % 2 == passing, rng.normal(size=(6, 12)), 0.0)
+    whole, half = (network(DenseConditioner(units=8, passing=one, **options)) for one in (None, passing))
+
+    shapes = jax.eval_shape(whole.init, jax.random.key(0), x)
+    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), shapes)
+
+    def loss(net, params, x):
+        outputs = (leaf.reshape(*x.shape, -1)[:, 1 - passing :: 2] for leaf in jax.tree.leaves(net.apply(params, x)))
+        return sum(jnp.sin(leaf).sum() for leaf in outputs)
+
+    @jax.jit
+    def both(params, x):
+        return [jax.value_and_grad(functools.partial(loss, net), (0, 1))(params, x) for net in (whole, half)]
+
+    (expected, (gradients, x_gradient)), (found, (half_gradients, half_x_gradient)) = both(params, x)
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+    chex.assert_trees_all_close(half_gradients, gradients, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(half_x_gradient[:, passing::2], x_gradient[:, passing::2], rtol=1e-9, atol=1e-12)
