@@ -1,11 +1,11 @@
 """Compile time of the gradient of the full model with its residual blocks scanned or unrolled."""
 
-import statistics
 import time
 
 import jax
 
 from benchmarks.cases import TINY, build_model, configuration, loss_with_aux, random_batch
+from benchmarks.measured import over_rounds
 from benchmarks.report import Result, Table, main
 from benchmarks.timing import ROUNDS
 
@@ -36,10 +36,10 @@ def scan_and_unroll(spec: str, overrides: dict, key: str, quick: bool) -> tuple[
             samples[name].append(compile_seconds(spec, overrides | {key: name}))
     medians = {}
     for name, pairs in samples.items():
-        lower, compiling = (statistics.median(column) for column in zip(*pairs, strict=True))
-        medians[name] = {"lower s": lower, "compile s": compiling, "both s": statistics.median(map(sum, pairs))}
+        lower, compiling = (over_rounds(column) for column in zip(*pairs, strict=True))
+        medians[name] = {"lower s": lower, "compile s": compiling, "both s": over_rounds([*map(sum, pairs)])}
     within = [sum(unroll) / sum(scan) for scan, unroll in zip(*samples.values(), strict=True)]
-    return medians, statistics.median(within)
+    return medians, over_rounds(within)
 
 
 def run(quick: bool) -> Result:

@@ -18,15 +18,17 @@ OTHERS = {  # sides of bench_reference
     "reference": "PyTorch",
     "compiled": "PyTorch, compiled",
     "original": "the original",
-    "ynn": "exflow, convolutions as XLA chooses",
+    "ynn": "exflow, products and convolutions as XLA chooses",
 }
 SMALLEST = "than in the smallest sets"
 RATIOS = {  # (benchmark, column)
     ("aggregation", "time x smallest set"): Meaning(f"more time per element {SMALLEST}", -1),
     ("aggregation", "bytes x smallest set"): Meaning(f"more memory per element {SMALLEST}", -1),
     ("aggregation", "explicit / attention"): Meaning("faster than with keys and values of every element", 1),
+    ("api", "call over programs"): Meaning("the call takes longer than the programs that it runs", -1),
     ("compile", "unroll / scan"): Meaning("scanned blocks compile faster"),
     ("convolution", "plain / matmul"): Meaning("matrix products are faster than XLA's gradients"),
+    ("convolution", "plain / forward"): Meaning("gradients written as forward convolutions are faster than XLA's"),
     ("few_shot", "speed-up"): Meaning("cached latents are faster than a pass per episode", 1),
     ("few_shot", "fewer passes"): Meaning("cached latents need fewer passes", 1),
     ("memory", "planned, plain / remat"): Meaning("rematerialisation needs less memory, as XLA plans it"),
@@ -35,9 +37,11 @@ RATIOS = {  # (benchmark, column)
     ("pipeline", "device / tfdata"): Meaning("device delivers more images/s than tfdata"),
     ("process", "scan / parallel"): Meaning("prefix sums are faster than the recurrence"),
     ("process", "dense / parallel"): Meaning("prefix sums are faster than the covariance matrix", 1),
+    ("scale", "all-reduce / gradient"): Meaning("devices exchange more than the gradient", -1),
     ("set_vae", "training time / VAE"): Meaning("takes longer in training than the plain VAE"),
     ("set_vae", "bound time / VAE"): Meaning("takes longer for the bound than the plain VAE"),
     ("set_vae", "unroll / scan"): Meaning("scanned levels compile faster"),
+    ("stream", "growth / growth of the data"): Meaning("memory grows faster than the data", -1),
     ("train_step", "exflow / plain"): Meaning("exflow is faster than the model written plainly", 1),
 }
 AGAINST_EXFLOW = re.compile(r"(?P<side>.+) / exflow(?P<cpu>, CPU)?")
