@@ -20,18 +20,21 @@ LEAST_IMAGES = 64  # in a slice of the batch for the gradient of the kernel
 
 
 def resolve_gradient(gradient: str, in_loop: bool = False) -> str:
-    """Turn "auto" into what is fastest: "matmul" in loops on a CPU, "forward" elsewhere there, "plain" elsewhere.
+    """Turn "auto" into "matmul" where a CPU runs convolutions inside a loop, and into "plain" everywhere else.
 
     Raises:
       ValueError: `gradient` is unknown.
     """
     if gradient not in ("auto", *GRADIENTS):
         raise ValueError(f"gradient: expected one of {('auto', *GRADIENTS)}, got {gradient!r}.")
-    if gradient != "auto":
-        return gradient
-    if jax.default_backend() != "cpu":
-        return "plain"
-    return "matmul" if in_loop else "forward"
+    if gradient == "auto":
+        return "matmul" if jax.default_backend() == "cpu" and in_loop else "plain"
+    return gradient
+
+
+def fastest_gradient() -> str:
+    """The fastest for reverse mode outside of loops; forward mode (`jax.jvp`) knows "plain" only."""
+    return "forward" if jax.default_backend() == "cpu" else "plain"
 
 
 def convolution(
@@ -39,7 +42,7 @@ def convolution(
     kernel: Float[Array, "kernel_height kernel_width num_in num_out"],
     stride: int = 1,
     padding: tuple[int, int] = (0, 0),
-    gradient: str = "auto",
+    gradient: str = "plain",
 ) -> Float[Array, "batch out_height out_width num_out"]:
     """Convolve.
 
@@ -50,7 +53,7 @@ def convolution(
       padding: Zeros above and below, and left and right.
       gradient: "plain" (XLA's own), "matmul" (of the kernel: one matrix product per kernel position), "forward" (of
         the kernel: a convolution whose positions are the channels; of the input: one convolution per residue of its
-        position by the stride), or "auto", see `resolve_gradient`. The values agree.
+        position by the stride), or "auto", see `resolve_gradient`. The values agree; only "plain" has forward mode.
 
     Returns:
       Filtered images.
@@ -69,7 +72,7 @@ def convolution(
 def same_convolution(
     x: Float[Array, "batch height width num_in"],
     kernel: Float[Array, "kernel_height kernel_width num_in num_out"],
-    gradient: str = "auto",
+    gradient: str = "plain",
 ) -> Float[Array, "batch height width num_out"]:
     """`convolution` with stride one and zeros around, so that height and width stay.
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from exflow.nn.convolution import convolution
+from exflow.nn.convolution import convolution, fastest_gradient
 from exflow.nn.initial_values import from_uniform
 
 INITIALIZATIONS = ("uniform_fan_in", "uniform_fan_in_zero_bias", "xavier_normal")
@@ -51,7 +51,7 @@ class Linear(nn.Module):
         if not self.kernel_shape:
             return x @ kernel + _like(bias, x)
         rows = x.reshape(-1, *x.shape[-3:])
-        out = convolution(rows, kernel, self.strides, (self.padding, self.padding))
+        out = convolution(rows, kernel, self.strides, (self.padding, self.padding), fastest_gradient())
         return out.reshape(*x.shape[:-3], *out.shape[1:]) + _like(bias, x)
 
 
