@@ -21,7 +21,7 @@ from benchmarks.reference import original
 from benchmarks.reference.cases import CASES, overrides_of
 from benchmarks.report import Result, Table, main
 from benchmarks.timing import Timing, ratio
-from exflow.training.xla_flags import YNN_FUSIONS
+from exflow.xla_flags import YNN_FUSIONS
 
 ROUNDS, MIN_SECONDS = 3, 1.0
 QUICK_CASES = ("bruno_dense", "ns")

@@ -37,8 +37,8 @@ from exflow.model import sets_of
 from exflow.padding import call_size, encode, encoded, in_calls, joined, padded
 from exflow.set_scores import SetScores
 from exflow.set_state import ModelIdentity, SetState, content_of, identity
-from exflow.training.xla_flags import leave_products_to_eigen
 from exflow.typing import PRNGKey, State
+from exflow.xla_flags import leave_products_to_eigen
 
 MAX_IN_ONE_PIECE = 256  # samples; of more the latent vectors are drawn at once and decoded in calls
 

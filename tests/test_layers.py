@@ -33,6 +33,7 @@ LAYERS = {
     "processor": set(),
     "program": {"errors"},
     "compilation_cache": {"processor"},
+    "xla_flags": set(),
     "imports": {"errors"},  # modules of the user
     "__init__": {"api"},  # when `exflow.load` is first used
     "config": {"errors", "imports"},
@@ -42,7 +43,7 @@ LAYERS = {
     "models": BASE | {"core", "model", "nn"},
     "data": BASE | {"core", "imports", "program"},
     "evaluation": BASE | {"config", "core", "data", "model", "models", "processor"},
-    "training": BASE | {"compilation_cache", "config", "data", "model", "models", "processor", "program"},
+    "training": BASE | {"compilation_cache", "config", "data", "model", "models", "processor", "program", "xla_flags"},
     "loading": BASE | {"config", "model", "models", "training"},
     "input_checks": BASE | {"model"},
     "raw_images": BASE | {"data"},
@@ -53,7 +54,7 @@ LAYERS = {
     "warmup": BASE | {"evaluation", "padding"},
     "api": BASE
     | {"compilation_cache", "evaluation", "image_model", "input_checks", "loading", "model", "padding"}
-    | {"set_scores", "set_state", "warmup"},
+    | {"set_scores", "set_state", "warmup", "xla_flags"},
     "finetuning": BASE | {"config", "loading", "training"},
     "modes": BASE | {"finetuning", "loading", "data", "evaluation", "model", "training"},
     "main": {"errors", "config", "modes", "program"},

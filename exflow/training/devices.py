@@ -8,10 +8,9 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from exflow import processor
+from exflow import processor, xla_flags
 from exflow.compilation_cache import enable_compilation_cache
 from exflow.errors import UserError
-from exflow.training import xla_flags
 from exflow.training.hosts import initialize_distributed
 from exflow.training.sharding import check_divides, make_mesh
 

@@ -8,18 +8,18 @@ import sys
 import jax
 import pytest
 
-from exflow import processor
+from exflow import processor, xla_flags
 from exflow.errors import UserError
-from exflow.training import configure_devices, xla_flags
+from exflow.training import configure_devices
 from exflow.training.devices import compilation
 from exflow.training.sharding import check_divides
-from exflow.training.xla_flags import LATE_DEVICE, wait_for_late_devices
+from exflow.xla_flags import LATE_DEVICE, wait_for_late_devices
 from tests.training.toy import toy_config
 
 REPORT = """
 import sys
 from exflow.config import base_config
-from exflow.training import configure_devices, xla_flags
+from exflow.training import configure_devices
 config = base_config("bruno")
 config.data.sets_per_batch, config.training.num_devices = int(sys.argv[1]), int(sys.argv[2])
 import os
@@ -32,7 +32,7 @@ print(mesh.size, jax.device_count(), jax.config.jax_compilation_cache_dir)
 LATE = """
 import time
 from tests.training.toy import toy_config
-from exflow.training import configure_devices, xla_flags
+from exflow.training import configure_devices
 mesh = configure_devices(toy_config(training__num_devices=2))
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import PartitionSpec
