@@ -44,13 +44,13 @@ class Service:
             "update": self._update,
             "remove": self._remove,
             "merge": self._merge,
-            "log_prob": lambda: model.log_prob(self.state, self._images(self._up_to(sizes.num_images))),
-            "sample": lambda: model.sample(self.state, 0, self._up_to(sizes.num_samples)),
+            "log_prob": lambda: self._each(lambda x, **given: model.log_prob(self.state, x, **given)),
+            "sample": self._sample,
             "classify": self._classify,
-            "conditional_log_probs": lambda: model.conditional_log_probs(*self._sets()),
-            "set_log_prob": lambda: model.set_log_prob(*self._sets()),
-            "anomaly_scores": lambda: model.anomaly_scores(*self._sets(), leave_one_out=self.rng.random() < 0.5),
-            "encode": lambda: model.encode(self._images(self._up_to(sizes.num_images))),
+            "conditional_log_probs": lambda: self._score(model.conditional_log_probs),
+            "set_log_prob": lambda: self._score(model.set_log_prob),
+            "anomaly_scores": lambda: self._score(model.anomaly_scores, leave_one_out=self.rng.random() < 0.5),
+            "encode": lambda: self._each(model.encode),
         }
         if model.core.latents is not None:
             self.calls["reconstruct"] = lambda: model.reconstruct(*self._sets())
@@ -75,29 +75,52 @@ class Service:
         shape = self._up_to(self.sizes.num_sets), self._up_to(self.sizes.set_size)
         return self._images(*shape), self.rng.random(shape) < 0.8
 
+    def _context(self, *leading: int) -> dict[str, np.ndarray]:
+        """The argument that a conditional model wants beside images; all see the same."""
+        width = self.model.context_dim
+        return {"context": np.ones((*leading, width), np.float32)} if width else {}
+
+    def _each(self, call: Callable[..., Any]) -> Any:
+        images = self._images(self._up_to(self.sizes.num_images))
+        return call(images, **self._context(len(images)))
+
+    def _score(self, call: Callable[..., Any], **options: Any) -> Any:
+        images, mask = self._sets()
+        return call(images, mask, **options, **self._context(*mask.shape))
+
+    def _sample(self) -> Any:
+        number = self._up_to(self.sizes.num_samples)
+        return self.model.sample(self.state, 0, number, **self._context(number))
+
     def _update(self) -> Any:
         if len(self.seen) == self.sizes.set_size:  # a new set
             self.state, self.seen = self.model.init_state(), self._images(0)
         images = self._images(self._up_to(self.sizes.set_size - len(self.seen)))
-        self.state, self.seen = self.model.update(self.state, images), np.concatenate([self.seen, images])
+        self.state = self.model.update(self.state, images, **self._context(len(images)))
+        self.seen = np.concatenate([self.seen, images])
         return self.state.content
 
     def _remove(self) -> Any:
         if not len(self.seen):
             return None
         number = self._up_to(len(self.seen))
-        self.state = self.model.remove(self.state, self.seen[:number])
+        self.state = self.model.remove(self.state, self.seen[:number], **self._context(number))
         self.seen = self.seen[number:]
         return self.state.content
 
     def _merge(self) -> Any:
         room = self.sizes.set_size - len(self.seen)
         images = self._images(self._up_to(room) if room else 0)
-        self.state = self.model.merge(self.state, self.model.update(self.model.init_state(), images))
+        other = self.model.update(self.model.init_state(), images, **self._context(len(images)))
+        self.state = self.model.merge(self.state, other)
         self.seen = np.concatenate([self.seen, images])
         return self.state.content
 
     def _classify(self) -> Any:
         shots = [self._up_to(self.sizes.set_size) for _ in range(self._up_to(self.sizes.num_classes))]
         queries = self._images(self._up_to(self.sizes.num_images))
-        return self.model.classify([self._images(shot) for shot in shots], queries)
+        known: dict[str, Any] = {}
+        if self.model.context_dim:
+            support = [self._context(shot)["context"] for shot in shots]
+            known = {"support_context": support, "query_context": self._context(len(queries))["context"]}
+        return self.model.classify([self._images(shot) for shot in shots], queries, **known)

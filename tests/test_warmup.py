@@ -45,7 +45,7 @@ def test_a_service_without_warmup_compiles_no_more_than_warmup_would():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["bruno_gaussian", "bruno_conditional", "ns", "cns_lag"])
+@pytest.mark.parametrize("name", ["bruno_gaussian", "bruno_conditional", "ns"])
 def test_real_models_compile_nothing_after_warmup(name):
     core = build(MODELS[name], (1, 1, 2) if name == "ns" else (8, 8, 1))
     model = TrainedModel(core, random_params(core, MODELS[name]), MODELS[name])
