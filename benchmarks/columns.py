@@ -18,7 +18,7 @@ OTHERS = {  # sides of bench_reference
     "reference": "PyTorch",
     "compiled": "PyTorch, compiled",
     "original": "the original",
-    "ynn": "exflow, products and convolutions as XLA chooses",
+    "ynn": "exflow, convolutions as XLA chooses",
 }
 SMALLEST = "than in the smallest sets"
 RATIOS = {  # (benchmark, column)

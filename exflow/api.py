@@ -38,7 +38,7 @@ from exflow.padding import call_size, encode, encoded, in_calls, joined, padded
 from exflow.set_scores import SetScores
 from exflow.set_state import ModelIdentity, SetState, content_of, identity
 from exflow.typing import PRNGKey, State
-from exflow.xla_flags import leave_products_to_eigen
+from exflow.xla_flags import leave_convolutions_to_eigen
 
 MAX_IN_ONE_PIECE = 256  # samples; of more the latent vectors are drawn at once and decoded in calls
 
@@ -59,7 +59,7 @@ def load(path_or_name: str | os.PathLike, checkpoint: str = "best") -> "TrainedM
     Raises:
       UserError: It does not exist or cannot be read; one line that says what to do.
     """
-    leave_products_to_eigen()
+    leave_convolutions_to_eigen()
     enable_compilation_cache()
     return TrainedModel(*loading.find(path_or_name, checkpoint))
 

@@ -35,7 +35,7 @@ def configure_devices(config: ConfigDict) -> Mesh:
     if config.training.compilation_cache:
         enable_compilation_cache()
     xla_flags.wait_for_late_devices()
-    xla_flags.leave_products_to_eigen()
+    xla_flags.leave_convolutions_to_eigen()
     if config.training.quick_compilation:
         xla_flags.compile_quickly()
     num_sets, wanted = config.data.sets_per_batch, config.training.num_devices

@@ -97,7 +97,7 @@ def test_options_that_this_xla_does_not_know_are_not_set(monkeypatch):
     for version, conv, fusion in (((0, 9, 2), False, True), ((0, 10, 2), True, True), ((0, 12, 0), False, False)):
         monkeypatch.setattr(jax, "__version_info__", version)
         monkeypatch.setenv("XLA_FLAGS", "")
-        xla_flags.leave_products_to_eigen()
+        xla_flags.leave_convolutions_to_eigen()
         xla_flags.compile_quickly()
         flags = os.environ["XLA_FLAGS"]
         assert (xla_flags.YNN_FUSIONS in flags, xla_flags.FUSION_EMITTERS in flags) == (conv, fusion)
