@@ -1,6 +1,6 @@
 """Where the time of a training step of exflow goes, operation by operation, from a trace of the profiler.
 
-    python -m benchmarks.trace_step CASE [--sets N] [--quick] [--out FILE]
+    python -m benchmarks.trace_step CASE [--sets N] [--compute_dtype TYPE] [--quick] [--out FILE]
 
 One device on one core, so that no operation waits for another and their times add up to that of the step.
 """
@@ -66,12 +66,13 @@ def seconds_by_operation(folder: str, known: dict[str, Operation]) -> Counter[st
     return seconds
 
 
-def run(quick: bool, case: str = "bruno_dense", sets: int = 0) -> Result:
+def run(quick: bool, case: str = "bruno_dense", sets: int = 0, compute_dtype: str = "") -> Result:
     """Seconds of a training step by kind of operation, and of its largest operations, on one core."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     overrides = overrides_of(CASES[case], quick) | {"training.num_devices": 1}
     overrides |= {"data.sets_per_batch": sets} if sets else {}
+    overrides |= {"model.compute_dtype": compute_dtype} if compute_dtype else {}
     config = configuration(CASES[case].spec, overrides)
     mesh, model = configure_devices(config), build_model(config)
     batch = random_batch(config.data.sets_per_batch, config.data.set_size, model.image_shape)
@@ -98,6 +99,7 @@ def add_own_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of this benchmark, the arguments of `run`."""
     parser.add_argument("case", choices=CASES, help="model and batch of benchmarks.reference.cases")
     parser.add_argument("--sets", type=int, default=0, help="sets in the batch (default: those of the case)")
+    parser.add_argument("--compute_dtype", default="", help="model.compute_dtype (default: that of the case)")
 
 
 if __name__ == "__main__":
