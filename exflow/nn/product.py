@@ -72,12 +72,13 @@ def of_every_second_column(product: Product, first: int, width: int = 1) -> Prod
     """The product where outputs `first`, `first` + 2, ..., of `width` columns each, are wanted; the others are 0."""
 
     def half(x: Array, kernel: Array) -> Array:
-        columns = kernel.reshape(len(kernel), -1, width)
-        found = product(x, columns[:, first::2].reshape(len(kernel), -1)).reshape(*x.shape[:-1], -1, width)
-        number, wanted = columns.shape[1], found.shape[-2]
-        spread = [(0, 0, 0)] * (x.ndim - 1) + [(first, number - first - (2 * wanted - 1), 1), (0, 0, 0)]
-        zero = jnp.zeros((), found.dtype)
-        return jax.lax.pad(found, zero, spread).reshape(*x.shape[:-1], -1)
+        num_in, num_out = kernel.shape
+        number = num_out // width
+        wanted = len(range(first, number, 2))
+        columns = kernel.reshape(num_in, number, width)[:, first::2].reshape(num_in, wanted * width)
+        found = product(x, columns).reshape(*x.shape[:-1], wanted, width)
+        spread = [(0, 0, 0)] * (x.ndim - 1) + [(first, number - first - max(2 * wanted - 1, 0), 1), (0, 0, 0)]
+        return jax.lax.pad(found, jnp.zeros((), found.dtype), spread).reshape(*x.shape[:-1], num_out)
 
     return half
 

@@ -56,3 +56,11 @@ def test_half_products_leave_out_what_does_not_count(first, size):
         wanted[first::2] = True
         expected = np.where(np.repeat(wanted, width), x @ kernel, 0)
         np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize(("rows", "num_out"), [(0, 4), (3, 1), (3, 2)])
+def test_half_products_of_the_smallest_shapes(rows, num_out, first):
+    x, kernel = jnp.ones((rows, 2)), jnp.ones((2, num_out))
+    expected = jnp.where(np.arange(num_out) % 2 == first, x @ kernel, 0)
+    np.testing.assert_array_equal(of_every_second_column(jnp.matmul, first)(x, kernel), expected)
