@@ -40,11 +40,30 @@ def test_enough_sets_for_90_percent():
 
 
 def test_the_counted_volume_is_that_of_the_gradient():
-    """4 bytes per parameter, fewer where some are not learned (a mean), and moments of batch normalisation."""
+    """4 bytes per parameter, of BRUNO fewer: half of the outer weights of dense couplings meet masked numbers."""
     models, lines = load()
+    assert models.keys() >= {"ns", "bruno_dense", "bruno"}
     assert not any(line["quick"] or line["environment"]["commit"].endswith("-dirty") for line in lines)
     for model in models.values():
-        assert 0.999 * model.gradient < model.reduced < 1.05 * model.gradient, model.name
+        assert (0.5 if "bruno" in model.name else 0.99) * model.gradient < model.reduced < 1.05 * model.gradient
+    outer = 6 * (784 * 512 + 512 * 2 * 784)  # of six couplings of bruno_mnist_dense; scales follow from weights
+    exchanged = models["bruno_dense"].gradient / 4 - outer // 2 - 6 * 2 * 512
+    assert round(models["bruno_dense"].reduced / 4) == exchanged + 2  # loss and number of images
+    assert models["ns"].synchronizations == 3 * 46  # layers with batch normalisation: mean, variance, backward
+
+
+def test_a_row_of_the_page_by_hand():
+    """The Neural Statistician with 100 sets on each of 1 and of 16 accelerators, from the digits of the page."""
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in scaling.PAGE.read_text().splitlines()]
+    counted = next(row for row in rows if row[:2] == ["ns", "`set_vae_omniglot:ns`"])
+    _, gigaflop, per_set, per_step, _, reduced, waits = (float(cell.replace(",", "")) for cell in counted[2:])
+    memory = 1e6 * (per_step + 100 * per_set) / 4.8e12
+    assert memory > 100 * 1e9 * gigaflop / 494.5e12
+    exchange = 2 * 1e6 * reduced / 400e9 + 2 * 4 * 6e-6  # a tree of 16 over the network
+    waiting = waits * 2 * 4 * 6e-6
+    shown = next(row for row in rows if row[:3] == ["ns", "100", "step, ms"])[3:]
+    assert float(shown[scaling.DEVICES.index(1)]) == pytest.approx(1e3 * memory, rel=5e-3)
+    assert float(shown[scaling.DEVICES.index(16)]) == pytest.approx(1e3 * (memory + exchange + waiting), rel=5e-3)
 
 
 def test_the_page_holds_what_the_file_says(monkeypatch, capsys):
