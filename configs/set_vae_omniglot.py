@@ -146,7 +146,6 @@ SMOKE = {  # the whole pipeline in less than a minute of two cores
     "model.set_vae.levels": "4-2",
     "model.set_vae.decoder_blocks": "32-1",
     "model.set_vae.unused_parameters": False,
-    "model.block_loop": "scan",  # nearly all of the time is compilation
     "training.quick_compilation": True,
     "training.num_devices": 1,
     "training.num_steps": 8,

@@ -8,12 +8,15 @@ from flax import linen as nn
 BLOCK_LOOPS = ("auto", "scan", "unroll")
 
 
-def resolve_block_loop(block_loop: str) -> str:
-    """Turn "auto" into "unroll" on CPU and "scan" on accelerators."""
+def resolve_block_loop(block_loop: str, on_cpu: str = "scan") -> str:
+    """Turn "auto" into "scan", on a CPU into `on_cpu`: "unroll" where what is repeated is slow in a loop there.
+
+    So are XLA's own gradients of convolutions, see `exflow.nn.convolution`. Unrolled, every block is compiled anew.
+    """
     if block_loop not in BLOCK_LOOPS:
         raise ValueError(f"block_loop: expected one of {BLOCK_LOOPS}, got {block_loop!r}.")
     if block_loop == "auto":
-        return "unroll" if jax.default_backend() == "cpu" else "scan"
+        return on_cpu if jax.default_backend() == "cpu" else "scan"
     return block_loop
 
 

@@ -146,7 +146,7 @@ class ConvConditioner(nn.Module):
     @nn.nowrap
     def resolved_options(self) -> tuple[str, dict[str, Any]]:
         """Loop over the blocks, and options of every hidden layer."""
-        block_loop = resolve_block_loop(self.block_loop)
+        block_loop = resolve_block_loop(self.block_loop, on_cpu="unroll")
         options = {
             "initialization": self.initialization,
             "normalize": self.weight_norm,

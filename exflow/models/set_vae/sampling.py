@@ -180,7 +180,7 @@ def refine(
         frame, seen = _refined(latents, mode, draws, at_mean, params, step_key, element_set, mask, frame, fixed)
         return frame, (frame, seen)
 
-    if resolve_block_loop(loop) == "scan":
+    if resolve_block_loop(loop, on_cpu="unroll") == "scan":
         _, (frames, seen) = jax.lax.scan(step, start, jnp.arange(steps))
         return Refinement(jnp.concatenate([start[None], frames]), seen if steps else ())
     frames, every = [start], []

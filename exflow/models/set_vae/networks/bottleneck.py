@@ -5,18 +5,13 @@ Sources: Giannone & Winther 2022, arXiv:2110.12279, section 4; Child 2021, arXiv
 
 from typing import Any
 
-import jax
 from flax import linen as nn
 from jaxtyping import Array, Float
 
 from exflow.models.set_vae.networks.stream_layout import BlockRun
+from exflow.nn.activations import gelu
 from exflow.nn.layers import Linear
 from exflow.nn.repeated import repeated, resolve_block_loop
-
-
-def gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """x Phi(x), exact."""
-    return jax.nn.gelu(x, approximate=False)
 
 
 def conv(

@@ -46,7 +46,7 @@ def set_autoencoder(
       likelihood: Of an element.
       image_shape: Height, width and channels; (1, 1, D) for vectors.
       compute_dtype: "float32", or "bfloat16" for the hidden layers of encoder, decoder and residual blocks.
-      block_loop: How equal levels and blocks are computed: "scan", "unroll" or "auto" (by backend).
+      block_loop: How equal levels and blocks are computed: "scan", "unroll" or "auto", see `exflow.nn.repeated`.
 
     Returns:
       Module with `encode`, `top_down` and `decode`.

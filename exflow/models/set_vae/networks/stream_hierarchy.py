@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool
 
-from exflow.core.latents.trace import Latent, Noise, TopDown
+from exflow.core.latents.trace import Latent, Level, Noise, TopDown
 from exflow.models.set_vae.networks.stream_layout import level_runs, resize_nearest
 from exflow.models.set_vae.networks.stream_level import GivenLatents, Streams, StreamStep
 from exflow.nn.repeated import repeated, resolve_block_loop
@@ -69,7 +69,7 @@ class StreamHierarchy(nn.Module):
             seen = None if features is None else features[resolution]
             steps = self._steps(resolution, len(indices), num_levels)
             streams, stacked = steps(streams, indices, given, noise, mask, seen)
-            levels += [jax.tree.map(lambda leaf, at=at: leaf[at], stacked) for at in range(len(indices))]
+            levels += _unstacked(stacked, len(indices))
         for index, value in enumerate(set_latents or ()):
             levels[index] = levels[index]._replace(set_latent=Latent(value, None), attention=None)
         return TopDown(tuple(levels), streams.of_examples, streams.of_set)
@@ -102,6 +102,13 @@ class StreamHierarchy(nn.Module):
             limit=num_levels,
             name=f"levels_{resolution}",
         )
+
+
+def _unstacked(stacked: Level, number: int) -> list[Level]:
+    """Levels one by one; their gradients are stacked, where those of indexing would be padded and added."""
+    leaves, structure = jax.tree.flatten(stacked)
+    each = [jnp.unstack(leaf) for leaf in leaves]
+    return [structure.unflatten([parts[at] for parts in each]) for at in range(number)]
 
 
 def _stacked(set_latents: tuple[Array, ...], number: int) -> GivenLatents | None:
