@@ -20,7 +20,7 @@ LEAST_IMAGES = 64  # in a slice of the batch for the gradient of the kernel
 
 
 def resolve_gradient(gradient: str, in_loop: bool = False) -> str:
-    """Turn "auto" into "matmul" where a CPU runs convolutions inside a loop, and into "plain" everywhere else.
+    """Turn "auto" into `fastest_gradient` inside a loop, where XLA's own is hopeless on a CPU, and into "plain" outside.
 
     Raises:
       ValueError: `gradient` is unknown.
@@ -28,12 +28,12 @@ def resolve_gradient(gradient: str, in_loop: bool = False) -> str:
     if gradient not in ("auto", *GRADIENTS):
         raise ValueError(f"gradient: expected one of {('auto', *GRADIENTS)}, got {gradient!r}.")
     if gradient == "auto":
-        return "matmul" if jax.default_backend() == "cpu" and in_loop else "plain"
+        return fastest_gradient() if in_loop else "plain"
     return gradient
 
 
 def fastest_gradient() -> str:
-    """The fastest for reverse mode outside of loops; forward mode (`jax.jvp`) knows "plain" only."""
+    """The fastest for reverse mode, in and outside of loops; forward mode (`jax.jvp`) knows "plain" only."""
     return "forward" if jax.default_backend() == "cpu" else "plain"
 
 

@@ -62,7 +62,7 @@ def test_gradients_agree(x64, monkeypatch, case):
 
 
 def test_automatic_choice(monkeypatch):
-    assert (resolve_gradient("auto"), resolve_gradient("auto", in_loop=True)) == ("plain", "matmul")
+    assert (resolve_gradient("auto"), resolve_gradient("auto", in_loop=True)) == ("plain", "forward")
     assert resolve_gradient("plain", in_loop=True) == "plain"
     assert fastest_gradient() == "forward"
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
