@@ -20,7 +20,7 @@ LEAST_IMAGES = 64  # in a slice of the batch for the gradient of the kernel
 
 
 def resolve_gradient(gradient: str, in_loop: bool = False) -> str:
-    """Turn "auto" into `fastest_gradient` inside a loop, where XLA's own is hopeless on a CPU, and into "plain" outside.
+    """Turn "auto" into `fastest_gradient` inside a loop, where a CPU is slowest at XLA's own, and into "plain" outside.
 
     Raises:
       ValueError: `gradient` is unknown.
