@@ -34,13 +34,11 @@ from exflow.evaluation.compiled import power_of_two, scatter
 from exflow.image_model import Context, Images
 from exflow.input_checks import KeyOrSeed, as_key, check_context, check_elements
 from exflow.model import sets_of
-from exflow.padding import call_size, encode, encoded, in_calls, joined, padded
+from exflow.padding import encode, encoded, in_calls, joined, padded
 from exflow.set_scores import SetScores
 from exflow.set_state import ModelIdentity, SetState, content_of, identity
 from exflow.typing import PRNGKey, State
 from exflow.xla_flags import leave_convolutions_to_eigen
-
-MAX_IN_ONE_PIECE = 256  # samples; of more the latent vectors are drawn at once and decoded in calls
 
 
 def load(path_or_name: str | os.PathLike, checkpoint: str = "best") -> "TrainedModel":
@@ -221,9 +219,9 @@ class TrainedModel(SetScores):
             return np.asarray(samples)[:num_samples]
         content = self._content(self.init_state() if state is None else state)
         known, process = check_context(self.context_dim, context, (num_samples,)), self.core.process
-        if num_samples > MAX_IN_ONE_PIECE and process is not None and process.sample is not None:
+        if process is not None and process.sample is not None:  # few programs decode any number of latent vectors
             z = compiled.sample_latents(process.sample, self.params, content, draw_key, size, coherent)
-            calls = in_calls((np.asarray(z)[:num_samples], known), call_size(num_samples))
+            calls = in_calls((np.asarray(z)[:num_samples], known))
             return joined([compiled.decode(self.core, self.params, *call) for call in calls], num_samples)
         if known is not None:
             known = known[np.minimum(np.arange(size), num_samples - 1)]

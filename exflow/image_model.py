@@ -14,7 +14,7 @@ from exflow.evaluation import compiled, placement
 from exflow.input_checks import KeyOrSeed, as_key, check_context, check_elements
 from exflow.model import Model
 from exflow.models.registry import num_parameters
-from exflow.padding import PaddedSets, call_size, encode, in_calls, joined
+from exflow.padding import PaddedSets, encode, in_calls, joined
 from exflow.raw_images.preprocess import preprocess
 from exflow.typing import Element, Params
 
@@ -106,7 +106,7 @@ class ImageModel:
         if self.core.codes is not None:
             x = check_elements(self.core, x_set, "x_set", None)
             number = math.prod(x.shape[:-3])
-            calls = in_calls(x.reshape(-1, *self.image_shape), call_size(number))
+            calls = in_calls(x.reshape(-1, *self.image_shape))
             decoded = [compiled.through_codes(self.core, self.params, images) for images in calls]
             return joined(decoded, number).reshape(x.shape)
         sets = PaddedSets(self.core, x_set, mask, None)

@@ -18,31 +18,40 @@ from exflow.input_checks import check_context, check_elements
 from exflow.model import Model
 from exflow.typing import Element, Params, PRNGKey
 
-MAX_SIZE = 64  # images per call, or queries, or sets; larger calls are no faster per image on CPUs
+LEAST = {64: 33, 8: 4, 1: 1}  # rows per call: from how many rows on; each is a program, and 64 no faster than 8 on CPUs
 
 
-def call_size(number: int) -> int:
-    """How many of `number` images go into a call."""
-    return round_up(call_sizes(number)[-1], local_mesh().size)
+def sizes_of_calls(number: int) -> list[int]:
+    """Rows of the successive calls that `number` images, queries or sets are split into, at least one call.
+
+    Few sizes, since each of them is compiled; no more rows are filled up than there are.
+    """
+    sizes, left = [], max(number, 1)
+    while left > 0:
+        size = next(size for size, least in LEAST.items() if left >= least)
+        sizes.append(round_up(size, local_mesh().size))
+        left -= sizes[-1]
+    return sizes
 
 
-def call_sizes(largest: int) -> tuple[int, ...]:
-    """All sizes of calls that up to `largest` images need: powers of two, for the least work of a call is a lot."""
-    return tuple(1 << power for power in range(min(MAX_SIZE, power_of_two(largest)).bit_length()))
+def call_sizes(largest: int) -> list[int]:
+    """All sizes of calls that numbers up to `largest` need."""
+    return [size for size, least in reversed(LEAST.items()) if largest >= least]
 
 
-def in_calls(rows: Any, size: int) -> Iterator[Any]:
-    """Arrays with the leading axis [rows] in parts of `size` rows, at least one; the last row, or 0, fills them up."""
-    number = len(jax.tree.leaves(rows)[0])
+def in_calls(rows: Any) -> Iterator[Any]:
+    """Arrays with the leading axis [rows] in parts of `sizes_of_calls`; the last row, or 0, fills them up."""
+    number, start = len(jax.tree.leaves(rows)[0]), 0
 
-    def part(leaf: np.ndarray, start: int) -> np.ndarray:
+    def part(leaf: np.ndarray, start: int, size: int) -> np.ndarray:
         if not number:
             return np.zeros((size, *leaf.shape[1:]), leaf.dtype)
         found = leaf[start : start + size]
         return found if len(found) == size else found[np.minimum(np.arange(size), len(found) - 1)]
 
-    for start in range(0, max(number, 1), size):
-        yield jax.tree.map(lambda leaf, start=start: part(leaf, start), rows)
+    for size in sizes_of_calls(number):
+        yield jax.tree.map(lambda leaf, start=start, size=size: part(leaf, start, size), rows)
+        start += size
 
 
 def joined(parts: list[Any], number: int) -> Any:
@@ -63,10 +72,10 @@ def encoded(
       context: Of the images, [num, context_dim], for a conditional model.
 
     Yields:
-      Elements [call_size(num)]; what is beyond the last image means nothing.
+      Elements [size of the call]; what is beyond the last image means nothing.
     """
     seeds = np.arange(len(x), dtype=np.uint32)
-    for part in in_calls((seeds, x, context), call_size(len(x))):
+    for part in in_calls((seeds, x, context)):
         elements = encode_batch(model, params, key, *part)
         yield replicate(elements) if local_mesh().size > 1 else elements
 
@@ -130,6 +139,5 @@ class PaddedSets:
         Elements are zero where there is none.
         """
         elements = scatter(encode(self._model, params, self._x, key, self._known), self.mask)
-        parts = in_calls((elements, self.mask), call_size(len(self.mask)))
-        values = joined([function(*part) for part in parts], len(self.mask))[:, : self._size]
+        values = joined([function(*part) for part in in_calls((elements, self.mask))], len(self.mask))[:, : self._size]
         return values.reshape(*self._leading, *values.shape[2:])

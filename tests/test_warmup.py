@@ -1,12 +1,14 @@
 """Compilations of the Python API: after a warm-up, or after every shape was met, a service of random sizes has none."""
 
+import jax
 import numpy as np
 import pytest
 
 from benchmarks.service import Service, compilations
 from exflow.api import TrainedModel
+from exflow.evaluation import compiled
 from exflow.models.registry import build
-from exflow.padding import call_size, call_sizes
+from exflow.padding import call_sizes, in_calls, sizes_of_calls
 from exflow.warmup import CALLS, Sizes, least_numbers
 from tests.evaluation.toy import toy_model, toy_params
 from tests.models.parameters import random_params
@@ -29,8 +31,8 @@ def test_a_service_compiles_nothing_after_warmup():
     model.warmup(**SIZES_OF_SERVICE._asdict())
     of_warmup = compilations() - before
     assert 0 < of_warmup < 80
-    compiled, asked = compiled_by(Service(model, SIZES_OF_SERVICE), 120)
-    assert compiled == 0
+    number, asked = compiled_by(Service(model, SIZES_OF_SERVICE), 120)
+    assert number == 0
     assert asked == set(CALLS) - {"reconstruct"}  # every call was made
 
 
@@ -50,8 +52,8 @@ def test_real_models_compile_nothing_after_warmup(name):
     core = build(MODELS[name], (1, 1, 2) if name == "ns" else (8, 8, 1))
     model = TrainedModel(core, random_params(core, MODELS[name]), MODELS[name])
     model.warmup(**SIZES_OF_SERVICE._asdict())
-    compiled, asked = compiled_by(Service(model, SIZES_OF_SERVICE), 150)
-    assert compiled == 0
+    number, asked = compiled_by(Service(model, SIZES_OF_SERVICE), 150)
+    assert number == 0
     assert len(asked) >= len(CALLS) - 1
 
 
@@ -84,8 +86,37 @@ def test_errors():
 
 
 def test_sizes_of_calls():
-    for number in (*range(1, 70), 1000):
-        assert call_sizes(number)[-1] == min(64, 1 << (number - 1).bit_length())
-        assert call_size(number) % 2 == 0  # of the two devices
-    assert call_sizes(5) == (1, 2, 4, 8)
+    met = set()
+    for number in (*range(1, 140), 10_000):
+        sizes = sizes_of_calls(number)
+        assert number <= sum(sizes) <= 2 * number
+        assert all(size % 2 == 0 for size in sizes)  # of the two devices
+        met |= set(sizes)
+        assert max(call_sizes(number)) <= max(sizes)
+        assert met <= {max(2, size) for size in call_sizes(max(number, 64))}
+    assert [sizes_of_calls(number) for number in (3, 5, 17, 33)] == [[2, 2], [8], [8, 8, 2], [64]]
+    assert [call_sizes(number) for number in (3, 4, 32, 33)] == [[1], [1, 8], [1, 8], [1, 8, 64]]
     assert least_numbers(9) == [1, 2, 3, 5, 9]
+
+
+def test_calls_hold_every_row_in_its_order():
+    rows = np.arange(75)
+    for number in (1, 6, 17, 75):
+        found = np.concatenate(list(in_calls(rows[:number])))
+        np.testing.assert_array_equal(found[:number], rows[:number])
+        assert (found[number:] == number - 1).all()
+    assert [part.shape for part in in_calls(np.zeros((0, 3)))] == [(2, 3)]
+
+
+def test_any_number_of_samples_needs_few_decoders_and_is_what_one_program_gives():
+    config = MODELS["bruno_gaussian"]
+    core = build(config, (8, 8, 1))
+    model = TrainedModel(core, random_params(core, config))
+    content, key = model.init_state().content, jax.random.key(1)
+    whole = compiled.sample(core, model.params, content, key, 8, False)
+    found = model.sample(model.init_state(), key, 7)
+    assert np.abs(found.astype(int) - np.asarray(whole, int)[:7]).max() <= 1  # pixels are rounded
+    before = compilations()
+    for number in (4, 5, 6, 8):
+        model.sample(model.init_state(), key, number)
+    assert compilations() == before + 1  # draws of four latent vectors

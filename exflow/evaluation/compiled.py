@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from exflow.evaluation import cached
 from exflow.evaluation.placement import data_parallel
+from exflow.evaluation.quick_jit import quick_jit
 from exflow.model import Model, SampleLatents, codes_of, latents_of, process_of, sampler_of, sets_of
 from exflow.typing import Element, Params, PRNGKey, State
 
@@ -86,7 +87,7 @@ def sample_latents(
     return sample(params, states, key, num_samples, coherent)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(quick_jit, static_argnums=0)
 def decode(model: Model, params: Params, z: Float[Array, "num dim"], context: Array | None) -> Array:
     """Images of latent vectors, split over the local devices, whose number divides theirs."""
 

@@ -27,9 +27,22 @@ from ml_collections import ConfigDict
 
 from exflow.errors import UserError
 from exflow.model import Model
-from exflow.models.bruno.model import bruno
-from exflow.models.set_vae.model import set_vae
 from exflow.typing import Batch, Params
+
+
+def bruno(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
+    """See `exflow.models.bruno`."""
+    from exflow.models.bruno.model import bruno as build_bruno  # a family is imported when a model of it is built
+
+    return build_bruno(config, image_shape)
+
+
+def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
+    """See `exflow.models.set_vae`."""
+    from exflow.models.set_vae.model import set_vae as build_set_vae
+
+    return build_set_vae(config, image_shape)
+
 
 FAMILIES: dict[str, Callable[[ConfigDict, tuple[int, int, int]], Model]] = {
     "bruno": bruno,

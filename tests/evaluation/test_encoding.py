@@ -53,6 +53,21 @@ def test_two_devices_encode_like_direct_calls():
         np.testing.assert_allclose(elements.z[0, 0, number], direct.z, rtol=1e-6)
 
 
+def test_a_batch_without_noise_is_traced_as_one_and_encodes_each_image_alike():
+    base, shapes = toy_model(), []
+
+    def encode(params, key, x):
+        shapes.append(x.shape)
+        return base.encode(params, key, x)
+
+    x = np.random.default_rng(0).integers(0, 256, (4, *base.image_shape), np.uint8)
+    model = base._replace(encode=encode)
+    found = encoding.encode_batch(model, PARAMS, None, np.arange(4, dtype=np.uint32), x, None)
+    assert shapes == [(2, *base.image_shape)]  # of the two devices
+    each = [encoding.encode_batch(base, PARAMS, None, np.zeros(2, np.uint32), x[[n, n]], None).z[0] for n in range(4)]
+    np.testing.assert_array_equal(found.z, np.stack(each))
+
+
 def test_compiled_once_for_all_splits():
     calls, base = [], toy_model()
 
@@ -63,7 +78,7 @@ def test_compiled_once_for_all_splits():
     model = base._replace(encode=encode)
     for count in ([3, 2], [7], [1, 1, 1, 1]):
         encoding.encode_split(model, PARAMS, None, image_sets(count), (0, 1), 4)
-    assert calls == [(2, 2, 1)]
+    assert calls == [(2, 2, 2, 1)]  # two images on each device
 
 
 def test_transform_gives_the_means_that_training_sees():
