@@ -99,6 +99,35 @@ def set_vae_compilation(line: Line) -> str:
     return f"{number(seconds)} s, unrolled {with_spread(ratio['unroll / scan'])} times as long"
 
 
+def growth(small: str, large: str) -> Told:
+    """Time per number of a large set or dimension against that of a small one, of the Gaussian process."""
+
+    def told(line: Line) -> str:
+        parts = []
+        for form in ("prefix sums", "recurrence", "streamed"):
+            least, most = (line.medians[f"gaussian, {size}, {form}"]["ns"] for size in (small, large))
+            parts.append(f"{form} {with_spread(most / least)}")
+        return ", ".join(parts)
+
+    return told
+
+
+def classification(line: Line) -> str:
+    """The largest case."""
+    found = line.medians["1,000-way 50-shot, 1,000 queries"]
+    seconds, peak, images = (number(found[column]) for column in ("CPU s", "peak MB", "support MB"))
+    return f"{seconds} s of CPU time, {peak} MB more at the peak (the images: {images} MB)"
+
+
+def stream(line: Line) -> str:
+    """Memory by the size of the file."""
+    mapped, read = (
+        number(line.ratios[f"32 sets of 20, {kind}, 1024 MB"]["growth / growth of the data"])
+        for kind in ("mapped", "in memory")
+    )
+    return f"{mapped} MB, read into memory {read} MB"
+
+
 ROWS: tuple[tuple[str, str, Told], ...] = (  # benchmark, what, measured
     ("few_shot", "complete few-shot protocol from cached latents, encoding included", few_shot),
     ("process", "density of a set of 1,000 by prefix sums against the covariance matrix, per dimension", dense),
@@ -107,6 +136,18 @@ ROWS: tuple[tuple[str, str, Told], ...] = (  # benchmark, what, measured
         "the recurrence against prefix sums, 20, 1,000 and 10,000 elements (`log_prob` chooses by device)",
         recurrence,
     ),
+    (
+        "growth",
+        "time per element of a set of a million against one of a thousand (linear: 1)",
+        growth("1,000 x 8", "1,000,000 x 8"),
+    ),
+    (
+        "growth",
+        "time per dimension of 100,000 against 1,000, sets of 20 (linear: 1)",
+        growth("20 x 1,000", "20 x 100,000"),
+    ),
+    ("classify", "classification of 1,000 images among 1,000 classes of 50, encoding included", classification),
+    ("stream", "memory of the pipeline `tfdata` for every further MB of a file of images that is mapped", stream),
     ("memory", "peak memory without against with rematerialisation, scanned blocks", memory),
     (
         "aggregation",

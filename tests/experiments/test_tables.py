@@ -75,3 +75,26 @@ def test_speed_within_exflow_comes_from_the_committed_files(tmp_path):
     (tmp_path / "benchmarks_cpu.jsonl").unlink()
     lines.append(tmp_path / "benchmarks_new.jsonl", alone[0]._replace(medians={}))  # holds nothing that a row needs
     assert "Within exflow" not in speed_tables.speed_section(tmp_path)
+
+
+def test_speed_of_large_sets_and_files(tmp_path):
+    any_line = lines.read(table_parts.RESULTS / "benchmarks_cpu.jsonl")[0]
+    path = tmp_path / "benchmarks_new.jsonl"
+    nanoseconds = {"recurrence": (2, 3), "prefix sums": (4, 4), "streamed": (1, 2)}
+    growth = {
+        f"gaussian, {size}, {form}": {"ns": float(values[large])}
+        for form, values in nanoseconds.items()
+        for large, sizes in enumerate((("1,000 x 8", "20 x 1,000"), ("1,000,000 x 8", "20 x 100,000")))
+        for size in sizes
+    }
+    classes = {"1,000-way 50-shot, 1,000 queries": {"s": 9.0, "CPU s": 8.0, "peak MB": 500.0, "support MB": 9.8}}
+    files = {
+        f"32 sets of 20, {kind}, 1024 MB": {"growth / growth of the data": value}
+        for kind, value in (("mapped", 0.02), ("in memory", 1.02))
+    }
+    for name, medians, ratios in (("growth", growth, {}), ("classify", classes, {}), ("stream", {}, files)):
+        lines.append(path, any_line._replace(benchmark=name, medians=medians, ratios=ratios))
+    text = speed_tables.speed_section(tmp_path)
+    assert text.count("| prefix sums 1, recurrence 1.5, streamed 2 |") == 2
+    assert "| 8 s of CPU time, 500 MB more at the peak (the images: 9.8 MB) |" in text
+    assert "| 0.02 MB, read into memory 1.02 MB |" in text
