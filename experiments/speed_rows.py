@@ -119,6 +119,28 @@ def classification(line: Line) -> str:
     return f"{seconds} s of CPU time, {peak} MB more at the peak (the images: {images} MB)"
 
 
+def first_answer(line: Line) -> str:
+    """With and without compiled programs on disk."""
+    found = line.medians["first answer"]
+    cold, cpu, cached = (number(found[column] / 1e3) for column in ("cold ms", "cold CPU ms", "cached ms"))
+    return f"{cold} s, {cpu} s of CPU time; then {cached} s"
+
+
+def calls(line: Line) -> str:
+    """Of the Python API, one after the other."""
+    small = {
+        "an update": "update, 1 image",
+        "the densities of 6": "log_prob, 6 images",
+        "anomaly scores of 6": "anomaly_scores, 6 images",
+        "classification of 5 among 5 classes of 5": "classify, 5 classes of 5, 5 queries",
+    }
+    large = {"10,000 densities": "log_prob, 10,000 images", "10,000 samples": "sample, 10,000 images"}
+    parts = [f"{what} {number(line.medians[row]['call ms'])} ms" for what, row in small.items()]
+    return ", ".join(
+        [*parts, *(f"{what} {number(line.medians[row]['call ms'] / 1e3)} s" for what, row in large.items())]
+    )
+
+
 def stream(line: Line) -> str:
     """Memory by the size of the file."""
     mapped, read = (
@@ -148,6 +170,12 @@ ROWS: tuple[tuple[str, str, Told], ...] = (  # benchmark, what, measured
     ),
     ("classify", "classification of 1,000 images among 1,000 classes of 50, encoding included", classification),
     ("stream", "memory of the pipeline `tfdata` for every further MB of a file of images that is mapped", stream),
+    (
+        "api",
+        "first answer of the Python API in a process, `exflow.load` and one update; then in the next process",
+        first_answer,
+    ),
+    ("api", "calls of the bundled model of 14x14 pixels", calls),
     ("memory", "peak memory without against with rematerialisation, scanned blocks", memory),
     (
         "aggregation",

@@ -92,9 +92,19 @@ def test_speed_of_large_sets_and_files(tmp_path):
         f"32 sets of 20, {kind}, 1024 MB": {"growth / growth of the data": value}
         for kind, value in (("mapped", 0.02), ("in memory", 1.02))
     }
-    for name, medians, ratios in (("growth", growth, {}), ("classify", classes, {}), ("stream", {}, files)):
+    api = {
+        "first answer": {"cold ms": 6000.0, "cold CPU ms": 7000.0, "cached ms": 2000.0},
+        **{row: {"call ms": 3.0} for row in ("update, 1 image", "log_prob, 6 images", "anomaly_scores, 6 images")},
+        "classify, 5 classes of 5, 5 queries": {"call ms": 20.0},
+        **{f"{what}, 10,000 images": {"call ms": 9000.0} for what in ("log_prob", "sample")},
+    }
+    found = (("growth", growth, {}), ("classify", classes, {}), ("stream", {}, files), ("api", api, {}))
+    for name, medians, ratios in found:
         lines.append(path, any_line._replace(benchmark=name, medians=medians, ratios=ratios))
     text = speed_tables.speed_section(tmp_path)
     assert text.count("| prefix sums 1, recurrence 1.5, streamed 2 |") == 2
     assert "| 8 s of CPU time, 500 MB more at the peak (the images: 9.8 MB) |" in text
     assert "| 0.02 MB, read into memory 1.02 MB |" in text
+    assert "| 6 s, 7 s of CPU time; then 2 s |" in text
+    assert "an update 3 ms, the densities of 6 3 ms" in text
+    assert "10,000 densities 9 s, 10,000 samples 9 s |" in text
