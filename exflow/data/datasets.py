@@ -79,9 +79,10 @@ def load(
             chosen |= data.split == SPLITS.index("validation")
         rows = _rows(chosen)
         context, attributes = (None if facts is None else facts[rows] for facts in (data.context, data.attributes))
-        sets[part] = group_by_class(
+        grouped = group_by_class(
             data.images[rows], data.labels[rows], f"{name}/{part}", context, attributes, data.attribute_names
         )
+        sets[part] = grouped._replace(labelled=known_data_sets()[name].labelled)
     return sets
 
 

@@ -67,6 +67,7 @@ class ImageSets(NamedTuple):
     context: Float32[np.ndarray, "num_images context"] | None = None  # what is known of each image, if anything
     attributes: Attributes | None = None  # facts of each image, if any ...
     attribute_names: tuple[str, ...] = ()  # ... and what they are called
+    labelled: bool = True  # whether the classes mean anything; without labels all images are of class 0
 
 
 class DataSet(NamedTuple):
@@ -77,13 +78,16 @@ class DataSet(NamedTuple):
     cache: bool  # whether the result is stored in a file
     source: str  # digest of the text behind `build` when it was registered
     ink: str = ""  # of drawings, whose arrays hold bright ink on black: "dark" or "bright" in what they were made of
+    labelled: bool = True  # whether the classes mean anything
 
 
 REGISTRY: dict[str, DataSet] = {}
 SOURCES = "exflow.data.sources"  # the package whose modules register the data sets that come with exflow
 
 
-def register(name: str, *, split: str = "standard", cache: bool = True, ink: str = "") -> Callable:
+def register(
+    name: str, *, split: str = "standard", cache: bool = True, ink: str = "", labelled: bool = True
+) -> Callable:
     """Decorator that adds a builder `(**options) -> LabelledImages` to the table of data sets under `name`.
 
     Args:
@@ -91,6 +95,7 @@ def register(name: str, *, split: str = "standard", cache: bool = True, ink: str
       split: Name of its way to divide the classes or images.
       cache: Whether the result is stored in a file.
       ink: For drawings, so that a model of them reads drawings of either polarity: "dark" or "bright", see `DataSet`.
+      labelled: Whether images have labels; without, all are of class 0, and sets of one class are refused.
 
     Raises:
       ValueError: Another word for the ink.
@@ -101,7 +106,7 @@ def register(name: str, *, split: str = "standard", cache: bool = True, ink: str
         )
 
     def add(build: Callable) -> Callable:
-        REGISTRY[name] = DataSet(build, split, cache, source_of(build), ink)
+        REGISTRY[name] = DataSet(build, split, cache, source_of(build), ink, labelled)
         return build
 
     return add

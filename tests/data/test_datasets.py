@@ -114,7 +114,7 @@ def test_trainval_adds_validation_to_train(toy, split) -> None:
 
 
 def test_unknown_names_options_and_splits(toy) -> None:
-    fails(r"data set: 'tou' is not known. Did you mean 'toy'\? Known: celeba_identities, cifar10", datasets.load, "tou")
+    fails(r"data set: 'tou' is not known. Did you mean 'toy'\? Known: binarized_mnist, celeba", datasets.load, "tou")
     fails(r"toy: has no option 'depth'. Its options: image_size, resize", datasets.load, "toy", depth=3)
     fails(r"split: expected 'odd' or 'odd_trainval' for toy, got 'vinyals'", datasets.load, "toy", split="vinyals")
 

@@ -30,6 +30,11 @@ def check_episodes(image_sets: ImageSets, spec: EpisodeSpec) -> None:
             f"episodes of {name}: expected num_sets >= 1 and 1 <= min_set_size <= set_size, "
             f"got {spec.num_sets}, {spec.min_set_size} and {spec.set_size}. Correct the data section of the config."
         )
+    if not image_sets.labelled and spec.set_size > 1:
+        raise UserError(
+            f"{name}: its images have no labels, so there are no sets of one class. Set --config.data.batches=images "
+            "with a model of single images, or choose another data set."
+        )
     too_few = np.flatnonzero(image_sets.count < spec.set_size)
     if len(too_few):
         first, count = too_few[0], image_sets.count
