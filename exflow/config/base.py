@@ -90,13 +90,18 @@ def _optimizer() -> dict:
     return {
         "name": "rmsprop",  # rmsprop | adam, both with the semantics of TensorFlow 1
         "learning_rate": 1e-3,
-        "schedule": "constant",  # constant | exponential (decay_rate per step) | cosine (to 0 at num_steps)
+        # constant | exponential (decay_rate per step) | cosine (to 0 at num_steps) | milestones
+        "schedule": "constant",
         "decay_rate": 1.0,  # per step, exponential only; the original uses 0.999995
+        "milestones": (),  # milestones only: steps that halve the rate and move b1 half of the way to 0.95
+        "hold_steps": 0,  # milestones only: after so many steps the rate falls linearly ...
+        "decay_steps": 0,  # ... to 0, over so many more; 0 = it does not
         "boost": 1.0,  # factor on the learning rate ...
         "boost_step": 0,  # ... from this step on
         "warmup_steps": 0,  # linear from 0; 0 = none
         "b1": 0.9,  # adam
         "b2": 0.999,  # adam
+        "epsilon": 1e-8,  # adam: added to the square root of the uncorrected average of squares
         "clip_value": 0.0,  # of every entry of the gradient; 0 = none
         "clip_norm": 0.0,  # of the gradient's global norm; 0 = none
         "l2": 0.0,  # times the parameter, added to the clipped gradient; of the group "main"

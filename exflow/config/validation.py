@@ -6,6 +6,8 @@ Keys that only a data set, a model or the devices can judge (whether a class has
 halved so often, whether the devices divide the batch) are checked there.
 """
 
+import itertools
+
 from ml_collections import ConfigDict
 
 from exflow.config.base import base_config
@@ -29,13 +31,14 @@ CHOICES = {
     "data.batches": ("episodes", "images"),
     "model.block_loop": ("auto", "scan", "unroll"),
     "optimizer.name": ("rmsprop", "adam"),
-    "optimizer.schedule": ("constant", "exponential", "cosine"),
+    "optimizer.schedule": ("constant", "exponential", "cosine", "milestones"),
     "training.best_mode": ("min", "max"),
 }
 INTERVALS = {  # every other number is finite and at least 0
     **dict.fromkeys(("data.image_size", "data.downscale", "data.sets_per_batch", "data.set_size"), AT_LEAST_ONE),
     "optimizer.learning_rate": POSITIVE,
     "optimizer.boost": POSITIVE,
+    "optimizer.epsilon": POSITIVE,
     **dict.fromkeys(("optimizer.b1", "optimizer.b2", "optimizer.ema_decay"), BELOW_ONE),
     "training.steps_per_call": AT_LEAST_ONE,
     "training.keep_checkpoints": AT_LEAST_ONE,
@@ -99,6 +102,10 @@ def _check_data(config: ConfigDict) -> None:
 def _check_optimizer(config: ConfigDict) -> None:
     if config.optimizer.decay_rate > 1 or config.optimizer.decay_rate == 0:
         raise expected("optimizer.decay_rate", "a factor in (0, 1]", config.optimizer.decay_rate)
+    milestones = config.optimizer.milestones
+    steps = [0, *milestones] if all(isinstance(step, int) for step in milestones) else [0, 0]
+    if any(later <= step for step, later in itertools.pairwise(steps)):
+        raise expected("optimizer.milestones", "ever larger whole numbers, at least 1", milestones)
 
 
 def _check_evaluation(config: ConfigDict) -> None:

@@ -27,8 +27,8 @@ def members(params: Params, group_of: GroupOf, groups: tuple[str, ...]) -> Param
 
 
 def by_group(
-    optimizer_of: Callable[[str], optax.GradientTransformation], group_of: GroupOf
-) -> optax.GradientTransformation:
+    optimizer_of: Callable[[str], optax.GradientTransformationExtraArgs], group_of: GroupOf
+) -> optax.GradientTransformationExtraArgs:
     """An optimiser per group.
 
     Args:
@@ -37,20 +37,23 @@ def by_group(
 
     Returns:
       Optimiser whose state is a dict from group to state. Its update takes the gradients of all groups, or of whole
-      groups only: then it returns the updates of these, and the state of the others as it was.
+      groups only: then it returns the updates of these, and the state of the others as it was. What else it is told
+      goes to the optimisers of the groups.
     """
 
     def init(params: Params) -> dict[str, Any]:
         groups = groups_of(params, group_of)
         return {group: optimizer_of(group).init(members(params, group_of, (group,))) for group in groups}
 
-    def update(updates: Params, state: dict[str, Any], params: Params | None = None) -> tuple[Params, dict[str, Any]]:
+    def update(
+        updates: Params, state: dict[str, Any], params: Params | None = None, **extra: Any
+    ) -> tuple[Params, dict[str, Any]]:
         changes, new_state = {}, dict(state)
         for group in groups_of(updates, group_of):
             own = None if params is None else members(params, group_of, (group,))
             gradients = members(updates, group_of, (group,))
-            moved, new_state[group] = optimizer_of(group).update(gradients, state[group], own)
+            moved, new_state[group] = optimizer_of(group).update(gradients, state[group], own, **extra)
             changes |= moved  # pyright: ignore[reportOperatorIssue]
         return changes, new_state
 
-    return optax.GradientTransformation(init, update)  # pyright: ignore[reportArgumentType]
+    return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]

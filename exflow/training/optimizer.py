@@ -1,12 +1,14 @@
-"""Optimizers with the semantics of TensorFlow 1, learning rate schedules, and options of each group of parameters.
+"""Optimizers with the semantics of TensorFlow 1, and options of each group of parameters.
 
 The multiplier of a group scales its *update*, which is a real learning rate. (The original BRUNO scales the gradient of
 its process; under RMSProp and Adam a constant factor cancels.) A freeze zeroes the gradient, as the original does: the
 averages of the optimizer keep decaying meanwhile.
+
+A group that several phases of a step move has one state, which counts its updates: Adam corrects its averages by that.
+What is said in steps (schedules, freezes) goes by the step instead, which whoever makes the updates says.
 """
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -17,9 +19,8 @@ from ml_collections import ConfigDict
 
 from exflow.errors import UserError
 from exflow.training.groups import MAIN, GroupOf, by_group
+from exflow.training.schedules import Schedule, b1_schedule, learning_rate_schedule
 from exflow.typing import Params
-
-Schedule = Callable[[Any], Array]
 
 
 class AdamState(NamedTuple):
@@ -30,99 +31,88 @@ class AdamState(NamedTuple):
     square: Params  # average of the squared gradient
 
 
-def learning_rate_schedule(config: ConfigDict, num_steps: int) -> Schedule:
-    """Learning rate as a function of the number of updates already made.
-
-    rate(t) = learning_rate * shape(t) * min(1, (t + 1) / warmup_steps) * (boost if t >= boost_step else 1), with
-    shape(t) = 1, decay_rate^(t + 1) or (1 + cos(pi t / num_steps)) / 2. Update t is the original's iteration t + 1
-    (its iteration 0 only initialises), so "times 1.5 from iteration 100" is boost 1.5 at boost_step 99.
-
-    Args:
-      config: Section `optimizer`.
-      num_steps: Length of training in steps, used by "cosine".
-
-    Returns:
-      Function from an integer count to a float scalar.
-
-    Raises:
-      UserError: Unknown schedule.
-    """
-    if config.schedule not in ("constant", "exponential", "cosine"):
-        raise UserError(
-            f"config.optimizer.schedule: expected 'constant', 'exponential' or 'cosine', got {config.schedule!r}."
-        )
-    log_decay = math.log(config.decay_rate) if config.schedule == "exponential" else 0.0
-
-    def schedule(count: Any) -> Array:
-        t = jnp.asarray(count, float)
-        rate = jnp.asarray(config.learning_rate, float)
-        if config.schedule == "exponential":
-            rate = rate * jnp.exp((t + 1) * log_decay)  # a float32 power of 0.999995 is off by 0.6 % after 200,000
-        if config.schedule == "cosine":
-            rate = rate * 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(t / max(num_steps, 1), 1.0)))
-        if config.warmup_steps > 0:
-            rate = rate * jnp.minimum(1.0, (t + 1) / config.warmup_steps)
-        if config.boost != 1.0:
-            rate = jnp.where(t >= config.boost_step, rate * config.boost, rate)
-        return rate
-
-    return schedule
-
-
-def scale_by_adam_epsilon_hat(b1: float, b2: float, epsilon: float = 1e-8) -> optax.GradientTransformation:
+def scale_by_adam_epsilon_hat(
+    b1: float | Schedule, b2: float, epsilon: float = 1e-8
+) -> optax.GradientTransformationExtraArgs:
     """Adam with epsilon added to the square root of the *uncorrected* second moment, as TensorFlow 1 does.
 
     update = sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + epsilon); optax adds epsilon after the correction, which is a
     1 / sqrt(1 - b2^t) times larger epsilon in the first updates.
+
+    Args:
+      b1: Decay of the average m of gradients; of a function of the step, the present value corrects all of the past.
+      b2: Decay of the average v of their squares.
+      epsilon: Positive.
     """
 
     def init(params: Params) -> AdamState:
         return AdamState(jnp.zeros((), jnp.int32), optax.tree.zeros_like(params), optax.tree.zeros_like(params))
 
-    def update(updates: Params, state: Any, params: Params = None) -> tuple[Params, Any]:
-        del params
+    def update(
+        updates: Params, state: Any, params: Params = None, *, step: Array | None = None, **extra: Any
+    ) -> tuple[Params, Any]:
+        del params, extra
+        decay = b1(state.count if step is None else step) if callable(b1) else b1
         count = state.count + 1
-        mean = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mean, updates)
+        mean = jax.tree.map(lambda m, g: decay * m + (1 - decay) * g, state.mean, updates)
         square = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state.square, updates)
         t = count.astype(float)
-        correction = jnp.sqrt(_one_minus_power(b2, t)) / _one_minus_power(b1, t)
+        correction = jnp.sqrt(_one_minus_power(b2, t)) / _one_minus_power(decay, t)
         scaled = jax.tree.map(lambda m, v: correction.astype(m.dtype) * m / (jnp.sqrt(v) + epsilon), mean, square)
         return scaled, AdamState(count, mean, square)
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _one_minus_power(base: float, t: Array) -> Array:
+def _one_minus_power(base: float | Array, t: Array) -> Array:
     """1 - base^t for t >= 1, without cancellation."""
+    if isinstance(base, Array):
+        return -jnp.expm1(t * jnp.log(base))
     return -jnp.expm1(t * math.log(base)) if base else jnp.ones_like(t)
 
 
-def zero_until(num_updates: int) -> optax.GradientTransformation:
-    """Replace the first `num_updates` gradients by zero."""
+def zero_until(num_steps: int) -> optax.GradientTransformationExtraArgs:
+    """Replace the gradients of the first `num_steps` steps by zero."""
 
     def init(params: Params) -> Array:
         del params
         return jnp.zeros((), jnp.int32)
 
-    def update(updates: Params, state: Any, params: Params = None) -> tuple[Params, Any]:
-        del params
-        frozen = state < num_updates  # `state` counts the updates
+    def update(
+        updates: Params, state: Any, params: Params = None, *, step: Array | None = None, **extra: Any
+    ) -> tuple[Params, Any]:
+        del params, extra
+        frozen = (state if step is None else step) < num_steps  # `state` counts the updates
         return jax.tree.map(lambda g: jnp.where(frozen, jnp.zeros_like(g), g), updates), state + 1
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def scale_by_rate(schedule: Schedule) -> optax.GradientTransformationExtraArgs:
+    """Multiply updates by minus the learning rate; the state is that of `optax.scale_by_schedule`."""
+    scale = optax.scale_by_schedule(lambda count: -schedule(count))
+
+    def update(
+        updates: Params, state: Any, params: Params = None, *, step: Array | None = None, **extra: Any
+    ) -> tuple[Params, Any]:
+        del params, extra
+        scaled, _ = scale.update(updates, state if step is None else optax.ScaleByScheduleState(step))
+        return scaled, optax.ScaleByScheduleState(optax.safe_increment(state.count))
+
+    return optax.GradientTransformationExtraArgs(scale.init, update)
 
 
 def _preconditioner(config: ConfigDict) -> optax.GradientTransformation:
     if config.name == "rmsprop":
         return optax.scale_by_rms(decay=0.9, eps=1e-10, initial_scale=1.0, eps_in_sqrt=True)
     if config.name == "adam":
-        return scale_by_adam_epsilon_hat(config.b1, config.b2)
+        return scale_by_adam_epsilon_hat(b1_schedule(config), config.b2, config.epsilon)
     raise UserError(f"config.optimizer.name: expected 'rmsprop' or 'adam', got {config.name!r}.")
 
 
 def make_optimizer(
     config: ConfigDict, num_steps: int, group_of: GroupOf
-) -> tuple[optax.GradientTransformation, Schedule]:
+) -> tuple[optax.GradientTransformationExtraArgs, Schedule]:
     """Build the optimizer of all groups of a model's parameters.
 
     Order: clip every entry, then the global norm, of all gradients given; the same with the limits of the group; add
@@ -137,16 +127,18 @@ def make_optimizer(
       group_of: Name of a top-level parameter -> its group.
 
     Returns:
-      The transformation of gradients into parameter updates, and the learning rate after a number of updates.
+      The transformation of gradients into parameter updates, and the learning rate after a number of steps. The
+      transformation takes that number too, as `step`, skipped ones not counted; without it, it is the number of updates
+      of each group, which is the same where every step moves a group once.
 
     Raises:
       UserError: Unknown optimizer or schedule.
     """
     schedule = learning_rate_schedule(config, num_steps)
     adaptive = _preconditioner(config)
-    rate = optax.scale_by_schedule(lambda count: -schedule(count))
+    rate = scale_by_rate(schedule)
 
-    def optimizer_of(group: str) -> optax.GradientTransformation:
+    def optimizer_of(group: str) -> optax.GradientTransformationExtraArgs:
         options = config.groups.get(group)
         decay = config if group == MAIN else options
         l2 = [optax.add_decayed_weights(decay.l2)] if decay is not None and decay.l2 > 0 else []

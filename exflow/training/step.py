@@ -65,7 +65,7 @@ def init_train_state(
 
 def make_train_step(
     model: Model,
-    optimizer: optax.GradientTransformation,
+    optimizer: optax.GradientTransformationExtraArgs,
     schedule: Callable[[Any], Array],
     materialize: Callable[[Any, Any], Batch],
     key: PRNGKey,
@@ -83,8 +83,8 @@ def make_train_step(
 
     Args:
       model: Provides the losses. Running averages that a loss gives replace the parameters called "statistics".
-      optimizer: Gradients to updates.
-      schedule: Learning rate after a number of updates, for the metrics.
+      optimizer: Gradients to updates, as made by `make_optimizer`.
+      schedule: Learning rate after a number of steps, for the metrics.
       materialize: (resident, inputs) -> Batch, of the data pipeline.
       key: Training key, not folded with the step.
       mesh: Devices over which the sets of the batch are spread.
@@ -114,7 +114,7 @@ def make_train_step(
             (value, loss), grads = jax.value_and_grad(phase_loss, has_aux=True)(moving, loss_key, batch)
             grad_norm = optax.tree.norm(grads)
             finite &= jnp.isfinite(value) & jnp.isfinite(grad_norm)
-            updates, opt_state = optimizer.update(grads, opt_state, moving)
+            updates, opt_state = optimizer.update(grads, opt_state, moving, step=num_updates)
             params |= optax.apply_updates(moving, updates)  # pyright: ignore[reportOperatorIssue]
             if loss.statistics is not None:
                 params |= {STATISTICS: loss.statistics}

@@ -66,7 +66,7 @@ def test_parameter_count(name):
     ],
 )
 def test_training_is_the_published_one(name, sets, set_size, updates, final_rate):
-    from exflow.training.optimizer import learning_rate_schedule
+    from exflow.training.schedules import learning_rate_schedule
 
     config = load_config(name)
     assert (config.data.sets_per_batch, config.data.set_size, config.training.num_steps) == (sets, set_size, updates)

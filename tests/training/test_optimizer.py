@@ -8,7 +8,8 @@ import pytest
 
 from exflow.config import base_config
 from exflow.errors import UserError
-from exflow.training.optimizer import learning_rate_schedule, make_optimizer
+from exflow.training.optimizer import make_optimizer
+from exflow.training.schedules import b1_schedule, learning_rate_schedule
 
 STEPS = 30
 
@@ -71,15 +72,15 @@ class RMSProp:
 
 
 class Adam:
-    """sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + 1e-8), t from 1. TensorFlow 1's definition."""
+    """sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + epsilon), t from 1. TensorFlow 1's definition."""
 
-    def __init__(self, b1=0.9, b2=0.999):
-        self.b1, self.b2, self.m, self.v = b1, b2, 0.0, 0.0
+    def __init__(self, b1=0.9, b2=0.999, epsilon=1e-8):
+        self.b1, self.b2, self.epsilon, self.m, self.v = b1, b2, epsilon, 0.0, 0.0
 
     def __call__(self, t, g):
         self.m = self.b1 * self.m + (1 - self.b1) * g
         self.v = self.b2 * self.v + (1 - self.b2) * g**2
-        return np.sqrt(1 - self.b2 ** (t + 1)) / (1 - self.b1 ** (t + 1)) * self.m / (np.sqrt(self.v) + 1e-8)
+        return np.sqrt(1 - self.b2 ** (t + 1)) / (1 - self.b1 ** (t + 1)) * self.m / (np.sqrt(self.v) + self.epsilon)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +90,7 @@ class Adam:
         ({"name": "adam"}, Adam),
         ({"name": "adam", "b1": 0.95, "b2": 0.9995}, lambda: Adam(0.95, 0.9995)),
         ({"name": "adam", "b1": 0.0}, lambda: Adam(0.0)),
+        ({"name": "adam", "b2": 0.98, "epsilon": 1e-4}, lambda: Adam(0.9, 0.98, 1e-4)),
     ],
 )
 def test_equals_the_recurrence_in_float64(x64, values, make):
@@ -176,6 +178,60 @@ def test_updates_follow_the_schedule(x64):
     np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-14)
 
 
+MILESTONES = {"schedule": "milestones", "milestones": (4, 9, 20), "hold_steps": 15, "decay_steps": 10}
+
+
+def rate_and_b1(t, b1):
+    """By hand: each milestone halves the rate and the distance of b1 to 0.95; the fall to 0 is from 15 to 25."""
+    rate = 0.01
+    for milestone in (4, 9, 20):
+        if t >= milestone:
+            rate, b1 = rate / 2, b1 + (0.95 - b1) / 2
+    return rate * (1 if t < 15 else (25 - t) / 10 if t < 25 else 0), b1
+
+
+@pytest.mark.parametrize("b1", [0.8, 0.0])
+def test_milestones_move_the_rate_and_b1_together(x64, b1):
+    """Adam with the present b1 in its correction, too, as published; the last five updates are none."""
+    rule = Adam(b2=0.98, epsilon=1e-4)
+
+    def update(t, g, p):
+        rate, rule.b1 = rate_and_b1(t, b1)
+        return rate * rule(t, g)
+
+    history = train(section(name="adam", learning_rate=0.01, b1=b1, b2=0.98, epsilon=1e-4, **MILESTONES))
+    actual = [step["flow"]["w"] for step in history]
+    np.testing.assert_allclose(actual, reference("flow", update), rtol=1e-12, atol=1e-14)
+    np.testing.assert_array_equal(actual[24:], np.tile(actual[24], (6, 1)))
+    assert (actual[23] != actual[24]).all()
+
+
+def test_milestones_of_a_published_run():
+    """Five milestones from 1e-3 and 0.8 end at 3.125e-5 and 0.9453."""
+    config = section(schedule="milestones", milestones=(5, 15, 30, 60, 100), hold_steps=150, decay_steps=150, b1=0.8)
+    rate, b1 = learning_rate_schedule(config, 0), b1_schedule(config)
+    np.testing.assert_allclose([float(rate(t)) for t in (4, 5, 99, 100, 150)], [1e-3, 5e-4, 6.25e-5, *2 * [3.125e-5]])
+    np.testing.assert_allclose([float(b1(t)) for t in (4, 5, 100)], [0.8, 0.875, 0.9453125], rtol=1e-6)
+    np.testing.assert_allclose([float(rate(t)) for t in (225, 299)], [3.125e-5 / 2, 3.125e-5 / 150], rtol=1e-5)
+    assert float(rate(300)) == float(rate(10**6)) == 0.0
+    assert b1_schedule(section(b1=0.8, milestones=(5,))) == 0.8
+
+
+def test_a_group_that_moves_twice_a_step_counts_twice_but_goes_by_the_step(x64):
+    """Moments and their correction by its own updates; rate, b1 and freeze by the step."""
+    config = section(name="adam", learning_rate=0.01, b1=0.8, freeze_steps=3, **MILESTONES)
+    optimizer, _ = make_optimizer(config, STEPS, group_of)
+    params = jax.tree.map(jnp.asarray, parameters())
+    state, p, rule = optimizer.init(params), parameters()["process"], Adam()
+    for number, grads in enumerate(gradients()):
+        step, given = number // 2, jax.tree.map(jnp.asarray, {"process": grads["process"]})
+        updates, state = optimizer.update(given, state, params, step=jnp.asarray(step))
+        params = params | optax.apply_updates({"process": params["process"]}, updates)
+        rate, rule.b1 = rate_and_b1(step, 0.8)
+        p = p - rate * rule(number, grads["process"] * (step >= 3))
+        np.testing.assert_allclose(params["process"], p, rtol=1e-12, atol=1e-14)
+
+
 def test_models_without_a_process_group():
     optimizer, _ = make_optimizer(section(), 10, group_of)
     for params in ({"encoder": jnp.ones(3)}, {"encoder": (jnp.ones(3), jnp.ones(2)), "decoder": jnp.ones(1)}):
@@ -186,5 +242,5 @@ def test_models_without_a_process_group():
 def test_unknown_names():
     with pytest.raises(UserError, match=r"config\.optimizer\.name: expected 'rmsprop' or 'adam', got 'sgd'"):
         make_optimizer(section(name="sgd"), 10, group_of)
-    with pytest.raises(UserError, match=r"config\.optimizer\.schedule: expected .* got 'step'"):
+    with pytest.raises(UserError, match=r"config\.optimizer\.schedule: expected one of .*, milestones, got 'step'"):
         make_optimizer(section(schedule="step"), 10, group_of)

@@ -120,7 +120,7 @@ def test_keys_that_an_older_run_lacks_have_their_defaults(tmp_path):
         store_config(changed, tmp_path, step=20)
 
 
-@pytest.mark.parametrize("schedule", ["constant", "exponential", "cosine"])
+@pytest.mark.parametrize("schedule", ["constant", "exponential", "cosine", "milestones"])
 def test_only_a_schedule_that_does_not_end_with_training_can_be_lengthened(tmp_path, schedule):
     def store(num_steps, step):
         store_config(toy_config(optimizer__schedule=schedule, training__num_steps=num_steps), tmp_path, step)

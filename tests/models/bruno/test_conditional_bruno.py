@@ -17,7 +17,8 @@ from exflow.models.bruno.flow import bruno_flow
 from exflow.models.bruno.model import bruno
 from exflow.models.registry import params_like
 from exflow.training.inputs import build_model
-from exflow.training.optimizer import learning_rate_schedule, make_optimizer
+from exflow.training.optimizer import make_optimizer
+from exflow.training.schedules import learning_rate_schedule
 from tests.evaluation.toy_data import image_sets
 from tests.models.parameters import in_float64, shaken
 from tests.models.registry import IMAGE_SHAPE, compiled, small_config
