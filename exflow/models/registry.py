@@ -44,8 +44,16 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
     return build_set_vae(config, image_shape)
 
 
+def matnet(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
+    """See `exflow.models.matnet`."""
+    from exflow.models.matnet.model import matnet as build_matnet
+
+    return build_matnet(config, image_shape)
+
+
 FAMILIES: dict[str, Callable[[ConfigDict, tuple[int, int, int]], Model]] = {
     "bruno": bruno,
+    "matnet": matnet,
     "set_vae": set_vae,
 }
 MAX_BUILT = 16

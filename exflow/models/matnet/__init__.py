@@ -1,0 +1,1 @@
+"""Matryoshka networks: deep hierarchies of Gaussian latents with top-down inference."""

@@ -1,0 +1,115 @@
+"""The latent groups of a Matryoshka network: inferred from images, or generated."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from exflow.core.latents.diagonal_gaussian import DiagonalGaussian
+from exflow.core.latents.elements import EncodedElement, SeenElements
+from exflow.core.latents.seeds import content_seeds, distinct_seeds
+from exflow.core.latents.trace import EXAMPLE, Latent, Level, Noise, TopDown, draw
+from exflow.core.likelihoods.likelihood import Likelihood
+from exflow.model import LatentFunctions
+from exflow.models.matnet.networks.layers import Mode
+from exflow.models.matnet.networks.matnet import Draw, MatNet
+from exflow.typing import Params, PRNGKey
+
+SetMask = Bool[Array, "batch set"]
+Outputs = Float[Array, "batch set ..."]
+
+
+def variables(params: Params) -> dict[str, Any]:
+    """Parameters and running averages as Flax wants them."""
+    networks = {name: part for name, part in params.items() if name != "statistics"}
+    return {"params": networks, "batch_stats": params["statistics"]}
+
+
+def draw_flat(noise: Noise, shape: tuple[int, int]) -> Draw:
+    """Draws for elements in one row, [batch * set, ...], with the noise of elements [batch, set]."""
+
+    def of_group(law: DiagonalGaussian, number: Array | int) -> Array:
+        in_sets = jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), law)
+        values = draw(noise, in_sets, number, EXAMPLE)
+        return values.reshape(-1, *values.shape[2:])
+
+    return of_group
+
+
+def as_trace(latents: tuple[Latent, ...], outputs: Array, shape: tuple[int, int]) -> tuple[TopDown, Outputs]:
+    """Latents and outputs of elements in one row as those of sets."""
+    groups, outputs = jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), (latents, outputs))
+    return TopDown(tuple(Level(None, latent) for latent in groups), outputs, None), outputs
+
+
+def latent_functions(network: MatNet, likelihood: Likelihood, image_shape: tuple[int, int, int]) -> LatentFunctions:
+    """The capability of a network. Its `example_inputs` are the outputs for the likelihood themselves."""
+
+    def pass_down(
+        params: Params,
+        noise: Noise,
+        shape: tuple[int, int],
+        features: Any,
+        given: tuple[Array, ...],
+        num_groups: int | None,
+        mask: SetMask | None,
+    ) -> tuple[TopDown, Outputs]:
+        flat_mask = None if mask is None else mask.reshape(-1)
+        flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), (features, given))
+        found = network.apply(
+            variables(params),
+            draw_flat(noise, shape),
+            flat[0],
+            shape[0] * shape[1],
+            flat[1],
+            num_groups,
+            Mode(False, flat_mask),
+            method=MatNet.top_down,
+        )
+        return as_trace(*found, shape)
+
+    def infer(
+        params: Params,
+        element_set: EncodedElement,
+        mask: SetMask,
+        key: PRNGKey | None,
+        set_latents: tuple[Array, ...] | None = None,
+        means: tuple[int, ...] = (),
+        num_levels: int | None = None,
+    ) -> tuple[TopDown, Outputs]:
+        del set_latents
+        noise = Noise(key, distinct_seeds(element_set.seed, mask), mask, means)
+        return pass_down(params, noise, mask.shape, element_set.features, (), num_levels, mask)
+
+    def generate(
+        params: Params,
+        key: PRNGKey,
+        shape: tuple[int, int],
+        set_latents: tuple[Array, ...] | None = None,
+        means: tuple[int, ...] = (),
+        num_levels: int | None = None,
+    ) -> tuple[TopDown, Outputs]:
+        del set_latents
+        return pass_down(params, Noise(key, means=means), shape, None, (), num_levels, None)
+
+    def encode_values(params: Params, values: Float[Array, "*lead height width channels"]) -> EncodedElement:
+        leading = values.shape[:-3]
+        flat = values.reshape(-1, *image_shape)
+        features = network.apply(variables(params), flat, Mode(), method=MatNet.encode)
+        element = EncodedElement(features, flat, content_seeds(flat))
+        return jax.tree.map(lambda leaf: leaf.reshape(*leading, *leaf.shape[1:]), element)
+
+    return LatentFunctions(
+        likelihood=likelihood,
+        encode_values=encode_values,
+        infer=infer,
+        generate=generate,
+        decode=lambda params, trace, mask: trace.example_inputs,
+        set_posteriors=_no_set_posteriors,
+        num_set_latents=0,
+    )
+
+
+def _no_set_posteriors(params: Params, state: SeenElements) -> list[DiagonalGaussian]:
+    raise ValueError("model: images of a Matryoshka network share no latent. Classify by log-density.")

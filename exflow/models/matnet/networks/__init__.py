@@ -1,0 +1,1 @@
+"""The modules of Matryoshka networks and how they are put together."""

@@ -1,0 +1,232 @@
+"""A Matryoshka network: generator and inference network, run down the hierarchy side by side."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from exflow.core.latents.diagonal_gaussian import DiagonalGaussian, from_moments, standard
+from exflow.core.latents.trace import Latent
+from exflow.models.matnet.networks.bottom_up import Features
+from exflow.models.matnet.networks.generator import Generator
+from exflow.models.matnet.networks.inference import Inference
+from exflow.models.matnet.networks.layers import Mode
+from exflow.models.matnet.networks.plan import Level, Plan
+
+Draw = Callable[[DiagonalGaussian, Array | int], Array]  # (law of a group, its number from the top) -> values
+Outputs = Float[Array, "batch height width outputs"]
+
+
+class States(NamedTuple):
+    """What goes down the hierarchy."""
+
+    h: Float[Array, "batch ..."]  # of the generator
+    s: Float[Array, "batch ..."] | None  # of the merging modules
+    outputs: Outputs | None  # summed so far, where every recurrent step adds to them
+
+
+class MatNet(nn.Module):
+    """The whole network; its parameters are {"generator": ..., "inference": ...}."""
+
+    plan: Plan
+
+    def setup(self) -> None:
+        """Create both networks."""
+        self.generator = Generator(self.plan)
+        self.inference = Inference(self.plan)
+
+    def __call__(
+        self, x: Float[Array, "batch height width channels"], draw: Draw, mode: Mode
+    ) -> tuple[tuple[Latent, ...], Outputs]:
+        """Infer the latents of images, and decode them."""
+        return self.top_down(draw, self.encode(x, mode), x.shape[0], (), None, mode)
+
+    def encode(self, x: Float[Array, "batch height width channels"], mode: Mode) -> Features:
+        """What inference sees of images."""
+        return self.inference.encode(x, mode)
+
+    def top_down(
+        self,
+        draw: Draw,
+        features: Features | None,
+        batch: int,
+        given: tuple[Array, ...],
+        num_groups: int | None,
+        mode: Mode,
+    ) -> tuple[tuple[Latent, ...], Outputs]:
+        """A pass down the hierarchy.
+
+        Args:
+          draw: Values of a latent group.
+          features: Of images, for posteriors; None draws from the prior.
+          batch: Number of images.
+          given: Values of the first groups from the top, which are then not drawn.
+          num_groups: Groups, from the top, that are drawn or given; those below have the means of their priors. None:
+            all.
+          mode: Of normalisation and noise.
+
+        Returns:
+          Every group, top first, and outputs for the likelihood.
+        """
+        scale = self._scale()
+        pick = _Picker(draw, num_groups)
+        q = None if features is None else _scaled(scale, self.inference.top(features, mode))
+        top = pick.latent(standard((batch, self.plan.top_latent_dim)), q, 0, *_fixed(given, 0))
+        states = States(
+            self.generator.first(top.value, mode),
+            None if features is None else self.inference.first(top.value, mode),
+            None,
+        )
+        latents, number = [top], 1
+        for index, level in enumerate(self.plan.levels):
+            h = self.generator.enter(index, states.h, mode)
+            s = states.s if features is None else self.inference.enter(index, states.s, mode)
+            states = States(h, s, None)
+            run = self._recurrent if level.block == "gru" and level.groups else self._groups
+            states, found = run(states, index, level, number, features, scale, pick, given, mode)
+            latents += found
+            number += level.groups
+        outputs = self.generator.decode(states.h, mode) if states.outputs is None else states.outputs
+        return tuple(latents), outputs
+
+    def _scale(self) -> Array | float:
+        """The one factor on the means and log-variances of all groups."""
+        owners = {"generator": self.generator, "inference": self.inference}
+        owner = owners.get(self.plan.scale_owner)
+        return self.plan.initial_scale if owner is None else owner.dist_scale
+
+    def _groups(
+        self,
+        states: States,
+        index: int,
+        level: Level,
+        number: int,
+        features: Features | None,
+        scale: Array | float,
+        pick: "_Picker",
+        given: tuple[Array, ...],
+        mode: Mode,
+    ) -> tuple[States, list[Latent]]:
+        """The groups of a level one after the other, each with modules of its own."""
+        found = []
+        for group in range(level.groups):
+
+            def step(
+                module: "MatNet", states: States, features: Features | None, group: int = group
+            ) -> tuple[States, Latent]:
+                fixed = _fixed(given, number + group)
+                return module.one_group(states, index, group, number + group, features, scale, pick, fixed, mode)
+
+            step = nn.remat(step) if self.plan.remat else step
+            states, latent = step(self, states, features)
+            found.append(latent)
+        return states, found
+
+    def _recurrent(
+        self,
+        states: States,
+        index: int,
+        level: Level,
+        number: int,
+        features: Features | None,
+        scale: Array | float,
+        pick: "_Picker",
+        given: tuple[Array, ...],
+        mode: Mode,
+    ) -> tuple[States, list[Latent]]:
+        """The groups of a level as a loop over one set of modules."""
+        summed = self.plan.summed_outputs and index == len(self.plan.levels) - 1
+        shape = (states.h.shape[0], *self.plan.image_shape[:2], self.plan.num_outputs)
+        states = states._replace(outputs=jnp.zeros(shape, states.h.dtype) if summed else None)
+
+        own = given[number : number + level.groups]
+        values = jnp.stack([*own, *(jnp.zeros_like(own[0]) for _ in range(level.groups - len(own)))]) if own else None
+
+        def step(module: "MatNet", states: States, inputs: tuple[Array, Array | None]) -> tuple[States, Latent]:
+            group, value = inputs
+            fixed = value, False if value is None else group < len(own)
+            states, latent = module.one_group(
+                states, index, 0, number + group, features, scale, pick, fixed, mode
+            )
+            if summed:
+                states = states._replace(outputs=states.outputs + module.generator.decode(states.h, mode))
+            return states, latent
+
+        if self.is_initializing():  # a loop cannot create running averages
+            states, latent = step(self, states, (jnp.zeros((), jnp.int32), None))
+            return states, [latent] * level.groups
+        loop = nn.scan(
+            nn.remat(step) if self.plan.remat else step,
+            variable_broadcast="params",
+            variable_carry="batch_stats",
+            split_rngs={"params": False, "noise": True},
+            length=level.groups,
+        )
+        states, stacked = loop(self, states, (jnp.arange(level.groups), values))
+        return states, [jax.tree.map(lambda leaf, g=group: leaf[g], stacked) for group in range(level.groups)]
+
+    def one_group(
+        self,
+        states: States,
+        index: int,
+        group: int,
+        number: int | Array,
+        features: Features | None,
+        scale: Array | float,
+        pick: "_Picker",
+        fixed: tuple[Array | None, Array | bool],
+        mode: Mode,
+    ) -> tuple[States, Latent]:
+        """One latent group: its prior, its posterior, its values, and the states below it."""
+        h, s = states.h, states.s
+        p, q = self.generator.prior(index, group, h, scale, mode), None
+        if features is not None:
+            moments, s = self.inference.merge(index, group, h, features, s, mode)
+            q = _scaled(scale, moments)
+        latent = pick.latent(p, q, number, *fixed)
+        return states._replace(h=self.generator.step(index, group, h, latent.value, mode), s=s), latent
+
+
+class _Picker(NamedTuple):
+    """Where the values of groups come from."""
+
+    draw: Draw
+    num_drawn: int | None
+
+    def latent(
+        self,
+        p: DiagonalGaussian,
+        q: DiagonalGaussian | None,
+        number: int | Array,
+        fixed: Array | None,
+        is_fixed: Array | bool,
+    ) -> Latent:
+        """A group with its values: given, the mean of its prior, or drawn."""
+        law = p if q is None else q
+        idle = False if self.num_drawn is None else number >= self.num_drawn
+        value = _choose(
+            is_fixed,
+            lambda: fixed,
+            lambda: _choose(
+                idle, lambda: jnp.broadcast_to(p.mean, law.mean.shape), lambda: self.draw(law, number)
+            ),
+        )
+        return Latent(value, p, q)
+
+
+def _fixed(given: tuple[Array, ...], number: int) -> tuple[Array | None, bool]:
+    """The given values of a group, and whether there are any."""
+    return (given[number], True) if number < len(given) else (None, False)
+
+
+def _choose(condition: Array | bool, yes: Callable[[], Any], no: Callable[[], Any]) -> Array:
+    if isinstance(condition, bool):
+        return yes() if condition else no()
+    return jnp.where(condition, yes(), no())
+
+
+def _scaled(scale: Array | float, moments: Float[Array, "batch ... twice"]) -> DiagonalGaussian:
+    return from_moments(scale * moments)

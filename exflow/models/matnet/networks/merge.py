@@ -1,0 +1,82 @@
+"""Modules that merge what came from above and from below: the posterior of a latent group, and the merging state."""
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from exflow.models.matnet.networks.layers import Bias, Map, Mode, Norm, Plain, activated
+from exflow.models.matnet.networks.plan import Style
+
+State = Float[Array, "batch ... width"]
+Moments = Float[Array, "batch ... moments"]
+
+
+class StatefulMerge(nn.Module):
+    """a = phi(norm(map([h; b; s]))), s' = phi(s + norm(map(a))), moments map(s') + bias.
+
+    Attributes:
+      num_moments: Means and log-variances.
+      style: Of its layers.
+      taps: Spatial shape of kernels.
+      difference: Whether h - b is a fourth input.
+    """
+
+    num_moments: int
+    style: Style
+    taps: tuple[int, ...]
+    difference: bool = False
+
+    @nn.compact
+    def __call__(self, h: State, features: State, s: State, mode: Mode) -> tuple[Moments, State]:
+        """Moments before the scale, and the next state."""
+        width = s.shape[-1]
+        own = [h, h - features, s] if self.difference else [h, s]
+        a = Plain(width, self.style, self.taps)(mode, jnp.concatenate(own, axis=-1), features)
+        change = Norm(self.style)(Map(width, self.style, self.taps)(a), mode)
+        s = activated(self.style, s + change)
+        return Bias()(Map(self.num_moments, self.style, self.taps)(s)), s
+
+
+class StatelessMerge(nn.Module):
+    """a = phi(norm(map([h; b]))), moments map(a) + map([h; b]) + bias; attributes as of `StatefulMerge`."""
+
+    num_moments: int
+    style: Style
+    taps: tuple[int, ...]
+    difference: bool = False
+
+    @nn.compact
+    def __call__(self, h: State, features: State, s: State | None, mode: Mode) -> tuple[Moments, None]:
+        """Moments before the scale; there is no state."""
+        del s
+        own = jnp.concatenate([h, h - features], axis=-1) if self.difference else h
+        a = Plain(h.shape[-1], self.style, self.taps)(mode, own, features)
+        out = Map(self.num_moments, self.style, self.taps)(a)
+        return Bias()(out + Map(self.num_moments, self.style, self.taps)(own, features)), None
+
+
+class GruMerge(nn.Module):
+    """u, r = sigmoid(norm(map([h; b; s])) + 1), n = tanh(norm(map([h; b; r s]))), s' = u s + (1 - u) n, map(s') + bias.
+
+    Attributes as of `StatefulMerge`; there is no difference.
+    """
+
+    num_moments: int
+    style: Style
+    taps: tuple[int, ...]
+    difference: bool = False
+
+    @nn.compact
+    def __call__(self, h: State, features: State, s: State, mode: Mode) -> tuple[Moments, State]:
+        """Moments before the scale, and the next state."""
+        width = s.shape[-1]
+        own = jnp.concatenate([h, s], axis=-1)
+        gates = Norm(self.style)(Map(2 * width, self.style, self.taps)(own, features), mode)
+        keep, reset = jnp.split(nn.sigmoid(gates + 1.0), 2, axis=-1)
+        own = jnp.concatenate([h, reset * s], axis=-1)
+        new = activated(self.style, Norm(self.style)(Map(width, self.style, self.taps)(own, features), mode))
+        s = keep * s + (1.0 - keep) * new
+        return Bias()(Map(self.num_moments, self.style, self.taps)(s)), s
+
+
+MERGES = {"residual": StatefulMerge, "projection": StatefulMerge, "gru": GruMerge}
