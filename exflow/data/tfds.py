@@ -14,13 +14,14 @@ from jaxtyping import Int, UInt8
 from tqdm import tqdm
 
 from exflow.data import prepared
+from exflow.data.building.options import check_at_least
 from exflow.data.pipelines.tfdata import import_tensorflow
 from exflow.data.registry import TEST, TRAIN, VALIDATION, LabelledImages
 from exflow.data.resize import check as check_resize
 from exflow.data.resize import resize as resize_images
 from exflow.errors import UserError
 
-NUM_VALIDATION = 5000  # images held out of the training images where TFDS has no validation split
+NUM_VALIDATION = 5000  # images held out of the training images by default where TFDS has no validation split
 TIMEOUT_SECONDS = 5.0
 BATCH_SIZE = 500  # images read at a time
 
@@ -119,14 +120,23 @@ def read_images(
     return np.concatenate(images), np.concatenate(labels)
 
 
-def read_with_validation(name: str, url: str, channels: int, image_size: int, resize: str) -> LabelledImages:
-    """A data set with TFDS splits train and test; the last training images become the validation split."""
+def read_with_validation(
+    name: str, url: str, channels: int, image_size: int, resize: str, num_validation: int
+) -> LabelledImages:
+    """A data set with TFDS splits train and test; the last `num_validation` training images are the validation split.
+
+    Raises:
+      UserError: The data cannot be had, or an option is not valid.
+    """
     check_resize(image_size, resize)
+    check_at_least(name, 1, num_validation=num_validation)
     builder = open_builder(name, "3.*.*", url)
     parts = [read_images(builder, part, channels) for part in ("train", "test")]
     images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     num_train, num_test = (len(part[1]) for part in parts)
+    if num_validation >= num_train:
+        raise UserError(f"{name}: expected num_validation < {num_train}, its training images, got {num_validation}.")
     split = np.repeat(
-        np.array([TRAIN, VALIDATION, TEST], np.uint8), [num_train - NUM_VALIDATION, NUM_VALIDATION, num_test]
+        np.array([TRAIN, VALIDATION, TEST], np.uint8), [num_train - num_validation, num_validation, num_test]
     )
     return LabelledImages(resize_images(images, image_size, resize), labels.astype(np.int32), split)

@@ -263,6 +263,16 @@ def test_images_are_held_out_for_validation(cache_dir, monkeypatch) -> None:
     np.testing.assert_array_equal(sets["train"].images[:, 0, 0, 0], np.arange(30))
     np.testing.assert_array_equal(sets["validation"].images[:2, 0, 0, 0], [30, 31])
     assert all((sets[part].class_ids == np.arange(10)).all() for part in sets)
+    sets = datasets.load("mnist", image_size=2, num_validation=10)
+    assert [len(sets[part].images) for part in sets] == [5020, 10, 20]
+    np.testing.assert_array_equal(sets["validation"].images[:, 0, 0, 0], np.arange(5020, 5030) % 200)
+    fails("mnist: expected num_validation >= 1, got 0", datasets.load, "mnist", num_validation=0)
+    fails(
+        "mnist: expected num_validation < 5030, its training images, got 5030",
+        datasets.load,
+        "mnist",
+        num_validation=5030,
+    )
 
 
 def test_cifar100_is_divided_by_superclass(cache_dir, monkeypatch) -> None:

@@ -1,13 +1,8 @@
 """Omniglot divided by character at random over all alphabets, as the Neural Statistician and the set VAEs do."""
 
-import zlib
-from pathlib import Path
-
 import numpy as np
-from jaxtyping import Int32, UInt8
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
+from exflow.data.building.chardata import FILE, VARIABLE, read_chardata
 from exflow.data.building.omniglot_splits import NUM_CHARACTERS, division
 from exflow.data.building.options import check_at_least, check_choice, user_path
 from exflow.data.labelled import load_labelled
@@ -16,39 +11,8 @@ from exflow.data.resize import check as check_resize
 from exflow.data.resize import resize
 from exflow.errors import UserError
 
-VARIABLE = "EXFLOW_CHARDATA"
-ADVICE = "the file chardata.mat of GitHub yburda/iwae (datasets/OMNIGLOT); source=tfds runs without it."
-SIZE = 28  # of the pictures in chardata.mat
+ADVICE = f"{FILE}; source=tfds runs without it."
 NUM_TRAIN, NUM_VALIDATION = 1000, 200  # of omniglot_ns; test has the others
-DAMAGE = OSError, ValueError, KeyError, TypeError, NotImplementedError, EOFError, zlib.error, MatReadError
-
-
-def _burda(path: Path) -> tuple[UInt8[np.ndarray, "num 28 28 1"], Int32[np.ndarray, " num"]]:
-    """Images of both parts of chardata.mat, upright; the label numbers the pairs of alphabet and character.
-
-    Raises:
-      UserError: If the file is damaged or of another form.
-    """
-    names = "data", "target", "targetchar"
-    try:
-        found = loadmat(path, appendmat=False, variable_names=[*names, *(f"test{name}" for name in names)])
-        parts = [np.concatenate([found[name], found[f"test{name}"]], axis=1) for name in names]
-        if any(part.dtype.kind not in "uif" or part.shape[1] != parts[0].shape[1] for part in parts):
-            raise ValueError(f"shapes {', '.join(str(part.shape) for part in parts)}")
-        data, alphabet, character = parts
-        if len(data) != SIZE * SIZE or not 0 <= data.min() <= data.max() <= 1:
-            raise ValueError(f"pixels {data.shape} from {data.min()} to {data.max()}")
-    except DAMAGE as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"{path}: cannot be read as chardata.mat ({reason}). Expected data [784, num] in 0..1, target [50, num] "
-            f"and targetchar [1, num], and the same with test before the names. Correct {VARIABLE}."
-        ) from error
-    pairs = np.stack([alphabet.argmax(axis=0), character[0].astype(np.int64)])
-    labels = np.unique(pairs, axis=1, return_inverse=True)[1].reshape(-1)
-    # One column per picture, itself stored column by column, as MATLAB does.
-    pictures = np.floor(255 * data.T.astype(np.float64) + 0.5).astype(np.uint8).reshape(-1, SIZE, SIZE).swapaxes(1, 2)
-    return np.ascontiguousarray(pictures)[..., None], labels.astype(np.int32)
 
 
 @register("omniglot_ns", cache=False, ink="dark")
@@ -79,7 +43,7 @@ def omniglot_ns(image_size: int = 28, source: str = "tfds", seed: int = 0) -> La
         data = load_labelled("omniglot", image_size=image_size, resize="area")
         images, labels = np.asarray(data.images, np.uint8), data.labels
     else:
-        images, labels = _burda(user_path("omniglot_ns", VARIABLE, "file", ADVICE))
+        images, labels, _ = read_chardata(user_path("omniglot_ns", VARIABLE, "file", ADVICE))
         images = resize(images, image_size, "area")
     num_classes = int(labels.max(initial=0)) + 1
     if num_classes <= NUM_TRAIN + NUM_VALIDATION:
