@@ -31,13 +31,14 @@ def terms(trace: TopDown, log_probs: Float[Array, "batch set"], mask: Bool[Array
       log_probs: log p(x_s | latents) of every element.
       mask: Which elements exist.
     """
-    of_set = [_divergence(level.set_latent, 1) for level in trace.levels if level.set_latent is not None]
-    of_examples = [jnp.where(mask, _divergence(level.example_latent, 2), 0.0).sum(axis=1) for level in trace.levels]
-    return Terms(
-        jnp.where(mask, log_probs, 0.0).sum(axis=1),
-        jnp.stack(of_examples),
-        jnp.stack(of_set) if of_set else jnp.zeros((0, len(mask))),
-    )
+    return Terms(jnp.where(mask, log_probs, 0.0).sum(axis=1), *_divergences(trace, mask, power=1))
+
+
+def squared_divergences(
+    trace: TopDown, mask: Bool[Array, "batch set"]
+) -> tuple[Float[Array, "level batch"], Float[Array, "set_level batch"]]:
+    """Divergences as in `Terms`, of the latents of elements and of sets, but of every entry squared before the sum."""
+    return _divergences(trace, mask, power=2)
 
 
 def elbo(parts: Terms) -> Float[Array, " batch"]:
@@ -69,10 +70,17 @@ def element_log_weights(
     return jnp.where(mask, sum((_log_ratio(level.example_latent, 2) for level in trace.levels), log_probs), 0.0)
 
 
-def _divergence(latent: Latent, leading: int) -> Array:
+def _divergences(trace: TopDown, mask: Array, power: int) -> tuple[Array, Array]:
+    levels = trace.levels
+    of_set = [_divergence(level.set_latent, 1, power) for level in levels if level.set_latent is not None]
+    of_examples = [jnp.where(mask, _divergence(level.example_latent, 2, power), 0.0).sum(axis=1) for level in levels]
+    return jnp.stack(of_examples), jnp.stack(of_set) if of_set else jnp.zeros((0, len(mask)))
+
+
+def _divergence(latent: Latent, leading: int, power: int) -> Array:
     assert latent.q is not None
     assert latent.p is not None
-    return _sum_event(diagonal_gaussian.kl_divergence(latent.q, latent.p), leading)
+    return _sum_event(diagonal_gaussian.kl_divergence(latent.q, latent.p) ** power, leading)
 
 
 def _log_ratio(latent: Latent, leading: int) -> Array:
