@@ -66,4 +66,4 @@ def check(config: ConfigDict) -> None:
         raise expected("model.matnet.shortcut_encoder", "() or two widths such as (512, 256)", encoder)
 
 
-FAMILY = Family(MODEL, OBJECTIVE, ("inference",), CHOICES, INTERVALS, check, INCIDENTAL)
+FAMILY = Family(MODEL, OBJECTIVE, ("generator", "inference"), CHOICES, INTERVALS, check, INCIDENTAL)

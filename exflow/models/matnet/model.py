@@ -61,14 +61,10 @@ def matnet(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
         init=init,
         loss=training_loss(network, likelihood, config.objective, image_shape),
         encode=encode,
-        group_of=_group_of,
+        group_of=lambda name: name,  # generator | inference | statistics
         sets=sets_from_latents(latents, options.sample_means, work_bytes=_work_bytes(made.levels)),
         latents=latents,
     )
-
-
-def _group_of(name: str) -> str:
-    return {"inference": "inference", "statistics": "statistics"}.get(name, "main")
 
 
 def _work_bytes(levels: tuple) -> int:
