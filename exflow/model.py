@@ -236,6 +236,7 @@ class Phase(NamedTuple):
     name: str
     loss: Callable[[Params, PRNGKey, Batch], Loss]
     groups: tuple[str, ...]
+    start_step: int = 0  # steps, counted from 0, before this one leave the phase out; its metrics are 0 in them
 
 
 def one_group(name: str) -> str:

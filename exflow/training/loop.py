@@ -50,9 +50,10 @@ def fit(run: Run, validate: Validate | None = None) -> FitResult:
     inputs, reason = run.inputs.pipeline.batches(step), ""
     while step < training.num_steps and not reason:
         count = min(training.steps_per_call - step % training.steps_per_call, training.num_steps - step)
-        metrics = []
+        count = int(min(count, run.train_step.steps_until_next_program(step)))
+        program, metrics = run.train_step.at(step), []
         for placed in run.train_step.place(list(itertools.islice(inputs, count))):
-            state, step_metrics = run.train_step.step(state, run.resident, placed)
+            state, step_metrics = program(state, run.resident, placed)
             metrics.append(step_metrics)
         before, step = step, step + count
         if refit is not None and _due(refit.every, before, step):

@@ -1,8 +1,10 @@
 """Phases of a training step: losses that move some groups of parameters each, one after the other on one batch."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array
 
 from exflow.model import Model, Phase
@@ -39,6 +41,13 @@ def of_moving(phase: Phase, params: Params, group_of: GroupOf) -> tuple[Params, 
         return result.value, result
 
     return members(params, group_of, phase.groups), loss
+
+
+def no_metrics(loss: PhaseLoss, *arguments: Any) -> dict[str, Array]:
+    """What a phase reports of a step that leaves it out: 0 under every name."""
+    _, result = jax.eval_shape(loss, *arguments)
+    names = ("loss", *result.metrics, "grad_norm")
+    return {name: jnp.zeros(()) for name in names}
 
 
 def phase_metrics(phase: Phase, number: int, metrics: dict[str, Array]) -> dict[str, Array]:

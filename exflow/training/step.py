@@ -1,6 +1,8 @@
 """The compiled training step: materialize a batch, differentiate, guard against non-finite values, update."""
 
+import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,12 +13,14 @@ from jaxtyping import Array
 
 from exflow.model import Model
 from exflow.training.groups import STATISTICS
-from exflow.training.phases import of_moving, phase_key, phase_metrics, phases_of
+from exflow.training.phases import no_metrics, of_moving, phase_key, phase_metrics, phases_of
 from exflow.training.sharding import place_inputs, place_stacked_inputs, replicated, sharded_sets
 from exflow.training.state import TrainState
 from exflow.typing import Batch, Params, PRNGKey
 
 Metrics = dict[str, Array]
+# (state, resident, placed inputs) -> (state, metrics, of several steps with a leading axis). The state is donated
+Program = Callable[[TrainState, Any, Any], tuple[TrainState, Metrics]]
 Transform = Callable[[PRNGKey, Batch, Any], Batch]  # (key, batch, number of the step from 0) -> batch
 
 
@@ -25,8 +29,16 @@ class TrainStep(NamedTuple):
 
     # Inputs of consecutive steps on the host -> on the devices, for as many calls as these steps take
     place: Callable[[list[Any]], Iterator[Any]]
-    # (state, resident, placed inputs) -> (state, metrics, of several steps with a leading axis). The state is donated
-    step: Callable[[TrainState, Any, Any], tuple[TrainState, Metrics]]
+    step: Program  # with all phases
+    programs: dict[int, Program]  # number of a step -> the program from it on, until the next number; the first is 0
+
+    def at(self, number: int) -> Program:
+        """The program of a step by its number from 0: with the phases that have started."""
+        return self.programs[max(start for start in self.programs if start <= number)]
+
+    def steps_until_next_program(self, number: int) -> int | float:
+        """How many steps from this one on have the same program; infinitely many if all of them."""
+        return min((start for start in self.programs if start > number), default=math.inf) - number
 
 
 class StepKeys(NamedTuple):
@@ -76,6 +88,9 @@ def make_train_step(
 ) -> TrainStep:
     """Build the step of training: every phase of the model once, one after the other, on one batch.
 
+    Phases that start later make programs of their own: a branch inside one program would compute its convolutions some
+    50 times slower on CPU, as loops do.
+
     A step's randomness depends on `key` and the step's number only. A step where the loss of a phase, or its gradient's
     squared norm, is not finite changes neither parameters, moving average nor optimizer state: it is counted and
     skipped. (The squared norm covers gradients so large that their square, which the optimizers average, would be
@@ -100,7 +115,7 @@ def make_train_step(
     """
     use_scan = jax.default_backend() != "cpu" if scan is None else scan
 
-    def step(state: TrainState, resident: Any, inputs: Any) -> tuple[TrainState, Metrics]:
+    def step(start: int, state: TrainState, resident: Any, inputs: Any) -> tuple[TrainState, Metrics]:
         keys = named_keys(key, state.step)
         batch = jax.lax.with_sharding_constraint(materialize(resident, inputs), sharded_sets(mesh))
         if transform is not None:
@@ -111,6 +126,9 @@ def make_train_step(
         for number, phase in enumerate(phases_of(model, params)):
             moving, phase_loss = of_moving(phase, params, model.group_of)
             loss_key = phase_key(keys.loss, number)
+            if phase.start_step > start:
+                metrics |= phase_metrics(phase, number, no_metrics(phase_loss, moving, loss_key, batch))
+                continue
             (value, loss), grads = jax.value_and_grad(phase_loss, has_aux=True)(moving, loss_key, batch)
             grad_norm = optax.tree.norm(grads)
             finite &= jnp.isfinite(value) & jnp.isfinite(grad_norm)
@@ -147,13 +165,17 @@ def make_train_step(
 
     whole = replicated(mesh)
 
-    def compiled(function: Callable) -> Callable:
+    def steps(start: int, state: TrainState, resident: Any, stacked: Any) -> tuple[TrainState, Metrics]:
+        return jax.lax.scan(lambda carry, inputs: step(start, carry, resident, inputs), state, stacked)
+
+    def program(start: int) -> Program:
+        function = partial(steps if use_scan else step, start)
         return jax.jit(function, donate_argnums=0, out_shardings=(whole, whole))
 
-    if not use_scan:
-        return TrainStep(lambda inputs: (place_inputs(mesh, step_inputs) for step_inputs in inputs), compiled(step))
+    def place(inputs: list[Any]) -> Iterator[Any]:
+        if use_scan:
+            return iter([place_stacked_inputs(mesh, inputs)])
+        return (place_inputs(mesh, step_inputs) for step_inputs in inputs)
 
-    def steps(state: TrainState, resident: Any, stacked: Any) -> tuple[TrainState, Metrics]:
-        return jax.lax.scan(lambda carry, inputs: step(carry, resident, inputs), state, stacked)
-
-    return TrainStep(lambda inputs: iter([place_stacked_inputs(mesh, inputs)]), compiled(steps))
+    programs = {start: program(start) for start in sorted({0, *(phase.start_step for phase in model.phases)})}
+    return TrainStep(place, programs[max(programs)], programs)

@@ -1,6 +1,7 @@
 """Steps of several phases: against a loop written by hand, and what a phase leaves alone."""
 
 import itertools
+import json
 
 import chex
 import jax
@@ -9,12 +10,12 @@ import numpy as np
 import pytest
 
 from exflow.model import Model, Phase
-from exflow.training.optimizer import make_optimizer
+from exflow.training.optimizer import AdamState, make_optimizer
 from exflow.training.sharding import make_mesh
 from exflow.training.step import init_train_state, make_train_step, named_keys
 from exflow.typing import Batch, Loss
-from tests.training.test_optimizer import RMSProp
-from tests.training.toy import IMAGE_SHAPE, device_pipeline, toy_config, toy_model
+from tests.training.test_optimizer import Adam, RMSProp
+from tests.training.toy import IMAGE_SHAPE, device_pipeline, fit, toy_config, toy_model
 
 KEY = jax.random.key(3)
 PARAMS = {"decoder": np.array([0.5, -1.0, 2.0], np.float32), "process": np.array([1.0, 0.3], np.float32)}
@@ -46,17 +47,21 @@ def batch_of(value):
     return Batch(jnp.full((2, 1, *IMAGE_SHAPE), value, jnp.uint8), jnp.ones((2, 1), bool), jnp.zeros(2, jnp.int32))
 
 
-def train(model, values, **overrides):
+def train(model, values, scan=None, **overrides):
     """State and metrics after one step per value of the images."""
     config, mesh = toy_config(optimizer__learning_rate=RATE, **overrides), make_mesh(jax.devices()[:1])
     optimizer, schedule = make_optimizer(config.optimizer, 10, model.group_of)
+    decay = config.optimizer.ema_decay
     step = make_train_step(
-        model, optimizer, schedule, lambda resident, value: batch_of(value), KEY, mesh, config.optimizer.ema_decay
+        model, optimizer, schedule, lambda resident, value: batch_of(value), KEY, mesh, decay, scan=scan
     )
-    state, history = init_train_state(optimizer, PARAMS, config.optimizer.ema_decay, mesh), []
-    for placed in step.place([np.int32(value) for value in values]):
-        state, metrics = step.step(state, (), placed)
-        history.append(jax.device_get(metrics))
+    state, history, done = init_train_state(optimizer, PARAMS, decay, mesh), [], 0
+    while done < len(values):
+        count = min(len(values) - done, step.steps_until_next_program(done))
+        for placed in step.place([np.int32(value) for value in values[done : done + count]]):
+            state, metrics = step.at(done)(state, (), placed)
+            history.append(jax.device_get(metrics))
+        done += count
     return jax.device_get(state), history
 
 
@@ -137,3 +142,90 @@ def test_running_averages_of_a_phase_replace_the_parameters():
     params = {"decoder": PARAMS["decoder"], "statistics": np.zeros(2, np.float32)}
     state, _ = step.step(init_train_state(optimizer, params, 0.0, mesh), (), jnp.int32(1))
     np.testing.assert_array_equal(state.params["statistics"], [2.0, 2.0])
+
+
+LATER = SLEEP._replace(start_step=2)
+VALUES = [3, 5, 4, 1]
+
+
+def test_before_its_first_step_a_phase_leaves_no_trace():
+    options = {"optimizer__name": "adam", "optimizer__ema_decay": 0.9}
+    without, without_metrics = train(model(WAKE), VALUES[:2], **options)
+    before, metrics = train(model(WAKE, LATER), VALUES[:2], **options)
+    chex.assert_trees_all_equal(before, without)  # also the optimizer's averages and counters
+    for ours, theirs in zip(metrics, without_metrics, strict=True):
+        assert {name: ours.pop(name) for name in ("sleep/loss", "sleep/noise", "sleep/grad_norm")} == dict.fromkeys(
+            ("sleep/loss", "sleep/noise", "sleep/grad_norm"), 0.0
+        )
+        chex.assert_trees_all_equal(ours, theirs)
+
+
+def test_from_its_first_step_on_a_phase_moves_its_groups_alone():
+    without, _ = train(model(WAKE), VALUES[:3])
+    after, metrics = train(model(WAKE, LATER), VALUES[:3])
+    np.testing.assert_array_equal(after.params["decoder"], without.params["decoder"])
+    chex.assert_trees_all_equal(after.opt_state[-1]["main"], without.opt_state[-1]["main"])
+    key = jax.random.fold_in(named_keys(KEY, 2).loss, 1)  # as if the phase had never been left out
+    gradient = 2 * (PARAMS["process"] - 2 * after.params["decoder"][:2] - float(jax.random.normal(key)))
+    np.testing.assert_allclose(after.params["process"], PARAMS["process"] - RATE * RMSProp()(0, gradient), rtol=1e-5)
+    np.testing.assert_allclose(metrics[2]["sleep/grad_norm"], np.linalg.norm(gradient), rtol=1e-5)
+
+
+def test_steps_in_one_loop_change_their_program_in_between():
+    one_by_one, _ = train(model(WAKE, LATER), VALUES)
+    in_loops, history = train(model(WAKE, LATER), VALUES, scan=True)
+    assert [rows["loss"].shape for rows in history] == [(2,), (2,)]
+    chex.assert_trees_all_close(in_loops.params, one_by_one.params, rtol=1e-6)
+
+
+def test_a_group_of_two_phases_counts_its_updates_and_keeps_to_the_schedule():
+    """Adam's moments and their count are shared by both phases; the milestone, at step 3, is passed with the step."""
+    both, overrides = WAKE._replace(groups=("main", "process")), {"b1": 0.8, "epsilon": 1e-4, "milestones": (3,)}
+    overrides = {f"optimizer__{name}": value for name, value in overrides.items()}
+    options = overrides | {"optimizer__name": "adam", "optimizer__schedule": "milestones"}
+    state, history = train(model(both, LATER), VALUES, **options)
+    w, p = PARAMS["decoder"].astype(np.float64), PARAMS["process"].astype(np.float64)
+    rules, updates = (Adam(epsilon=1e-4), Adam(epsilon=1e-4)), 0
+    for step, value in enumerate(VALUES):
+        rate = RATE / 2 if step >= 3 else RATE
+        for rule in rules:
+            rule.b1 = 0.875 if step >= 3 else 0.8
+        key = named_keys(KEY, step).loss
+        target, noise = value + float(jax.random.normal(key)), float(jax.random.normal(jax.random.fold_in(key, 1)))
+        of_w, of_p = 2 * (w - target) + np.append(p, 0.0), w[:2]
+        w, p = w - rate * rules[0](step, of_w), p - rate * rules[1](updates, of_p)
+        updates += 1
+        if step >= 2:
+            p = p - rate * rules[1](updates, 2 * (p - 2 * w[:2] - noise))
+            updates += 1
+        np.testing.assert_allclose(history[step]["learning_rate"], rate, rtol=1e-6)
+    np.testing.assert_allclose(state.params["decoder"], w, rtol=1e-5)
+    np.testing.assert_allclose(state.params["process"], p, rtol=1e-5)
+    counts = {group: int(found.count) for group, found in adam_states(state).items()}
+    assert counts == {"main": 4, "process": 6}
+
+
+def adam_states(state):
+    """Adam's state of each group."""
+    return {
+        group: next(part for part in parts if isinstance(part, AdamState))
+        for group, parts in state.opt_state[-1].items()
+    }
+
+
+def test_a_run_resumed_before_and_after_the_first_step_of_a_phase_ends_alike(tmp_path):
+    toy = toy_model()
+    phases = Phase("wake", toy.loss, ("main", "process")), Phase("sleep", toy.loss, ("process",), start_step=4)
+    toy, ends = toy._replace(phases=phases), []
+    for lengths in ((7,), (3, 5, 7)):
+        for length in lengths:
+            options = {"optimizer__name": "adam", "training__steps_per_call": 3, "training__log_every": 1}
+            result = fit(
+                toy_config(training__num_steps=length, **options), tmp_path / str(len(lengths)), toy, device_pipeline()
+            )
+        ends.append(jax.device_get(result.state))
+    chex.assert_trees_all_equal(*ends)
+    assert int(adam_states(ends[0])["process"].count) == 10
+    rows = [json.loads(line) for line in (tmp_path / "1" / "metrics.jsonl").read_text().splitlines()]
+    found = [(row["step"], row["sleep/loss"] > 0, row["sleep/nll"] > 0) for row in rows]
+    assert found == [(3, False, False), (4, False, False), (6, True, True), (7, True, True)]  # (6: steps 4 and 5)
