@@ -126,6 +126,7 @@ def _training() -> dict:
     return {
         "seed": 0,  # of parameters, batches and noise
         "init_from": "",  # start with the parameters of this working directory or bundled model (--mode=finetune)
+        "only_groups": (),  # the only groups of parameters that change, such as inference (--mode=finetune); () = all
         # Parameter updates. A larger number makes a run longer, unless its schedule is cosine, which ends there
         "num_steps": 200_000,
         "steps_per_call": 1,  # updates per dispatch of the compiled step

@@ -83,6 +83,9 @@ def validate(config: ConfigDict) -> None:
     _check_evaluation(config)
     family.check(config)
     _check_best(config)
+    groups = ("main", *family.groups, "statistics")
+    if any(name not in groups for name in config.training.only_groups):
+        raise expected("training.only_groups", f"some of {', '.join(groups)}", config.training.only_groups)
     if config.training.seed >= 2**31:
         raise expected("training.seed", "a number below 2**31", config.training.seed)
 

@@ -44,9 +44,9 @@ def initial_params(model: Model, key: PRNGKey, batch: Batch) -> Params:
     return broadcast_tree(jax.device_get(jax.jit(model.init)(key, batch)))
 
 
-def refit_of(model: Model) -> Refit | None:
-    """What of a model has a closed form, and when it is fitted; None: nothing."""
-    return None if model.process is None else model.process.refit
+def refit_of(model: Model, only_groups: tuple[str, ...] = ()) -> Refit | None:
+    """What of a model has a closed form, and when it is fitted; None: nothing, as where only some groups may change."""
+    return None if model.process is None or only_groups else model.process.refit
 
 
 def fit_in_closed_form(model: Model, refit: Refit, params: Params, key: PRNGKey, batches: list[Batch]) -> Params:

@@ -44,7 +44,8 @@ def fit(run: Run, validate: Validate | None = None) -> FitResult:
     Raises:
       TrainingDiverged: `training.max_nonfinite_steps` steps in a row were not finite.
     """
-    training, refit, history = run.config.training, refit_of(run.inputs.model), History(run)
+    training, history = run.config.training, History(run)
+    refit = refit_of(run.inputs.model, training.only_groups)
     state, step, last_validation = run.state, run.step, run.meta.get("last_evaluation", 0)
     watch = Stopwatch(run.meta.get("wall_seconds", 0.0), run.meta.get("cpu_seconds", 0.0))
     inputs, reason = run.inputs.pipeline.batches(step), ""

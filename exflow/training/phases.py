@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from exflow.errors import UserError
 from exflow.model import Model, Phase
 from exflow.training.groups import GroupOf, groups_of, members
 from exflow.typing import Batch, Loss, Params, PRNGKey
@@ -14,9 +15,26 @@ from exflow.typing import Batch, Loss, Params, PRNGKey
 PhaseLoss = Callable[[Params, PRNGKey, Batch], tuple[Array, Loss]]
 
 
-def phases_of(model: Model, params: Params) -> tuple[Phase, ...]:
-    """The phases of a model's step; a model that names none has one, which moves all groups by the model's loss."""
-    return model.phases or (Phase("", model.loss, groups_of(params, model.group_of)),)
+def phases_of(model: Model, params: Params, only_groups: tuple[str, ...] = ()) -> tuple[Phase, ...]:
+    """The phases of a model's step; a model that names none has one, which moves all groups by the model's loss.
+
+    Args:
+      model: The model.
+      params: Its parameters.
+      only_groups: The only groups that may move, a phase without any of which is left out; (): all.
+
+    Raises:
+      UserError: No phase is left.
+    """
+    phases = model.phases or (Phase("", model.loss, groups_of(params, model.group_of)),)
+    if not only_groups:
+        return phases
+    some = [phase._replace(groups=tuple(name for name in phase.groups if name in only_groups)) for phase in phases]
+    some = tuple(phase for phase in some if phase.groups)
+    if not some:
+        groups = dict.fromkeys(name for phase in phases for name in phase.groups)
+        raise UserError(f"config.training.only_groups: expected some of {', '.join(groups)}, got {only_groups}.")
+    return some
 
 
 def phase_key(key: PRNGKey, number: int) -> PRNGKey:

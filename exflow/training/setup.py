@@ -111,12 +111,20 @@ def _start(
 ) -> Run:
     """Compile the step, restore or initialise the state, open the files and say so."""
     model, pipeline, mesh, ema_decay = inputs.model, inputs.pipeline, inputs.mesh, config.optimizer.ema_decay
-    num_steps, refit = config.training.num_steps, refit_of(model)
+    num_steps, refit = config.training.num_steps, refit_of(model, config.training.only_groups)
     optimizer, schedule = make_optimizer(config.optimizer, num_steps, model.group_of)
     init_key, key = jax.random.split(jax.random.key(config.training.seed))
     resident = replicate(mesh, pipeline.resident)
     train_step = make_train_step(
-        model, optimizer, schedule, pipeline.materialize, key, mesh, ema_decay, inputs.transform
+        model,
+        optimizer,
+        schedule,
+        pipeline.materialize,
+        key,
+        mesh,
+        ema_decay,
+        inputs.transform,
+        only_groups=config.training.only_groups,
     )
 
     def batches(number: int) -> list[Batch]:

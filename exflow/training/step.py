@@ -85,6 +85,7 @@ def make_train_step(
     ema_decay: float = 0.0,
     transform: Transform | None = None,
     scan: bool | None = None,
+    only_groups: tuple[str, ...] = (),
 ) -> TrainStep:
     """Build the step of training: every phase of the model once, one after the other, on one batch.
 
@@ -109,11 +110,15 @@ def make_train_step(
       scan: True runs all steps it is given inputs for in one `lax.scan`, one dispatch; False dispatches them one by
         one. Default: True except on CPU, where convolutions inside a loop run about 30 times slower and a dispatch
         costs nothing.
+      only_groups: The only groups of parameters that may change, "statistics" among them; (): all.
 
     Returns:
       The compiled step.
     """
     use_scan = jax.default_backend() != "cpu" if scan is None else scan
+
+    def changes(name: str) -> bool:
+        return not only_groups or model.group_of(name) in only_groups
 
     def step(start: int, state: TrainState, resident: Any, inputs: Any) -> tuple[TrainState, Metrics]:
         keys = named_keys(key, state.step)
@@ -123,7 +128,7 @@ def make_train_step(
         batch = batch._replace(step=state.step)
         num_updates = state.step - state.num_skipped
         params, opt_state, finite, metrics = dict(state.params), state.opt_state, jnp.bool_(True), {}
-        for number, phase in enumerate(phases_of(model, params)):
+        for number, phase in enumerate(phases_of(model, params, only_groups)):
             moving, phase_loss = of_moving(phase, params, model.group_of)
             loss_key = phase_key(keys.loss, number)
             if phase.start_step > start:
@@ -134,7 +139,7 @@ def make_train_step(
             finite &= jnp.isfinite(value) & jnp.isfinite(grad_norm)
             updates, opt_state = optimizer.update(grads, opt_state, moving, step=num_updates)
             params |= optax.apply_updates(moving, updates)  # pyright: ignore[reportOperatorIssue]
-            if loss.statistics is not None:
+            if loss.statistics is not None and changes(STATISTICS):
                 params |= {STATISTICS: loss.statistics}
             own = {"loss": value} | loss.metrics | {"grad_norm": grad_norm}
             metrics |= phase_metrics(phase, number, own)
@@ -142,7 +147,8 @@ def make_train_step(
         if ema_decay:
             n = num_updates.astype(jnp.float32) + 1
             weight = 1 - jnp.minimum(ema_decay, (1 + n) / (10 + n))
-            ema_params = jax.tree.map(lambda average, p: average + weight * (p - average), ema_params, params)
+            averaged = jax.tree.map(lambda average, p: average + weight * (p - average), ema_params, params)
+            ema_params = {name: averaged[name] if changes(name) else ema_params[name] for name in averaged}
         keep = (state.params, state.ema_params, state.opt_state)
         params, ema_params, opt_state = jax.tree.map(
             lambda new, old: jnp.where(finite, new, old), (params, ema_params, opt_state), keep

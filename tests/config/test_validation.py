@@ -80,6 +80,7 @@ def test_choices(family, key, choices):
         ({"model.bruno.correlation_range": "0.5,0.2"}, r"correlation_range: expected \(\) or \(low, high\)"),
         ({"model.bruno.correlation_range": "0.1,1"}, r"config.model.bruno.correlation_range: .* got \(0.1, 1\)"),
         ({"optimizer.decay_rate": "1.1"}, r"config.optimizer.decay_rate: expected a factor in \(0, 1\], got 1.1"),
+        ({"training.only_groups": "flow"}, r"only_groups: expected some of main, process, statistics, got \('flow',\)"),
         ({"optimizer.milestones": "5,5"}, r"config.optimizer.milestones: expected ever larger whole .*, got \(5, 5\)"),
         ({"optimizer.milestones": "0,5"}, r"config.optimizer.milestones: expected .* at least 1, got \(0, 5\)"),
         ({"optimizer.milestones": "1.5,"}, r"config.optimizer.milestones: expected ever larger whole numbers"),

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from exflow.errors import UserError
 from exflow.model import Model, Phase
 from exflow.training.optimizer import AdamState, make_optimizer
 from exflow.training.sharding import make_mesh
@@ -47,13 +48,13 @@ def batch_of(value):
     return Batch(jnp.full((2, 1, *IMAGE_SHAPE), value, jnp.uint8), jnp.ones((2, 1), bool), jnp.zeros(2, jnp.int32))
 
 
-def train(model, values, scan=None, **overrides):
+def train(model, values, scan=None, only_groups=(), **overrides):
     """State and metrics after one step per value of the images."""
     config, mesh = toy_config(optimizer__learning_rate=RATE, **overrides), make_mesh(jax.devices()[:1])
     optimizer, schedule = make_optimizer(config.optimizer, 10, model.group_of)
     decay = config.optimizer.ema_decay
     step = make_train_step(
-        model, optimizer, schedule, lambda resident, value: batch_of(value), KEY, mesh, decay, scan=scan
+        model, optimizer, schedule, lambda resident, value: batch_of(value), KEY, mesh, decay, None, scan, only_groups
     )
     state, history, done = init_train_state(optimizer, PARAMS, decay, mesh), [], 0
     while done < len(values):
@@ -142,6 +143,41 @@ def test_running_averages_of_a_phase_replace_the_parameters():
     params = {"decoder": PARAMS["decoder"], "statistics": np.zeros(2, np.float32)}
     state, _ = step.step(init_train_state(optimizer, params, 0.0, mesh), (), jnp.int32(1))
     np.testing.assert_array_equal(state.params["statistics"], [2.0, 2.0])
+    for only_groups, expected in ((("main",), 0.0), (("main", "statistics"), 1.0)):
+        step = make_train_step(
+            averaging, optimizer, schedule, lambda resident, value: batch_of(value), KEY, mesh, only_groups=only_groups
+        )
+        state, _ = step.step(init_train_state(optimizer, params, 0.0, mesh), (), jnp.int32(1))
+        np.testing.assert_array_equal(state.params["statistics"], expected)
+
+
+@pytest.mark.parametrize("phases", [(), (WAKE._replace(groups=("main", "process")), SLEEP)], ids=["none", "two"])
+def test_only_some_groups_change(phases):
+    """The others stay bit for bit, their moving averages and optimizer states too."""
+    options = {"optimizer__name": "adam", "optimizer__ema_decay": 0.9}
+    before, _ = train(model(*phases), [], **options)
+    after, metrics = train(model(*phases), [3, 5], only_groups=("process",), **options)
+    assert set(metrics[0]) >= {"loss", "grad_norm"}
+    for found, was in ((after.params, before.params), (after.ema_params, before.ema_params)):
+        np.testing.assert_array_equal(found["decoder"], was["decoder"])
+        assert (found["process"] != was["process"]).all()
+    chex.assert_trees_all_equal(after.opt_state[-1]["main"], before.opt_state[-1]["main"])
+    assert int(adam_states(after)["process"].count) == 2 * max(1, len(phases))
+    alone, metrics = train(model(*phases), [3, 5], only_groups=("main",), **options)
+    np.testing.assert_array_equal(alone.params["process"], PARAMS["process"])
+    assert "sleep/loss" not in metrics[0]
+    with pytest.raises(UserError, match=r"only_groups: expected some of main, process, got \('statistics',\)"):
+        train(model(*phases), [3], only_groups=("statistics",), **options)
+
+
+def test_a_run_changes_what_its_configuration_says(tmp_path):
+    start = {}
+    config = toy_config(training__only_groups=("process",), training__num_steps=2)
+    end = fit(
+        config, tmp_path, toy_model(), device_pipeline(), warm_start=lambda params: start.update(params) or params
+    )
+    chex.assert_trees_all_equal(jax.device_get(end.state.params["flow"]), start["flow"])
+    assert (np.asarray(end.state.params["process"]["mean"]) != start["process"]["mean"]).all()
 
 
 LATER = SLEEP._replace(start_step=2)
