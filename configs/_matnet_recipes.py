@@ -14,7 +14,8 @@ SMOKE = {
     "training.checkpoint_every": 12,
     "training.quick_compilation": True,
     "evaluation.batch_size": 64,
-    "evaluation.importance_samples": 4,
+    "evaluation.marginal_samples": 4,
+    "evaluation.marginal_sets": 64,
     "evaluation.num_sample_rows": 2,
 }
 
@@ -43,7 +44,7 @@ def single_images(dataset: str, batch: int) -> ConfigDict:
     config.optimizer.groups.inference.l2 = 2e-5
     config.evaluation.nll_set_size = 1
     config.evaluation.settings = ()
-    config.evaluation.importance_samples = 2_500
+    config.evaluation.marginal_samples = 2_500
     return config
 
 

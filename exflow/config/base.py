@@ -158,5 +158,7 @@ def _evaluation() -> dict:
         "validation_trials": 1,  # the same during training
         "noise_draws": 1,  # dequantization draws per image; of binarised data, draws of the pixels
         "importance_samples": 1,  # of models with latents: draws per likelihood; 1 is the evidence lower bound
+        "marginal_samples": 0,  # draws of the importance-weighted evaluation; 0: importance_samples
+        "marginal_sets": 0,  # sets that it takes, the first ones; 0: all
         "num_sample_rows": 8,  # sets in the sample figures
     }

@@ -1,7 +1,7 @@
 """Importance-weighted bounds of models with latents, and how far they can be trusted.
 
-By default where `config.evaluation.importance_samples` asks for more than one draw. The bound is that of the first
-noise draw; standard errors are over sets, `monte_carlo_error` is that of other draws of the latents, and few effective
+By default where `config.evaluation.marginal_samples`, or `importance_samples` in its place, asks for more than one
+draw. The bound is that of the first noise draw; standard errors are over sets, `monte_carlo_error` is that of other draws of the latents, and few effective
 draws tell of a bound that more of them would tighten.
 """
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from exflow.evaluation import results
 from exflow.evaluation.evaluator import Entries, Evaluator, Task, plural
@@ -24,12 +25,14 @@ LATENTS = 0x6C6174  # separates the draws of the latents from those of the noise
 def evaluate(task: Task) -> Entries:
     """Entries `<split>_importance_<quantity>`; none where a single draw is asked for."""
     options, model, split = task.config.evaluation, task.model, task.split
-    draws = options.importance_samples
+    draws = num_draws(task.config)
     if draws == 1:
-        task.say("importance: skipped, for one draw there are no weights; set config.evaluation.importance_samples")
+        task.say("importance: skipped, for one draw there are no weights; set config.evaluation.marginal_samples")
         return {}
     max_count = task.image_sets.index.shape[1]
     sets = likelihood.draw_sets(task.count, 1, max_count, options.nll_set_size, task.config.training.seed)
+    if options.marginal_sets:
+        sets = likelihood.Sets(*(leaf[: options.marginal_sets] for leaf in sets))
     task.say(f"weighing {plural(draws, 'draw')} of the latents of {len(sets.rows)} {split} sets")
     found, size = measure(task, sets, draws), sets.mask.sum(axis=1)
     noun = likelihood.noun(model)
@@ -59,6 +62,11 @@ def evaluate(task: Task) -> Entries:
     }
 
 
+def num_draws(config: ConfigDict) -> int:
+    """Draws of the latents."""
+    return config.evaluation.marginal_samples or config.evaluation.importance_samples
+
+
 def measure(task: Task, sets: likelihood.Sets, draws: int) -> SetBounds:
     """Bounds on the log evidence of sets of unrotated images of the first noise draw."""
     upright = np.asarray(task.encodings(0).values)[:, 0]
@@ -74,5 +82,5 @@ IMPORTANCE = Evaluator(
     metrics=lambda config, model: {},
     validate=lambda task: {},
     evaluate=evaluate,
-    by_default=lambda config: config.evaluation.importance_samples > 1,
+    by_default=lambda config: num_draws(config) > 1,
 )

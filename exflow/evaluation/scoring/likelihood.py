@@ -180,9 +180,12 @@ def describe_sets(mask: Bool[np.ndarray, "sets set"], elements: str) -> str:
       elements: What they are, such as "test images".
 
     Returns:
-      Such as "7 sets of 20 test images of a class"; "7 sets of 12 to 20 ..." where sizes differ.
+      Such as "7 sets of 20 test images of a class"; "7 sets of 12 to 20 ..." where sizes differ; "7 test images, each
+      on its own".
     """
     size = mask.sum(axis=1)
+    if size.max(initial=1) == 1:
+        return f"{len(size)} {elements}, each on its own"
     sizes = f"{size.max()}" if size.min() == size.max() else f"{size.min()} to {size.max()}"
     return f"{len(size)} sets of {sizes} {elements} of a class"
 
