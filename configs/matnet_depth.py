@@ -1,7 +1,7 @@
 """Dense Matryoshka networks of 1 to 6 latent groups on static MNIST (Bachman's comparison of depths).
 
     python -m exflow.main --config=configs/matnet_depth.py:j3        # three groups; or j1 ... j6
-    python -m exflow.main --config=configs/matnet_depth.py:cpu_j3    # the same network, ten times fewer updates
+    python -m exflow.main --config=configs/matnet_depth.py:cpu_j3    # the same network, 120 epochs
     python -m experiments depth --seeds 3                            # all of them, and a table
 
 A model of one group is an ordinary VAE. Every group has 64 latents and adds a module of 512 units to each chain:
@@ -13,7 +13,7 @@ Published recipe: 200 images, each ten times with fresh noise (`:published_j3`),
 repetition; `experiments/results` says what it buys.
 """
 
-from _matnet_recipes import SMOKE, schedule, single_images
+from _matnet_recipes import SMOKE, TRAIN_IMAGES, schedule, single_images
 from ml_collections import ConfigDict
 
 BATCH = 200
@@ -37,8 +37,11 @@ def get_config() -> ConfigDict:
     return config
 
 
-FULL = schedule((50, 100, 200, 300), 500, 1_000, BATCH)
-CPU = schedule((20, 40, 60, 80), 100, 50, BATCH)
+FULL = schedule((50, 100, 200, 300), 500, 1_000, BATCH) | {"objective.annealing_steps": 25 * TRAIN_IMAGES // BATCH}
+CPU = schedule((20, 40), 60, 60, BATCH) | {
+    "objective.annealing_steps": 10 * TRAIN_IMAGES // BATCH,
+    "model.compute_dtype": "bfloat16_products",
+}
 
 DEPTHS = {f"j{groups}": {"model.matnet.levels": f"512-{groups - 1}"} for groups in range(1, 7)}
 VARIANTS = {

@@ -19,7 +19,7 @@ from exflow.training.state import TrainState
 from exflow.typing import Batch, Params, PRNGKey
 
 Metrics = dict[str, Array]
-# (state, resident, placed inputs) -> (state, metrics, of several steps with a leading axis). The state is donated
+# (state, resident, placed inputs) -> (state, metrics, of several steps with a leading axis)
 Program = Callable[[TrainState, Any, Any], tuple[TrainState, Metrics]]
 Transform = Callable[[PRNGKey, Batch, Any], Batch]  # (key, batch, number of the step from 0) -> batch
 
@@ -86,6 +86,7 @@ def make_train_step(
     transform: Transform | None = None,
     scan: bool | None = None,
     only_groups: tuple[str, ...] = (),
+    donate: bool | None = None,
 ) -> TrainStep:
     """Build the step of training: every phase of the model once, one after the other, on one batch.
 
@@ -111,11 +112,14 @@ def make_train_step(
         one. Default: True except on CPU, where convolutions inside a loop run about 30 times slower and a dispatch
         costs nothing.
       only_groups: The only groups of parameters that may change, "statistics" among them; (): all.
+      donate: Whether the state is given up for the next one to take its memory. Default: True except on CPU, where XLA
+        copies every array that it would overwrite, which takes the memory again and time besides.
 
     Returns:
       The compiled step.
     """
-    use_scan = jax.default_backend() != "cpu" if scan is None else scan
+    on_cpu = jax.default_backend() == "cpu"
+    use_scan, use_donation = not on_cpu if scan is None else scan, not on_cpu if donate is None else donate
 
     def changes(name: str) -> bool:
         return not only_groups or model.group_of(name) in only_groups
@@ -176,7 +180,7 @@ def make_train_step(
 
     def program(start: int) -> Program:
         function = partial(steps if use_scan else step, start)
-        return jax.jit(function, donate_argnums=0, out_shardings=(whole, whole))
+        return jax.jit(function, donate_argnums=(0,) if use_donation else (), out_shardings=(whole, whole))
 
     def place(inputs: list[Any]) -> Iterator[Any]:
         if use_scan:

@@ -17,7 +17,7 @@ from tests.training.both_pipelines import BOTH_PIPELINES
 from tests.training.toy import NUM_SETS, device_pipeline, toy_config, toy_model
 
 
-def prepare(pipeline=None, num_devices=1, model=None, transform=None, scan=None, **overrides):
+def prepare(pipeline=None, num_devices=1, model=None, transform=None, scan=None, donate=None, **overrides):
     """State before training, the step, and an iterator of inputs."""
     config = toy_config(**overrides)
     mesh = make_mesh(jax.devices()[:num_devices])
@@ -25,9 +25,8 @@ def prepare(pipeline=None, num_devices=1, model=None, transform=None, scan=None,
     optimizer, schedule = make_optimizer(config.optimizer, config.training.num_steps, model.group_of)
     resident, key = replicate(mesh, pipeline.resident), jax.random.key(0)
     ema_decay = config.optimizer.ema_decay
-    step = make_train_step(
-        model, optimizer, schedule, pipeline.materialize, key, mesh, ema_decay, transform=transform, scan=scan
-    )
+    built = (model, optimizer, schedule, pipeline.materialize, key, mesh, ema_decay)
+    step = make_train_step(*built, transform=transform, scan=scan, donate=donate)
     (batch,) = batches_at(pipeline, resident, mesh, 0, 1, key)
     state = init_train_state(optimizer, jax.jit(model.init)(key, batch), ema_decay, mesh)
 
@@ -87,7 +86,7 @@ def test_compiles_once():
 
 
 def test_state_is_donated():
-    state, run = prepare(optimizer__ema_decay=0.9)
+    state, run = prepare(optimizer__ema_decay=0.9, donate=True)
     run(state, 1)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves((state.params, state.ema_params, state.opt_state)))
 

@@ -38,9 +38,19 @@ MODEL = {
     "sample_means": True,  # pictures are means of the likelihood; False: draws
 }
 OBJECTIVE = {
+    "bound": "elbo",  # elbo | iwae (importance-weighted over `draws`)
+    "draws": 1,  # of the latents of every image, of the importance-weighted bound
+    # elbo only: a weight of the divergences rises linearly to 1, while (squares) the squares of those of single
+    # entries make up for the rest, as published, or (plain) nothing does
+    "annealing": "squares",
+    "annealing_start": 0.0,  # the weight at the first step
+    "annealing_steps": 0,  # 0: the weight is 1
+    "free_bits": 0.0,  # elbo only: nats per image and group below which a divergence is not reduced further
+    "sleep_start_step": 0,  # from here on the inference network learns from the generator's samples, too; 0: never
     "repeats": 1,  # times that a batch is repeated, binarised and drawn anew
 }
 CHOICES = {
+    "model.compute_dtype": ("float32", "bfloat16_products", "bfloat16"),  # see `networks.plan.Style`
     "model.matnet.block": ("residual", "projection", "gru"),
     "model.matnet.normalization": ("none", "batch", "batch_statistics", "weight"),
     "model.matnet.activation": ("leaky_relu", "relu", "tanh", "identity"),
@@ -48,6 +58,8 @@ CHOICES = {
     "model.matnet.activation_pattern": ("all", "meta"),
     "model.matnet.initialization": ("orthogonal", "normal"),
     "model.matnet.prior": ("standard", "mean", "full"),
+    "objective.bound": ("elbo", "iwae"),
+    "objective.annealing": ("squares", "plain"),
     "model.matnet.scale_owner": ("generator", "inference", "none"),
 }
 INTERVALS = {
@@ -55,6 +67,7 @@ INTERVALS = {
     "model.matnet.latent_dim": AT_LEAST_ONE,
     "model.matnet.top_hidden": AT_LEAST_ONE,
     "objective.repeats": AT_LEAST_ONE,
+    "objective.draws": AT_LEAST_ONE,
 }
 INCIDENTAL = ("initialization", "remat", "sample_means", "initial_scale")
 

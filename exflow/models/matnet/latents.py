@@ -3,7 +3,6 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from exflow.core.latents.diagonal_gaussian import DiagonalGaussian

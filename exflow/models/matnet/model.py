@@ -19,7 +19,7 @@ from exflow.models.matnet.latents import draw_flat, latent_functions
 from exflow.models.matnet.networks.layers import Mode
 from exflow.models.matnet.networks.matnet import MatNet
 from exflow.models.matnet.networks.plan import plan
-from exflow.models.matnet.objective import training_loss
+from exflow.models.matnet.objective import Objective, phases
 from exflow.typing import Batch, Context, Images, Params, PRNGKey
 
 
@@ -39,9 +39,10 @@ def matnet(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
     """
     options = config.model.matnet
     likelihood = find_likelihood(options.likelihood)
-    made = plan(options, likelihood.num_outputs(image_shape[-1]), image_shape)
+    made = plan(options, likelihood.num_outputs(image_shape[-1]), image_shape, config.model.compute_dtype)
     network = MatNet(made)
     latents = latent_functions(network, likelihood, image_shape)
+    objective = Objective(network, likelihood, config.objective, image_shape)
 
     def encode(params: Params, key: PRNGKey | None, x: Images, context: Context | None = None) -> EncodedElement:
         del context
@@ -59,9 +60,10 @@ def matnet(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
         name=f"matnet ({options.levels}, {made.num_groups} groups of {made.num_latents():,} latents, {likelihood.name})",
         image_shape=image_shape,
         init=init,
-        loss=training_loss(network, likelihood, config.objective, image_shape),
+        loss=objective.loss,
         encode=encode,
         group_of=lambda name: name,  # generator | inference | statistics
+        phases=phases(objective),
         sets=sets_from_latents(latents, options.sample_means, work_bytes=_work_bytes(made.levels)),
         latents=latents,
     )

@@ -1,54 +1,120 @@
-"""What Matryoshka networks are trained on, see `training_loss`, and the phases of a step."""
+"""What Matryoshka networks are trained on: a bound, perhaps annealed, and a phase on the generator's own samples.
+
+The divergences of a batch may count little at first, see `exflow.core.latents.annealing`, and as published the squares
+of those of single entries take their place meanwhile. From a step on a second phase, like the sleep of Helmholtz
+machines, moves the inference network alone on images that the generator has drawn.
+"""
 
 import math
-from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Key
 from ml_collections import ConfigDict
 
-from exflow.core.latents.terms import Terms, elbo, terms
-from exflow.core.latents.trace import Noise
+from exflow.core.latents import bounds
+from exflow.core.latents.annealing import annealed_loss, rising_weight
+from exflow.core.latents.terms import Terms, elbo, element_log_weights, terms
+from exflow.core.latents.trace import Noise, TopDown
 from exflow.core.likelihoods.likelihood import Likelihood
 from exflow.core.quantization import bits_per_dim
+from exflow.model import Phase
 from exflow.models.matnet.latents import as_trace, draw_flat, variables
 from exflow.models.matnet.networks.layers import Mode
 from exflow.models.matnet.networks.matnet import MatNet
 from exflow.typing import Batch, Loss, Params, PRNGKey
 
+GENERATOR, INFERENCE = "generator", "inference"  # optimiser groups, and top-level parameters
+Values = Float[Array, "batch set height width channels"]
+Mask = Bool[Array, "batch set"]
 
-def training_loss(
-    network: MatNet, likelihood: Likelihood, objective: ConfigDict, image_shape: tuple[int, int, int]
-) -> Callable[[Params, PRNGKey, Batch], Loss]:
-    """Build the loss from section `objective` of the configuration.
 
-    Its metrics are `nelbo` and its parts `reconstruction` and `kl_z`, nats per image, and of pixels `bits_per_dim`.
-    """
+class Objective(NamedTuple):
+    """Section `objective` of the configuration, applied to a network."""
 
-    def loss(params: Params, key: PRNGKey, batch: Batch) -> Loss:
-        value_key, latent_key, noise_key = jax.random.split(key, 3)
-        x_set, mask = (jnp.repeat(a, objective.repeats, axis=0) for a in (batch.x_set, batch.mask))
-        values = likelihood.to_values(value_key, x_set)
+    network: MatNet
+    likelihood: Likelihood
+    options: ConfigDict
+    image_shape: tuple[int, int, int]
+
+    def loss(self, params: Params, key: PRNGKey, batch: Batch) -> Loss:
+        """The bound of a batch, which is repeated with fresh pixels and latents.
+
+        Its metrics are `nelbo` and its parts `reconstruction` and `kl_z`, nats per image, and of pixels `bits_per_dim`.
+        """
+        value_key, key = jax.random.split(key)
+        x_set, mask = (jnp.repeat(a, self.options.repeats, axis=0) for a in (batch.x_set, batch.mask))
+        values = self.likelihood.to_values(value_key, x_set)
         values = jnp.where(mask[..., None, None, None], values, 0.0)  # what is missing may be NaN, also in gradients
-        flat, mode = values.reshape(-1, *image_shape), Mode(True, mask.reshape(-1))
-        found, updated = network.apply(
+        return self.of_values(params, key, values, mask, batch.step)
+
+    def sleep(self, params: Params, key: PRNGKey, batch: Batch) -> Loss:
+        """The same of as many images drawn by the generator, as it draws after training; averages stay as they are."""
+        draw_key, pixel_key, key = jax.random.split(key, 3)
+        mask = jnp.ones(batch.mask.shape, bool)
+        found = self.network.apply(
+            variables(jax.lax.stop_gradient(params)),
+            draw_flat(Noise(draw_key), mask.shape),
+            None,
+            mask.size,
+            (),
+            None,
+            Mode(),
+            method=MatNet.top_down,
+        )
+        values = self.likelihood.sample(pixel_key, as_trace(*found, mask.shape)[1])
+        return self.of_values(params, key, values, mask, batch.step)._replace(statistics=None)
+
+    def of_values(self, params: Params, key: PRNGKey, values: Values, mask: Mask, step: Array | None) -> Loss:
+        """The loss of pixels as the likelihood scores them."""
+        options, step = self.options, 0 if step is None else step
+        if options.bound == "iwae":
+            return self._importance_weighted(params, jax.random.split(key, options.draws), values, mask)
+        trace, log_probs, statistics = self.drawn(params, key, values, mask)
+        weight = rising_weight(options.annealing_start, options.annealing_steps, step)
+        squares = options.annealing == "squares"
+        value, per_image = annealed_loss(trace, log_probs, mask, weight, squares, options.free_bits)
+        return Loss(value, self._metrics(per_image), statistics)
+
+    def drawn(
+        self, params: Params, key: PRNGKey, values: Values, mask: Mask
+    ) -> tuple[TopDown, Float[Array, "batch set"], Params]:
+        """Latents drawn from the posteriors, log p(x | latents), and running averages."""
+        latent_key, noise_key = jax.random.split(key)
+        found, updated = self.network.apply(
             variables(params),
-            flat,
+            values.reshape(-1, *self.image_shape),
             draw_flat(Noise(latent_key), mask.shape),
-            mode,
+            Mode(True, mask.reshape(-1)),
             rngs={"noise": noise_key},
             mutable=["batch_stats"],
         )
         trace, outputs = as_trace(*found, mask.shape)
-        parts = terms(trace, likelihood.log_prob(outputs, values), mask)
-        per_image = Terms(*(part.sum(axis=-1) / mask.sum() for part in parts))
-        nelbo = -elbo(Terms(*(part[..., None] for part in per_image)))[0]
-        metrics = {
-            "nelbo": nelbo,
-            **({"bits_per_dim": bits_per_dim(nelbo, math.prod(image_shape))} if likelihood.discrete else {}),
-            "reconstruction": -per_image.log_prob,
-            "kl_z": per_image.kl_examples.sum(),
-        }
-        return Loss(nelbo, metrics, dict(updated).get("batch_stats", {}))
+        return trace, self.likelihood.log_prob(outputs, values), dict(updated).get("batch_stats", {})
 
-    return loss
+    def _importance_weighted(self, params: Params, keys: Key[Array, " draws"], values: Values, mask: Mask) -> Loss:
+        """The importance-weighted bound; its metrics are those of the first draw."""
+
+        def one(key: PRNGKey) -> tuple[Array, Terms, Params]:
+            trace, log_probs, statistics = self.drawn(params, key, values, mask)
+            sums = Terms(*(part.sum(axis=-1, keepdims=True) / mask.sum() for part in terms(trace, log_probs, mask)))
+            return element_log_weights(trace, log_probs, mask), sums, statistics
+
+        log_weights, sums, statistics = jax.vmap(one)(keys)
+        first, averages = jax.tree.map(lambda leaf: leaf[0], sums), jax.tree.map(lambda leaf: leaf[0], statistics)
+        value = -bounds.iwae_bound(log_weights).sum() / mask.sum()
+        return Loss(value, self._metrics(first), averages)
+
+    def _metrics(self, per_image: Terms) -> dict[str, Array]:
+        nelbo = -elbo(per_image)[0]
+        bits = {"bits_per_dim": bits_per_dim(nelbo, math.prod(self.image_shape))} if self.likelihood.discrete else {}
+        kl = per_image.kl_examples.sum()
+        return {"nelbo": nelbo, **bits, "reconstruction": -per_image.log_prob[0], "kl_z": kl}
+
+
+def phases(objective: Objective) -> tuple[Phase, ...]:
+    """The phases of a step: both networks on the batch, then perhaps the inference network on samples."""
+    wake = Phase("wake", objective.loss, (GENERATOR, INFERENCE))
+    start = objective.options.sleep_start_step
+    return (wake, Phase("sleep", objective.sleep, (INFERENCE,), start)) if start else (wake,)

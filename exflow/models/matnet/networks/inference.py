@@ -25,9 +25,7 @@ class Inference(nn.Module):
         self.to_top = ToTop(2 * plan.top_latent_dim, plan.top_hidden, plan.top_shortcuts, style)
         merging = any(level.groups for level in levels)
         self.first_state = (
-            FromTop(levels[0].shape, plan.top_hidden, plan.top_shortcuts, style)
-            if plan.stateful and merging
-            else None
+            FromTop(levels[0].shape, plan.top_hidden, plan.top_shortcuts, style) if plan.stateful and merging else None
         )
         merges, ups = [], []
         for number, level in enumerate(levels):

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 from exflow.models.matnet.networks.plan import Style
 from exflow.nn.convolution import convolution, fastest_gradient
 from exflow.nn.normalization import batch_normalize
+from exflow.nn.product import chosen_product
 from exflow.nn.transposed_convolution import transposed_convolution
 
 ACTIVATIONS = {
@@ -88,12 +89,17 @@ class Map(nn.Module):
         return kernel * (gain.reshape(length.shape) / length)
 
     def _apply(self, x: Array, kernel: Array) -> Array:
+        compute_dtype = self.style.compute_dtype
         if not self.taps:
-            return x @ kernel
+            return chosen_product(compute_dtype != "float32")(x, kernel)
+        if compute_dtype == "bfloat16":
+            x, kernel = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
         padding = (self.taps[0] // 2, self.taps[1] // 2)
         if self.resampling == "up":
-            return transposed_convolution(x, kernel, 2, padding, fastest_gradient())
-        return convolution(x, kernel, 2 if self.resampling == "down" else 1, padding, fastest_gradient())
+            out = transposed_convolution(x, kernel, 2, padding, fastest_gradient())
+        else:
+            out = convolution(x, kernel, 2 if self.resampling == "down" else 1, padding, fastest_gradient())
+        return out.astype(jnp.promote_types(out.dtype, jnp.float32))
 
 
 class Norm(nn.Module):

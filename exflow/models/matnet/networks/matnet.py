@@ -148,9 +148,7 @@ class MatNet(nn.Module):
         def step(module: "MatNet", states: States, inputs: tuple[Array, Array | None]) -> tuple[States, Latent]:
             group, value = inputs
             fixed = value, False if value is None else group < len(own)
-            states, latent = module.one_group(
-                states, index, 0, number + group, features, scale, pick, fixed, mode
-            )
+            states, latent = module.one_group(states, index, 0, number + group, features, scale, pick, fixed, mode)
             if summed:
                 states = states._replace(outputs=states.outputs + module.generator.decode(states.h, mode))
             return states, latent
@@ -210,9 +208,7 @@ class _Picker(NamedTuple):
         value = _choose(
             is_fixed,
             lambda: fixed,
-            lambda: _choose(
-                idle, lambda: jnp.broadcast_to(p.mean, law.mean.shape), lambda: self.draw(law, number)
-            ),
+            lambda: _choose(idle, lambda: jnp.broadcast_to(p.mean, law.mean.shape), lambda: self.draw(law, number)),
         )
         return Latent(value, p, q)
 

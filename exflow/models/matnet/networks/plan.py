@@ -19,12 +19,15 @@ class Style(NamedTuple):
       noise: Standard deviation of Gaussian noise in every normalisation, in training only.
       activation: A name of `exflow.models.matnet.networks.layers.ACTIVATIONS`.
       initialization: orthogonal (scale 1.1) | normal (standard deviation 0.02).
+      compute_dtype: float32 | bfloat16_products (operands of the products of dense layers are rounded, sums are not) |
+        bfloat16 (those of convolutions, too, whose sums are rounded).
     """
 
     normalization: str
     noise: float
     activation: str
     initialization: str
+    compute_dtype: str = "float32"
 
     def linear(self) -> "Style":
         """The same without nonlinearity."""
@@ -96,13 +99,16 @@ class Plan(NamedTuple):
         return sum(math.prod(shape) for shape in self.latent_shapes())
 
 
-def plan(options: ConfigDict, num_outputs: int, image_shape: tuple[int, int, int]) -> Plan:
+def plan(
+    options: ConfigDict, num_outputs: int, image_shape: tuple[int, int, int], compute_dtype: str = "float32"
+) -> Plan:
     """Read section `model.matnet`.
 
     Args:
       options: The section.
       num_outputs: Channels that the likelihood takes.
       image_shape: Height, width and channels.
+      compute_dtype: See `Style`.
 
     Raises:
       UserError: Levels that do not fit each other or the images.
@@ -121,9 +127,11 @@ def plan(options: ConfigDict, num_outputs: int, image_shape: tuple[int, int, int
         entry_layers=options.entry_layers,
         exit_layers=options.exit_layers,
         entry_normalized=options.entry_normalized,
-        generator=_style(options, options.generator_noise, options.activation),
-        inference=_style(options, options.inference_noise, options.activation),
-        bottom_up=_style(options, options.inference_noise, options.bottom_up_activation or options.activation),
+        generator=_style(options, options.generator_noise, options.activation, compute_dtype),
+        inference=_style(options, options.inference_noise, options.activation, compute_dtype),
+        bottom_up=_style(
+            options, options.inference_noise, options.bottom_up_activation or options.activation, compute_dtype
+        ),
         linear_blocks=options.activation_pattern == "meta",
         stateful=options.merge_state,
         difference=options.merge_difference,
@@ -160,8 +168,8 @@ def read_levels(text: str, block: str) -> tuple[Level, ...]:
     return tuple(levels)
 
 
-def _style(options: ConfigDict, noise: float, activation: str) -> Style:
-    return Style(options.normalization, noise, activation, options.initialization)
+def _style(options: ConfigDict, noise: float, activation: str, compute_dtype: str) -> Style:
+    return Style(options.normalization, noise, activation, options.initialization, compute_dtype)
 
 
 def _check_sizes(levels: tuple[Level, ...], image_shape: tuple[int, int, int]) -> None:
