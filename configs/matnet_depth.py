@@ -9,8 +9,8 @@ A model of one group is an ordinary VAE. Every group has 64 latents and adds a m
 published: the author trained the runs of the first code on test images (here nothing reads these before the
 evaluation). A VAE of one layer with importance weights reaches 87.1 nats (Burda et al. 2016).
 
-Published recipe: 200 images, each ten times with fresh noise (`:published_j3`), 1,500 epochs. `:j3` is the same without the
-repetition; `experiments/results` says what it buys.
+Published recipe: 200 images, each ten times with fresh noise (`:published_j3`), 1,500 epochs. `:j3` is the same
+without the repetition; `experiments/results` says what it buys.
 """
 
 from _matnet_recipes import SMOKE, TRAIN_IMAGES, schedule, single_images

@@ -1,8 +1,8 @@
 """Importance-weighted bounds of models with latents, and how far they can be trusted.
 
-By default where `config.evaluation.marginal_samples`, or `importance_samples` in its place, asks for more than one
-draw. The bound is that of the first noise draw; standard errors are over sets, `monte_carlo_error` is that of other draws of the latents, and few effective
-draws tell of a bound that more of them would tighten.
+By default where `config.evaluation.marginal_samples`, or in its place `importance_samples`, asks for more than one.
+The bound is that of the first noise draw; standard errors are over sets, `monte_carlo_error` is that of other draws of
+the latents, and few effective draws tell of a bound that more of them would tighten.
 """
 
 from typing import Any

@@ -25,7 +25,7 @@ def variables(params: Params) -> dict[str, Any]:
     return {"params": networks, "batch_stats": params["statistics"]}
 
 
-def draw_flat(noise: Noise, shape: tuple[int, int]) -> Draw:
+def draw_flat(noise: Noise, shape: tuple[int, ...]) -> Draw:
     """Draws for elements in one row, [batch * set, ...], with the noise of elements [batch, set]."""
 
     def of_group(law: DiagonalGaussian, number: Array | int) -> Array:
@@ -36,7 +36,7 @@ def draw_flat(noise: Noise, shape: tuple[int, int]) -> Draw:
     return of_group
 
 
-def as_trace(latents: tuple[Latent, ...], outputs: Array, shape: tuple[int, int]) -> tuple[TopDown, Outputs]:
+def as_trace(latents: tuple[Latent, ...], outputs: Array, shape: tuple[int, ...]) -> tuple[TopDown, Outputs]:
     """Latents and outputs of elements in one row as those of sets."""
     groups, outputs = jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), (latents, outputs))
     return TopDown(tuple(Level(None, latent) for latent in groups), outputs, None), outputs
@@ -48,7 +48,7 @@ def latent_functions(network: MatNet, likelihood: Likelihood, image_shape: tuple
     def pass_down(
         params: Params,
         noise: Noise,
-        shape: tuple[int, int],
+        shape: tuple[int, ...],
         features: Any,
         given: tuple[Array, ...],
         num_groups: int | None,
@@ -56,7 +56,7 @@ def latent_functions(network: MatNet, likelihood: Likelihood, image_shape: tuple
     ) -> tuple[TopDown, Outputs]:
         flat_mask = None if mask is None else mask.reshape(-1)
         flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), (features, given))
-        found = network.apply(
+        found: Any = network.apply(
             variables(params),
             draw_flat(noise, shape),
             flat[0],
@@ -66,7 +66,7 @@ def latent_functions(network: MatNet, likelihood: Likelihood, image_shape: tuple
             Mode(False, flat_mask),
             method=MatNet.top_down,
         )
-        return as_trace(*found, shape)
+        return as_trace(found[0], found[1], shape)
 
     def infer(
         params: Params,
@@ -84,7 +84,7 @@ def latent_functions(network: MatNet, likelihood: Likelihood, image_shape: tuple
     def generate(
         params: Params,
         key: PRNGKey,
-        shape: tuple[int, int],
+        shape: tuple[int, ...],
         set_latents: tuple[Array, ...] | None = None,
         means: tuple[int, ...] = (),
         num_levels: int | None = None,

@@ -57,7 +57,7 @@ def matnet(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
         return {**found["params"], "statistics": dict(found).get("batch_stats", {})}
 
     return Model(
-        name=f"matnet ({options.levels}, {made.num_groups} groups of {made.num_latents():,} latents, {likelihood.name})",
+        name=f"matnet ({options.levels}, {made.num_groups} groups, {made.num_latents():,} latents, {likelihood.name})",
         image_shape=image_shape,
         init=init,
         loss=objective.loss,

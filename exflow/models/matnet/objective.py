@@ -6,7 +6,7 @@ machines, moves the inference network alone on images that the generator has dra
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +53,7 @@ class Objective(NamedTuple):
         """The same of as many images drawn by the generator, as it draws after training; averages stay as they are."""
         draw_key, pixel_key, key = jax.random.split(key, 3)
         mask = jnp.ones(batch.mask.shape, bool)
-        found = self.network.apply(
+        found: Any = self.network.apply(
             variables(jax.lax.stop_gradient(params)),
             draw_flat(Noise(draw_key), mask.shape),
             None,
@@ -63,16 +63,16 @@ class Objective(NamedTuple):
             Mode(),
             method=MatNet.top_down,
         )
-        values = self.likelihood.sample(pixel_key, as_trace(*found, mask.shape)[1])
+        values = self.likelihood.sample(pixel_key, as_trace(found[0], found[1], mask.shape)[1])
         return self.of_values(params, key, values, mask, batch.step)._replace(statistics=None)
 
     def of_values(self, params: Params, key: PRNGKey, values: Values, mask: Mask, step: Array | None) -> Loss:
         """The loss of pixels as the likelihood scores them."""
-        options, step = self.options, 0 if step is None else step
+        options = self.options
         if options.bound == "iwae":
             return self._importance_weighted(params, jax.random.split(key, options.draws), values, mask)
         trace, log_probs, statistics = self.drawn(params, key, values, mask)
-        weight = rising_weight(options.annealing_start, options.annealing_steps, step)
+        weight = rising_weight(options.annealing_start, options.annealing_steps, 0 if step is None else step)
         squares = options.annealing == "squares"
         value, per_image = annealed_loss(trace, log_probs, mask, weight, squares, options.free_bits)
         return Loss(value, self._metrics(per_image), statistics)
@@ -90,7 +90,7 @@ class Objective(NamedTuple):
             rngs={"noise": noise_key},
             mutable=["batch_stats"],
         )
-        trace, outputs = as_trace(*found, mask.shape)
+        trace, outputs = as_trace(found[0], found[1], mask.shape)
         return trace, self.likelihood.log_prob(outputs, values), dict(updated).get("batch_stats", {})
 
     def _importance_weighted(self, params: Params, keys: Key[Array, " draws"], values: Values, mask: Mask) -> Loss:
@@ -107,8 +107,10 @@ class Objective(NamedTuple):
         return Loss(value, self._metrics(first), averages)
 
     def _metrics(self, per_image: Terms) -> dict[str, Array]:
-        nelbo = -elbo(per_image)[0]
-        bits = {"bits_per_dim": bits_per_dim(nelbo, math.prod(self.image_shape))} if self.likelihood.discrete else {}
+        nelbo: Array = -elbo(per_image)[0]
+        bits: dict[str, Any] = (
+            {"bits_per_dim": bits_per_dim(nelbo, math.prod(self.image_shape))} if self.likelihood.discrete else {}
+        )
         kl = per_image.kl_examples.sum()
         return {"nelbo": nelbo, **bits, "reconstruction": -per_image.log_prob[0], "kl_z": kl}
 

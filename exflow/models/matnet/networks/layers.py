@@ -96,7 +96,7 @@ class Map(nn.Module):
             x, kernel = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
         padding = (self.taps[0] // 2, self.taps[1] // 2)
         if self.resampling == "up":
-            out = transposed_convolution(x, kernel, 2, padding, fastest_gradient())
+            out: Array = transposed_convolution(x, kernel, 2, padding, fastest_gradient())
         else:
             out = convolution(x, kernel, 2 if self.resampling == "down" else 1, padding, fastest_gradient())
         return out.astype(jnp.promote_types(out.dtype, jnp.float32))

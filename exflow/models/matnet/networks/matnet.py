@@ -149,7 +149,7 @@ class MatNet(nn.Module):
             group, value = inputs
             fixed = value, False if value is None else group < len(own)
             states, latent = module.one_group(states, index, 0, number + group, features, scale, pick, fixed, mode)
-            if summed:
+            if states.outputs is not None:
                 states = states._replace(outputs=states.outputs + module.generator.decode(states.h, mode))
             return states, latent
 

@@ -1,5 +1,6 @@
 """What a Matryoshka network is made of, read from the configuration before any module exists."""
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -115,6 +116,10 @@ def plan(
     """
     levels = read_levels(options.levels, options.block)
     _check_sizes(levels, image_shape)
+
+    def style(noise: float, activation: str) -> Style:
+        return Style(options.normalization, noise, activation, options.initialization, compute_dtype)
+
     return Plan(
         levels=levels,
         image_shape=image_shape,
@@ -127,11 +132,9 @@ def plan(
         entry_layers=options.entry_layers,
         exit_layers=options.exit_layers,
         entry_normalized=options.entry_normalized,
-        generator=_style(options, options.generator_noise, options.activation, compute_dtype),
-        inference=_style(options, options.inference_noise, options.activation, compute_dtype),
-        bottom_up=_style(
-            options, options.inference_noise, options.bottom_up_activation or options.activation, compute_dtype
-        ),
+        generator=style(options.generator_noise, options.activation),
+        inference=style(options.inference_noise, options.activation),
+        bottom_up=style(options.inference_noise, options.bottom_up_activation or options.activation),
         linear_blocks=options.activation_pattern == "meta",
         stateful=options.merge_state,
         difference=options.merge_difference,
@@ -164,12 +167,9 @@ def read_levels(text: str, block: str) -> tuple[Level, ...]:
                 f"width-groups of a dense network, such as 512-7; got {part.strip()!r}."
             )
         numbers = [int(word) for word in words]
-        levels.append(Level(*((0, *numbers) if len(numbers) == 2 else numbers), own))
+        size, width, groups = (0, *numbers) if len(numbers) == 2 else numbers
+        levels.append(Level(size, width, groups, own))
     return tuple(levels)
-
-
-def _style(options: ConfigDict, noise: float, activation: str, compute_dtype: str) -> Style:
-    return Style(options.normalization, noise, activation, options.initialization, compute_dtype)
 
 
 def _check_sizes(levels: tuple[Level, ...], image_shape: tuple[int, int, int]) -> None:
@@ -178,7 +178,7 @@ def _check_sizes(levels: tuple[Level, ...], image_shape: tuple[int, int, int]) -
         if len(levels) > 1:
             raise UserError(f"{key}: a dense network has one level, got {len(levels)}. Write width-groups once.")
         return
-    for above, below in zip(levels, levels[1:], strict=False):
+    for above, below in itertools.pairwise(levels):
         if below.size != 2 * above.size:
             raise UserError(f"{key}: every size is twice the one above it, got {above.size}, then {below.size}.")
     if (levels[-1].size, levels[-1].size) != image_shape[:2]:

@@ -34,8 +34,10 @@ class ResidualBlock(nn.Module):
 
 
 class ProjectionBlock(nn.Module):
-    """The form of the first published code. Maps, whose size doubles: a = phi(norm(map([h; z]))), phi(norm(up(a) +
-    up([h; z]))). Vectors: e = phi(h + W z), a = phi(norm(W1 e)), phi(norm(W2 a + W3 e)).
+    """The form of the first published code.
+
+    Maps, whose size doubles: a = phi(norm(map([h; z]))), phi(norm(up(a) + up([h; z]))). Vectors: e = phi(h + W z),
+    a = phi(norm(W1 e)), phi(norm(W2 a + W3 e)).
     """
 
     features: int
