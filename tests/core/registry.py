@@ -24,6 +24,7 @@ from exflow.core.bijectors.logit import logit
 from exflow.core.bijectors.rotation import turn_back
 from exflow.core.bijectors.spline import num_outputs, spline_coupling
 from exflow.core.bijectors.squeeze import factor_out, flatten, squeeze, squeezed_shape
+from exflow.core.bijectors.whitening import Whitening, linear_whiten
 from exflow.typing import Network
 from tests.core.process_cases import LowRankCase, ProcessCase
 
@@ -85,12 +86,20 @@ def three_scale_flow() -> Bijector:
     return chain(coupling(checkerboard(0)), squeeze(), coupling(channel(0)), factor_out(inner))
 
 
+def whitening() -> Bijector:
+    """Whitening with axes that float32 holds exactly."""
+    axes = np.array([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]], np.float32) / 2
+    params = Whitening(*map(jnp.asarray, ([90, 110, 128, 140.0], axes, [3.0, 0.5, 0.02, 0.1])))
+    return linear_whiten()._replace(init=lambda key, x, context=None: params)
+
+
 BIJECTORS: dict[str, BijectorCase] = {
     "scale": BijectorCase(lambda: scale(-1 / 256), (3, 2), 0.0, 256.0),
     "logit": BijectorCase(logit, (5,), 0.0, 1.0),
     "logit_wide": BijectorCase(lambda: logit(0.05), (2, 3), 0.0, 1.0),
     "squeeze": BijectorCase(squeeze, (4, 2, 3)),
     "flatten": BijectorCase(lambda: flatten((2, 3, 2)), (2, 3, 2)),
+    "linear_whiten": BijectorCase(whitening, (2, 2, 1), 0.0, 256.0),
     "turn_back_even": BijectorCase(turn_back, (6, 6, 1), context_dim=2),
     "turn_back_odd": BijectorCase(turn_back, (5, 5, 2), context_dim=2),
     "coupling_checkerboard0": BijectorCase(lambda: coupling(checkerboard(0)), (4, 3, 2)),

@@ -17,6 +17,7 @@ from exflow.errors import UserError
 from exflow.typing import PRNGKey
 
 GAUSSIAN_LOG_VARIANCE = (-4.0, 3.0)  # range of the densities; the gradient is zero outside
+MAX_LOGIT = 15.0  # of bernoulli_clipped: no pixel costs more than 15 nats; the gradient is zero outside
 
 
 class Likelihood(NamedTuple):
@@ -54,12 +55,17 @@ def _bernoulli_values(key: PRNGKey | None, x: Array) -> Array:
 
 def _bernoulli_log_prob(logits: Array, values: Array) -> Array:
     """x l - ln(1 + e^l) with logits l, arranged so that nothing cancels at logits of any size; x in [0, 1]."""
-    log_probs = values * logits - jnp.maximum(logits, 0.0) - jnp.log1p(jnp.exp(-jnp.abs(logits)))
+    # The gradient of sign(l) l at 0 is 0, which makes that of the whole x - 1/2 there; that of abs(l) is 1
+    log_probs = values * logits - jnp.maximum(logits, 0.0) - jnp.log1p(jnp.exp(-(jnp.sign(logits) * logits)))
     return log_probs.sum(axis=(-3, -2, -1))
 
 
 def _bernoulli_sample(key: PRNGKey, logits: Array) -> Array:
     return jax.random.bernoulli(key, jax.nn.sigmoid(logits)).astype(logits.dtype)
+
+
+def _clipped(logits: Array) -> Array:
+    return jnp.clip(logits, -MAX_LOGIT, MAX_LOGIT)
 
 
 def _unit_values(key: PRNGKey | None, x: Array) -> Array:
@@ -107,7 +113,7 @@ def _identity(x: Array) -> Array:
     return x
 
 
-def _checked(law: Likelihood, input_dtype: str) -> Likelihood:
+def checked(law: Likelihood, input_dtype: str) -> Likelihood:
     """The same law with arguments checked while tracing and outputs of lower precision brought to float32."""
 
     def wide(outputs: Array) -> Array:
@@ -154,6 +160,13 @@ _BERNOULLI = Likelihood(
     to_pixels=_unit_pixels,
     discrete=True,
 )
+# As published for Matryoshka networks, but for the 1e-8 that their code adds inside logarithms (at most 14.97 nats)
+_BERNOULLI_CLIPPED = _BERNOULLI._replace(
+    name="bernoulli_clipped",
+    log_prob=lambda logits, values: _bernoulli_log_prob(_clipped(logits), values),
+    mean=lambda logits: jax.nn.sigmoid(_clipped(logits)),
+    sample=lambda key, logits: _bernoulli_sample(key, _clipped(logits)),
+)
 _DISCRETIZED_GAUSSIAN = Likelihood(
     name="discretized_gaussian",
     num_outputs=_two_per_channel,
@@ -178,10 +191,11 @@ _LOGISTIC_MIXTURE = Likelihood(
 LIKELIHOODS: dict[str, Likelihood] = {
     law.name: law
     for law in (
-        _checked(_BERNOULLI, "uint8"),  # logits of binarised pixels
-        _checked(_gaussian("gaussian", _identity, lambda key, x: x, _identity), "float32"),  # vectors
-        _checked(_gaussian("gaussian_pixels", jax.nn.sigmoid, _unit_values, _unit_pixels), "uint8"),  # pixels / 255
-        _checked(_DISCRETIZED_GAUSSIAN, "uint8"),  # 256 bins of [-1, 1]
-        _checked(_LOGISTIC_MIXTURE, "uint8"),  # the same, ten components, colours coupled
+        checked(_BERNOULLI, "uint8"),  # logits of binarised pixels
+        checked(_BERNOULLI_CLIPPED, "uint8"),  # the same between -15 and 15
+        checked(_gaussian("gaussian", _identity, lambda key, x: x, _identity), "float32"),  # vectors
+        checked(_gaussian("gaussian_pixels", jax.nn.sigmoid, _unit_values, _unit_pixels), "uint8"),  # pixels / 255
+        checked(_DISCRETIZED_GAUSSIAN, "uint8"),  # 256 bins of [-1, 1]
+        checked(_LOGISTIC_MIXTURE, "uint8"),  # the same, ten components, colours coupled
     )
 }

@@ -105,11 +105,11 @@ def test_number_of_outputs_and_name(name):
 
 
 def test_every_law_is_tested():
-    assert set(LIKELIHOODS) == set(NUM_OUTPUTS)
+    assert set(LIKELIHOODS) == {*NUM_OUTPUTS, "bernoulli_clipped"}  # the latter below
 
 
 def test_mistakes_say_how_to_fix_them():
-    with pytest.raises(UserError, match="expected one of bernoulli, gaussian, .*got 'poisson'"):
+    with pytest.raises(UserError, match="expected one of bernoulli, bernoulli_clipped, gaussian, .*got 'poisson'"):
         likelihood("poisson")
     with pytest.raises(UserError, match="images of 1 or 3 channels, got 2. Use discretized_gaussian"):
         likelihood("logistic_mixture").num_outputs(2)
@@ -217,6 +217,31 @@ def test_pixels_survive_a_round_trip(name):
     np.testing.assert_array_equal(returned, x)
     if name != "gaussian":
         np.testing.assert_array_equal(TO_PIXELS[name](np.array([-7.0, 7.0], np.float32)), [0, 255])
+
+
+def test_gradient_at_zero_logits_is_that_of_the_law():
+    """Where a network begins whose last layer is zero."""
+    for value in (0.0, 0.3, 1.0):
+        gradient = jax.grad(likelihood("bernoulli").log_prob)(jnp.zeros((1, 1, 1)), jnp.full((1, 1, 1), value))
+        np.testing.assert_allclose(gradient, value - 0.5, rtol=1e-6)
+
+
+def test_clipped_logits_are_those_of_a_bernoulli_between_15_and_minus_15(x64):
+    law, logits = LIKELIHOODS["bernoulli_clipped"], np.array([-1e9, -40.0, -15.0, -1.3, 0.0, 2.0, 14.9, 15.1, 1e30])
+    outputs = jnp.asarray(logits.reshape(-1, 1, 1, 1))
+    p = special.expit(np.clip(logits, -15, 15))
+    np.testing.assert_allclose(law.mean(outputs).ravel(), p, rtol=1e-12)
+    for value in (0, 1):
+        value_and_grad = jax.value_and_grad(
+            lambda outputs, value=value: law.log_prob(outputs, 0 * outputs + value).sum()
+        )
+        summed, gradient = value_and_grad(outputs)
+        np.testing.assert_allclose(summed, stats.bernoulli.logpmf(value, p).sum(), rtol=1e-9)
+        inside = np.abs(logits) < 15
+        np.testing.assert_allclose(gradient.ravel()[inside], (value - p)[inside], rtol=1e-9)
+        np.testing.assert_array_equal(gradient.ravel()[np.abs(logits) > 15], 0.0)
+        assert law.log_prob(outputs, jnp.full_like(outputs, value)).min() > -15.000001
+    assert (law.num_outputs(3), law.discrete) == (3, True)
 
 
 def test_zero_logits_cost_one_bit_per_pixel():

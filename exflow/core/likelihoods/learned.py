@@ -1,0 +1,62 @@
+"""Observation models with parameters of their own: learned ones, and statistics of the training images.
+
+A family that builds its law from these serves every name, those without parameters included.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import UInt8
+
+from exflow.core.bijectors import whitening
+from exflow.core.likelihoods.likelihood import LIKELIHOODS, Likelihood, likelihood
+from exflow.core.likelihoods.whitened_gaussian import INITIAL_LOG_VARIANCE, whitened_gaussian
+from exflow.errors import UserError
+from exflow.typing import Params
+
+ImageShape = tuple[int, int, int]
+
+
+class LearnedLikelihood(NamedTuple):
+    """A law once its parameters are known. Keep the learned ones in an optimiser group, the others in "statistics"."""
+
+    name: str
+    num_outputs: Callable[[int], int]  # as of `Likelihood`
+    init: Callable[[ImageShape], tuple[dict[str, Any], dict[str, Any]]]  # learned ones, and places for statistics
+    law: Callable[[Params, Params], Likelihood]  # (learned, statistics) -> the law
+    # Statistics of the training images, some of them at a time; for `Model.fit_images`. None: there are none
+    fit: Callable[[Iterable[UInt8[np.ndarray, "..."]]], dict[str, Any]] | None = None
+
+
+def learned_likelihood(name: str) -> LearnedLikelihood:
+    """The entry of `LEARNED`, or that of `LIKELIHOODS` as a law that has no parameters.
+
+    Raises:
+      UserError: There is none of that name; names the valid ones.
+    """
+    if name in LEARNED:
+        return LEARNED[name]
+    if name not in LIKELIHOODS:
+        known = ", ".join([*LIKELIHOODS, *LEARNED])
+        raise UserError(f"likelihood: expected one of {known}, got {name!r}. Choose one of them.")
+    law = likelihood(name)
+    return LearnedLikelihood(name, law.num_outputs, lambda shape: ({}, {}), lambda learned, statistics: law)
+
+
+def _whitened_init(shape: ImageShape) -> tuple[dict[str, Any], dict[str, Any]]:
+    learned = {"log_variance": jnp.full((), INITIAL_LOG_VARIANCE)}
+    return learned, {"whitening": whitening.identity(math.prod(shape))}
+
+
+LEARNED = {
+    "whitened_gaussian": LearnedLikelihood(
+        name="whitened_gaussian",
+        num_outputs=lambda channels: channels,
+        init=_whitened_init,
+        law=lambda learned, statistics: whitened_gaussian(statistics["whitening"], learned["log_variance"]),
+        fit=lambda images: {"whitening": whitening.fit_whitening(images)},
+    )
+}
