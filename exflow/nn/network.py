@@ -1,8 +1,12 @@
 """The one bridge from Flax modules to the pure functions that `exflow.core` works with."""
 
+from functools import partial
+from typing import Any
+
+import jax
 from flax import linen as nn
 
-from exflow.typing import Network
+from exflow.typing import Network, Params
 
 
 def network(module: nn.Module) -> Network:
@@ -16,5 +20,11 @@ def network(module: nn.Module) -> Network:
     """
     return Network(
         init=lambda key, *inputs: module.init(key, *inputs)["params"],
-        apply=lambda params, *inputs: module.apply({"params": params}, *inputs),
+        apply=partial(_apply, module),
     )
+
+
+@partial(jax.jit, static_argnums=0, inline=True)
+def _apply(module: nn.Module, params: Params, *inputs: Any) -> Any:
+    """Outputs; equal modules are traced once for inputs of a shape, in whatever program they are."""
+    return module.apply({"params": params}, *inputs)
