@@ -61,3 +61,35 @@ def schedule(milestones: tuple[int, ...], hold: int, decay: int, batch: int, ima
         "training.evaluate_every": 10 * epoch,
         "training.checkpoint_every": 10 * epoch,
     }
+
+
+CPU = {"model.compute_dtype": "bfloat16_products"}  # quick on processors with bfloat16 matrix units, else no loss
+WORKSHOP = {  # the form of modules of the first published code
+    "model.matnet.block": "projection",
+    "model.matnet.shortcut_encoder": (),
+    "model.matnet.entry_layers": 1,
+    "model.matnet.exit_layers": 1,
+    "model.matnet.entry_normalized": False,
+    "model.matnet.normalization": "batch",
+    "model.matnet.inference_noise": 0.1,
+    "model.matnet.merge_state": False,
+    "model.matnet.activation": "relu",
+    "model.matnet.initialization": "normal",
+    "model.matnet.scale_owner": "inference",
+    "model.matnet.top_shortcuts": True,
+    "objective.sleep_start_step": 0,
+    "data.sets_per_batch": 200,
+}
+CONV = {  # convolutional networks of the final code: of MNIST, which those of other data change
+    "model.matnet.levels": "7-64-5,14-64-5,28-32-0",
+    "model.matnet.top_latent_dim": 32,
+    "model.matnet.latent_dim": 4,
+    "model.matnet.top_hidden": 128,
+    "model.matnet.top_shortcuts": False,
+    "model.matnet.shortcut_encoder": (),
+    "model.matnet.entry_layers": 0,
+    "model.matnet.exit_layers": 0,
+    "model.matnet.normalization": "none",
+    "model.matnet.inference_noise": 0.0,
+    "model.matnet.generator_noise": 0.0,
+}
