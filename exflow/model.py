@@ -5,11 +5,11 @@ an evaluation encodes each image once; all other functions work on elements. Lea
 nats per image. A capability that a model lacks is None, and what needs it says so.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, UInt8
 
 from exflow.core.gaussian_process import GaussianPredictive
 from exflow.core.latents.diagonal_gaussian import DiagonalGaussian
@@ -176,6 +176,11 @@ class LatentFunctions(NamedTuple):
     set_posteriors: Callable[[Params, SeenElements], list[DiagonalGaussian]]
     num_set_latents: int  # 0 where elements share no latent
     mean_features: MeanFeatures | None = None
+    law: Callable[[Params], Likelihood] | None = None  # of a likelihood with parameters of its own; None: it has none
+
+    def likelihood_of(self, params: Params) -> Likelihood:
+        """The likelihood under the parameters of the model."""
+        return self.likelihood if self.law is None else self.law(params)
 
 
 @runtime_checkable
@@ -256,6 +261,8 @@ class Model(NamedTuple):
     context_dim: int = 0  # numbers known of every image; 0: the model takes no context
     group_of: Callable[[str], str] = one_group  # optimiser group of a top-level parameter
     phases: tuple[Phase, ...] = ()  # of a training step; (): one, the loss on all groups
+    # (initial params, all training images, some at a time) -> params with their statistics, before the first step
+    fit_images: Callable[[Params, Iterable[UInt8[np.ndarray, "..."]]], Params] | None = None
     sets: SetFunctions | None = None
     latents: LatentFunctions | None = None
     process: ProcessFunctions | None = None

@@ -108,7 +108,8 @@ def reconstruct(model: Model, params: Params, elements: Element, mask: Bool[Arra
     """Images of the means of the likelihood given the means of the posteriors of all latents, [sets, set, ...]."""
     latents = latents_of(model)
     _, outputs = latents.infer(params, elements, mask, None)
-    return latents.likelihood.to_pixels(latents.likelihood.mean(outputs))
+    law = latents.likelihood_of(params)
+    return law.to_pixels(law.mean(outputs))
 
 
 @functools.partial(jax.jit, static_argnames="model")

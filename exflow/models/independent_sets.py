@@ -94,7 +94,7 @@ def sets_from_latents(latents: LatentFunctions, means: bool = True, work_bytes: 
     Returns:
       Set functions whose densities are bounds: the evidence lower bound of one draw, importance-weighted of several.
     """
-    bound, law = latent_bounds.joint(latents), latents.likelihood
+    bound = latent_bounds.joint(latents)
 
     def log_prob(params: Params, elements: EncodedElement, draws: int) -> Float[Array, "*lead"]:
         alone = jax.tree.map(lambda leaf: jnp.expand_dims(leaf, elements.seed.ndim), elements)
@@ -102,7 +102,7 @@ def sets_from_latents(latents: LatentFunctions, means: bool = True, work_bytes: 
 
     def sample(params: Params, key: PRNGKey, num: int) -> Images:
         latent_key, pixel_key = jax.random.split(key)
-        outputs = latents.generate(params, latent_key, (num, 1))[1][:, 0]
+        law, outputs = latents.likelihood_of(params), latents.generate(params, latent_key, (num, 1))[1][:, 0]
         return law.to_pixels(law.mean(outputs) if means else law.sample(pixel_key, outputs))
 
     return independent_sets(log_prob, sample, work_bytes=work_bytes)

@@ -185,4 +185,4 @@ def _drawn(
 ) -> tuple[TopDown, Float[Array, "batch set"]]:
     """Latents from the posteriors, and log p(x | latents) of every element."""
     trace, outputs = latents.infer(params, element_set, mask, key, set_latents)
-    return trace, latents.likelihood.log_prob(outputs, element_set.values)
+    return trace, latents.likelihood_of(params).log_prob(outputs, element_set.values)

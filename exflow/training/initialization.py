@@ -1,18 +1,23 @@
 """Parameters before the first step: initialised on the first batch, and what has a closed form fitted on several."""
 
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from exflow.data.pipelines.augment import downscale
+from exflow.data.registry import Images
 from exflow.model import Model, Refit
 from exflow.training.hosts import broadcast_tree
 from exflow.training.sharding import place_inputs, replicated
 from exflow.training.step import Transform, named_keys
 from exflow.typing import Batch, Params, PRNGKey
 
+IMAGES_AT_ONCE = 1000  # that statistics are taken of
 STREAM = 0x72656669  # separates the noise of a refit from all other draws made with the same key
 
 
@@ -42,6 +47,29 @@ def batches_at(
 def initial_params(model: Model, key: PRNGKey, batch: Batch) -> Params:
     """`model.init` as numpy arrays, equal in all hosts."""
     return broadcast_tree(jax.device_get(jax.jit(model.init)(key, batch)))
+
+
+def fit_to_images(model: Model, params: Params, images: Images, factor: int) -> Params:
+    """Set the parameters that are statistics of the training images, each taken once and without augmentation.
+
+    Args:
+      model: Its `fit_images` says how; without it nothing happens.
+      params: Initial parameters.
+      images: Of training; those of a memory-mapped file are read some at a time.
+      factor: `config.data.downscale`: the model sees means of so many by so many pixels.
+
+    Returns:
+      New parameters as numpy arrays, equal in all hosts.
+    """
+    if model.fit_images is None:
+        return params
+
+    def chunks() -> Iterator[np.ndarray]:
+        for start in range(0, len(images), IMAGES_AT_ONCE):
+            some = np.asarray(images[start : start + IMAGES_AT_ONCE])
+            yield some if factor == 1 else np.asarray(downscale(jnp.asarray(some), factor))
+
+    return broadcast_tree(jax.device_get(model.fit_images(params, chunks())))
 
 
 def refit_of(model: Model, only_groups: tuple[str, ...] = ()) -> Refit | None:

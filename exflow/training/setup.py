@@ -14,7 +14,7 @@ from exflow.models.registry import num_parameters
 from exflow.training.checkpoint import Checkpoints
 from exflow.training.full_disk import told_once
 from exflow.training.hosts import on_first_host
-from exflow.training.initialization import batches_at, fit_in_closed_form, initial_params, refit_of
+from exflow.training.initialization import batches_at, fit_in_closed_form, fit_to_images, initial_params, refit_of
 from exflow.training.inputs import Inputs, load_inputs
 from exflow.training.metrics import MetricsWriter
 from exflow.training.optimizer import make_optimizer
@@ -66,7 +66,7 @@ def set_up(
     Args:
       config: Complete configuration.
       workdir: Receives config.json, checkpoints/, metrics.jsonl and tensorboard/.
-      warm_start: Given to a run that starts anew; such a run is not refitted before its first step.
+      warm_start: Given to a run that starts anew; such a run is not fitted to data before its first step.
       inputs: What to train and with what; default: what the configuration says.
 
     Yields:
@@ -142,8 +142,12 @@ def _start(
         params, meta = initial_params(model, init_key, batch), {}
         if warm_start is not None:
             params = warm_start(params)
-        elif refit is not None and refit.at_start:
-            params = fit_in_closed_form(model, refit, params, key, batches(refit.num_batches))
+        else:
+            if model.fit_images is not None:
+                images = inputs.image_sets["train"].images
+                params = fit_to_images(model, params, images, config.data.downscale)
+            if refit is not None and refit.at_start:
+                params = fit_in_closed_form(model, refit, params, key, batches(refit.num_batches))
         state = new_state(replicate(mesh, params))
     step = int(meta.get("step", 0))
     writer = MetricsWriter(workdir, step, num_steps, active=jax.process_index() == 0)

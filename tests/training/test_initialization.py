@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from exflow.data.registry import group_by_class
 from exflow.model import ProcessFunctions, Refit
 from exflow.training.initialization import batches_at, fit_in_closed_form, refit_of
 from exflow.training.sharding import make_mesh
@@ -100,3 +101,33 @@ def test_a_warm_start_replaces_what_init_and_refit_found(tmp_path, at_start):
     options = {"training__num_steps": 1, "optimizer__learning_rate": 0.0}
     result = run(tmp_path, refitting_model(at_start), warm_start=warm_start, **options)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(result.state.params), given)
+
+
+def test_statistics_of_the_training_images_are_taken_once_before_the_first_step(tmp_path):
+    """In chunks that hold every image, reduced as in training; a run that goes on or starts warm keeps its own."""
+    images = np.random.default_rng(0).integers(0, 256, (2100, 8, 8, 1), dtype=np.uint8)
+    sets = {"train": group_by_class(images, np.zeros(len(images), np.int32))}
+    sizes = []
+
+    def init(key, batch):
+        return {**toy_model().init(key, batch), "statistics": {"mean": jnp.zeros((4, 4, 1))}}
+
+    def fit_images(params, some):
+        chunks = list(some)
+        sizes.append([len(chunk) for chunk in chunks])
+        return {**params, "statistics": {"mean": np.concatenate(chunks).mean(axis=0, dtype=np.float32)}}
+
+    def group_of(name):
+        return name if name in ("process", "statistics") else "main"
+
+    model = toy_model()._replace(init=init, fit_images=fit_images, group_of=group_of)
+    options = {"model": model, "image_sets": sets, "data__downscale": 2}
+    first = run(tmp_path / "run", training__num_steps=2, **options)
+    assert sizes == [[1000, 1000, 100]]
+    means = np.floor(images.reshape(2100, 4, 2, 4, 2, 1).mean(axis=(2, 4)) + 0.5).mean(axis=0)
+    np.testing.assert_allclose(first.state.params["statistics"]["mean"], means, rtol=1e-6)
+    again = run(tmp_path / "run", training__num_steps=4, **options)
+    np.testing.assert_allclose(again.state.params["statistics"]["mean"], means, rtol=1e-6)
+    warm = run(tmp_path / "warm", training__num_steps=2, warm_start=lambda params: params, **options)
+    np.testing.assert_array_equal(warm.state.params["statistics"]["mean"], 0.0)
+    assert len(sizes) == 1

@@ -121,13 +121,15 @@ def slowed(pipeline: Pipeline, seconds: float) -> Pipeline:
     return pipeline._replace(batches=batches)
 
 
-def fit(config, workdir, model, pipeline, *, evaluate=None, transform=None, mesh=None, warm_start=None):
+def fit(
+    config, workdir, model, pipeline, *, evaluate=None, transform=None, mesh=None, warm_start=None, image_sets=None
+):
     """Train a model on a pipeline, as the modes do with what the configuration says."""
     from exflow.training import configure_devices, loop
     from exflow.training.inputs import Inputs
     from exflow.training.setup import set_up
 
-    inputs = Inputs(mesh or configure_devices(config), model, pipeline, transform, {})
+    inputs = Inputs(mesh or configure_devices(config), model, pipeline, transform, image_sets or {})
     with set_up(config, workdir, warm_start, inputs) as run:
         return loop.fit(run, evaluate)
 

@@ -15,7 +15,7 @@ from exflow.core.bijectors import whitening
 from exflow.core.likelihoods.likelihood import LIKELIHOODS, Likelihood, likelihood
 from exflow.core.likelihoods.whitened_gaussian import INITIAL_LOG_VARIANCE, whitened_gaussian
 from exflow.errors import UserError
-from exflow.typing import Params
+from exflow.typing import Params, PRNGKey
 
 ImageShape = tuple[int, int, int]
 
@@ -25,7 +25,8 @@ class LearnedLikelihood(NamedTuple):
 
     name: str
     num_outputs: Callable[[int], int]  # as of `Likelihood`
-    init: Callable[[ImageShape], tuple[dict[str, Any], dict[str, Any]]]  # learned ones, and places for statistics
+    # (key, image shape) -> learned parameters, and places for statistics
+    init: Callable[[PRNGKey, ImageShape], tuple[dict[str, Any], dict[str, Any]]]
     law: Callable[[Params, Params], Likelihood]  # (learned, statistics) -> the law
     # Statistics of the training images, some of them at a time; for `Model.fit_images`. None: there are none
     fit: Callable[[Iterable[UInt8[np.ndarray, "..."]]], dict[str, Any]] | None = None
@@ -43,10 +44,11 @@ def learned_likelihood(name: str) -> LearnedLikelihood:
         known = ", ".join([*LIKELIHOODS, *LEARNED])
         raise UserError(f"likelihood: expected one of {known}, got {name!r}. Choose one of them.")
     law = likelihood(name)
-    return LearnedLikelihood(name, law.num_outputs, lambda shape: ({}, {}), lambda learned, statistics: law)
+    return LearnedLikelihood(name, law.num_outputs, lambda key, shape: ({}, {}), lambda learned, statistics: law)
 
 
-def _whitened_init(shape: ImageShape) -> tuple[dict[str, Any], dict[str, Any]]:
+def _whitened_init(key: PRNGKey, shape: ImageShape) -> tuple[dict[str, Any], dict[str, Any]]:
+    del key
     learned = {"log_variance": jnp.full((), INITIAL_LOG_VARIANCE)}
     return learned, {"whitening": whitening.identity(math.prod(shape))}
 

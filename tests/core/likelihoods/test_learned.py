@@ -23,7 +23,7 @@ def images():
 @pytest.fixture(scope="module")
 def law(images):
     own = learned_likelihood("whitened_gaussian")
-    learned, statistics = own.init(SHAPE)
+    learned, statistics = own.init(jax.random.key(0), SHAPE)
     assert own.fit is not None
     fitted = own.fit([images[:25], images[25:]])
     assert jax.tree.map(jnp.shape, fitted) == jax.tree.map(jnp.shape, statistics)
@@ -82,7 +82,7 @@ def test_vectors_are_refused(law):
 
 def test_laws_without_parameters_are_themselves():
     own = learned_likelihood("bernoulli")
-    assert own.init((2, 2, 1)) == ({}, {})
+    assert own.init(jax.random.key(0), (2, 2, 1)) == ({}, {})
     assert own.law({}, {}) is LIKELIHOODS["bernoulli"]
     assert (own.num_outputs(3), own.fit) == (3, None)
     with pytest.raises(UserError, match="expected one of bernoulli, .*, whitened_gaussian, got 'poisson'"):
