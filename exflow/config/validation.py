@@ -48,6 +48,7 @@ INTERVALS = {  # every other number is finite and at least 0
     "evaluation.num_trials": AT_LEAST_ONE,
     "evaluation.validation_trials": AT_LEAST_ONE,
     "evaluation.importance_samples": AT_LEAST_ONE,
+    "evaluation.finetune_learning_rate": POSITIVE,
     **{
         f"data.{section}.{key}": PROBABILITY
         for section in ("augment", "augment_set")
@@ -81,11 +82,9 @@ def validate(config: ConfigDict) -> None:
     _check_data(config)
     _check_optimizer(config)
     _check_evaluation(config)
+    _check_groups(config, family.groups)
     family.check(config)
     _check_best(config)
-    groups = ("main", *family.groups, "statistics")
-    if any(name not in groups for name in config.training.only_groups):
-        raise expected("training.only_groups", f"some of {', '.join(groups)}", config.training.only_groups)
     if config.training.seed >= 2**31:
         raise expected("training.seed", "a number below 2**31", config.training.seed)
 
@@ -122,6 +121,19 @@ def _check_evaluation(config: ConfigDict) -> None:
     unknown = [split for split in evaluation.splits if split not in SPLITS]
     if unknown or not evaluation.splits:
         raise expected("evaluation.splits", f"some of {SPLITS}", evaluation.splits)
+
+
+def _check_groups(config: ConfigDict, groups: tuple[str, ...]) -> None:
+    """Check what only some groups of parameters are meant for, those of the family besides "main"."""
+    every, options = ("main", *groups, "statistics"), config.evaluation
+    if any(name not in every for name in config.training.only_groups):
+        raise expected("training.only_groups", f"some of {', '.join(every)}", config.training.only_groups)
+    if options.finetune_epochs and "inference" not in groups:
+        what = f'0, since models of {config.model.family} have no parameters in a group "inference"'
+        raise expected("evaluation.finetune_epochs", what, options.finetune_epochs)
+    if options.finetune_epochs and (options.marginal_samples or options.importance_samples) == 1:
+        what = "at least 2 with evaluation.finetune_epochs"
+        raise expected("evaluation.marginal_samples", what, options.marginal_samples)
 
 
 def _check_best(config: ConfigDict) -> None:

@@ -80,6 +80,7 @@ def test_choices(family, key, choices):
         ({"model.bruno.correlation_range": "0.5,0.2"}, r"correlation_range: expected \(\) or \(low, high\)"),
         ({"model.bruno.correlation_range": "0.1,1"}, r"config.model.bruno.correlation_range: .* got \(0.1, 1\)"),
         ({"optimizer.decay_rate": "1.1"}, r"config.optimizer.decay_rate: expected a factor in \(0, 1\], got 1.1"),
+        ({"evaluation.finetune_epochs": "1"}, r"finetune_epochs: expected 0, since models of bruno .* got 1"),
         ({"training.only_groups": "flow"}, r"only_groups: expected some of main, process, statistics, got \('flow',\)"),
         ({"optimizer.milestones": "5,5"}, r"config.optimizer.milestones: expected ever larger whole .*, got \(5, 5\)"),
         ({"optimizer.milestones": "0,5"}, r"config.optimizer.milestones: expected .* at least 1, got \(0, 5\)"),
@@ -135,3 +136,12 @@ def test_intervals(family):
 def test_best_checkpoint_by_accuracy():
     overrides = {"training.best_metric": "few_shot/20way_1shot", "training.best_mode": "max"}
     assert validated(overrides).training.best_mode == "max"
+
+
+def test_fine_tuned_bounds_have_several_draws():
+    config = base_config(next(name for name, family in families().items() if "inference" in family.groups))
+    config.evaluation.finetune_epochs = 1
+    with pytest.raises(UserError, match=r"marginal_samples: expected at least 2 with evaluation.finetune_epochs"):
+        validate(config)
+    config.evaluation.marginal_samples = 2
+    validate(config)

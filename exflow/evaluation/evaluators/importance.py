@@ -3,12 +3,16 @@
 By default where `config.evaluation.marginal_samples`, or in its place `importance_samples`, asks for more than one.
 The bound is that of the first noise draw; standard errors are over sets, `monte_carlo_error` is that of other draws of
 the latents, and few effective draws tell of a bound that more of them would tighten.
+
+Where `config.evaluation.finetune_epochs` is not 0, the same bound, of the same sets and draws, stands beside it with an
+inference network that was fine-tuned on these images. What is fine-tuned is kept nowhere.
 """
 
 from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
 from exflow.evaluation import results
@@ -17,9 +21,12 @@ from exflow.evaluation.evaluators.likelihood import describe_shape
 from exflow.evaluation.metrics import detection
 from exflow.evaluation.scoring import likelihood
 from exflow.evaluation.scoring.importance import SetBounds, importance
+from exflow.evaluation.scoring.inference_tuning import INFERENCE, Tuning, tuned
 from exflow.evaluation.scoring.likelihood import Estimate
+from exflow.typing import Params
 
 LATENTS = 0x6C6174  # separates the draws of the latents from those of the noise
+TUNING = 0x74756E65  # ... and both from those of fine-tuning
 
 
 def evaluate(task: Task) -> Entries:
@@ -34,7 +41,8 @@ def evaluate(task: Task) -> Entries:
     if options.marginal_sets:
         sets = likelihood.Sets(*(leaf[: options.marginal_sets] for leaf in sets))
     task.say(f"weighing {plural(draws, 'draw')} of the latents of {len(sets.rows)} {split} sets")
-    found, size = measure(task, sets, draws), sets.mask.sum(axis=1)
+    values = scored(task, sets)
+    found, size = measure(task, task.params, values, sets.mask), sets.mask.sum(axis=1)
     noun = likelihood.noun(model)
     what = likelihood.describe_sets(sets.mask, f"{split} {noun}s")
     how = f"{what}, {describe_shape(model)}; {plural(draws, 'draw')} of the latents"
@@ -46,18 +54,36 @@ def evaluate(task: Task) -> Entries:
         return likelihood.ratio_estimate(total, size)
 
     unit, error = f"nats/{noun}", np.sqrt((found.standard_error**2).sum()) / size.sum()
-    return {
-        f"{split}_importance_nll": entry(
-            per_element(-found.bound), unit, "importance-weighted bound on -log p(X) / set size"
-        ),
-        f"{split}_importance_nelbo": entry(
-            per_element(-found.elbo), unit, "bound of 1 draw on -log p(X) / set size, mean over draws"
-        ),
+    weighted = "importance-weighted bound on -log p(X) / set size"
+    single = "bound of 1 draw on -log p(X) / set size, mean over draws"
+    as_trained = ", inference as trained" if options.finetune_epochs else ""
+    entries = {
+        f"{split}_importance_nll": entry(per_element(-found.bound), unit, f"{weighted}{as_trained}"),
+        f"{split}_importance_nelbo": entry(per_element(-found.elbo), unit, f"{single}{as_trained}"),
         f"{split}_importance_monte_carlo_error": results.result(
             float(error), unit, f"standard error of {split}_importance_nll over draws of the latents; {how}"
         ),
         f"{split}_importance_effective_draws": entry(
             detection.mean_estimate(found.effective_sample_size), "draws", "effective sample size, mean over sets"
+        ),
+    }
+    if not options.finetune_epochs:
+        return entries
+    epochs = plural(options.finetune_epochs, "epoch")
+    task.say(f"fine-tuning inference on {size.sum()} {split} {noun}s for {epochs}")
+    key = jax.random.fold_in(task.key, TUNING)
+    after = tuned(model, task.params, values, sets.mask, key, tuning(task), task.say)
+    then = measure(task, after, values, sets.mask)
+    label = f"inference fine-tuned on these {split} {noun}s themselves for {epochs}, generator as trained"
+    return entries | {
+        f"{split}_importance_nll_finetuned": entry(
+            per_element(-then.bound), unit, f"{weighted}, {label} (not comparable with bounds of untuned inference)"
+        ),
+        f"{split}_importance_nelbo_finetuned": entry(
+            per_element(-then.elbo), unit, f"{single}, {label} (not comparable with bounds of untuned inference)"
+        ),
+        f"{split}_importance_gain_finetuned": entry(
+            per_element(then.bound - found.bound), unit, f"gain in the importance-weighted bound, paired; {label}"
         ),
     }
 
@@ -67,12 +93,33 @@ def num_draws(config: ConfigDict) -> int:
     return config.evaluation.marginal_samples or config.evaluation.importance_samples
 
 
-def measure(task: Task, sets: likelihood.Sets, draws: int) -> SetBounds:
-    """Bounds on the log evidence of sets of unrotated images of the first noise draw."""
+def scored(task: Task, sets: likelihood.Sets) -> Float[np.ndarray, "sets set h w c"]:
+    """What the likelihood scores of sets of unrotated images, under the first noise draw."""
     upright = np.asarray(task.encodings(0).values)[:, 0]
-    values = upright.reshape(-1, *upright.shape[2:])[sets.rows]
+    return upright.reshape(-1, *upright.shape[2:])[sets.rows]
+
+
+def measure(
+    task: Task, params: Params, values: Float[np.ndarray, "sets set h w c"], mask: Bool[np.ndarray, "sets set"]
+) -> SetBounds:
+    """Bounds on the log evidence of sets; the same draws whatever the parameters."""
     key = jax.random.fold_in(task.key, LATENTS)
-    return importance(task.model, task.params, values, key, draws, mask=sets.mask)
+    return importance(task.model, params, values, key, num_draws(task.config), mask=mask)
+
+
+def tuning(task: Task) -> Tuning:
+    """Fine-tuning by Adam as in training, with the limits and the penalty of the group."""
+    optimizer, options = task.config.optimizer, task.config.evaluation
+    group = optimizer.groups[INFERENCE]
+    return Tuning(
+        options.finetune_epochs,
+        options.finetune_learning_rate,
+        optimizer.b1,
+        optimizer.b2,
+        optimizer.epsilon,
+        group.l2,
+        group.clip_norm,
+    )
 
 
 IMPORTANCE = Evaluator(

@@ -11,6 +11,7 @@ from exflow.evaluation.scoring import latents as latent_chunks
 from exflow.evaluation.scoring.importance import importance
 from exflow.models import latent_bounds
 from exflow.models.registry import build
+from tests.evaluation.linear_gaussian import WORK_BYTES, data, divergence, linear_gaussian, log_evidence, parameters
 from tests.models.parameters import random_params
 from tests.models.registry import TINY_VECTORS, small_config
 
@@ -82,3 +83,18 @@ def test_five_thousand_draws_take_the_memory_of_a_few():
     assert len(shapes) == 1  # one program for all draws
     assert (found.bound > fewer.elbo).all()
     assert (found.standard_error < fewer.standard_error).all()
+
+
+def test_bounds_of_a_model_whose_evidence_is_known(monkeypatch):
+    """The posterior is 2.5 times too wide: one draw's bound is loose by its divergence, that of 2,500 by nothing."""
+    model, params, values = linear_gaussian(), parameters(), data(100)
+    exact, found = log_evidence(values), importance(model, params, values, KEY, 2_500)
+    assert abs((found.bound - exact).mean()) < 0.01
+    np.testing.assert_allclose((exact - found.elbo).mean(), divergence(values), atol=0.01)
+    assert (found.elbo < found.bound).all()
+    whole = importance(model, params, values, KEY, 200)
+    monkeypatch.setitem(latent_chunks.CHUNK_BYTES, "cpu", 320 * WORK_BYTES)
+    assert latent_chunks.per_call(model, values.shape, 200) == (40, 16)
+    in_chunks = importance(model, params, values, KEY, 200)
+    for name in whole._fields:
+        np.testing.assert_allclose(getattr(in_chunks, name), getattr(whole, name), rtol=1e-4, err_msg=name)
