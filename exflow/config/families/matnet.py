@@ -30,6 +30,9 @@ MODEL = {
     "merge_state": True,  # merging modules hand a state down
     "merge_difference": False,  # they see the difference of state and features, too
     "prior": "standard",  # of groups below the top: standard | mean (of the state above, variance 1) | full
+    "num_components": 0,  # of a mixture of Gaussians as the prior of the top latent; 0: standard
+    "num_standard_entries": 0,  # of the top latent, which are N(0, 1) in every component
+    "top_everywhere": False,  # the top latent enters the generator beside every group
     "initial_scale": 0.2,  # of the one factor on all means and log-variances
     "scale_owner": "generator",  # which network learns it: generator | inference | none (fixed)
     "summed_outputs": False,  # every step of a recurrent finest level adds to the output
@@ -45,6 +48,9 @@ OBJECTIVE = {
     "annealing": "squares",
     "annealing_start": 0.0,  # the weight at the first step
     "annealing_steps": 0,  # 0: the weight is 1
+    # Of a mixture: the divergence of its latent, estimated from the drawn one, or (surrogate) a bound in closed form
+    "mixture_divergence": "estimate",
+    "entropy_weight": 0.0,  # of the mean entropy of the component given the top latent, added to the loss
     "free_bits": 0.0,  # elbo only: nats per image and group below which a divergence is not reduced further
     "sleep_start_step": 0,  # from here on the inference network learns from the generator's samples, too; 0: never
     "repeats": 1,  # times that a batch is repeated, binarised and drawn anew
@@ -58,6 +64,7 @@ CHOICES = {
     "model.matnet.activation_pattern": ("all", "meta"),
     "model.matnet.initialization": ("orthogonal", "normal"),
     "model.matnet.prior": ("standard", "mean", "full"),
+    "objective.mixture_divergence": ("estimate", "surrogate"),
     "objective.bound": ("elbo", "iwae"),
     "objective.annealing": ("squares", "plain"),
     "model.matnet.scale_owner": ("generator", "inference", "none"),

@@ -2,7 +2,8 @@
 
     log p(X) >= E_q [ sum_s log p(x_s | z_s, c) - sum_l sum_s KL(q(z_l^s) || p(z_l^s)) - sum_l KL(q(c_l) || p(c_l)) ]
 
-with the divergences of each level in closed form given the latents above it. Sources: Edwards & Storkey 2017,
+with the divergences of each level in closed form given the latents above it, but for one from a mixture, which is
+estimated from the drawn latent. Sources: Edwards & Storkey 2017,
 arXiv:1606.02185, equation 5; Giannone & Winther 2022, arXiv:2110.12279, equation 5.
 """
 
@@ -11,7 +12,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from exflow.core.latents import diagonal_gaussian
+from exflow.core.latents import diagonal_gaussian, gaussian_mixture
+from exflow.core.latents.gaussian_mixture import GaussianMixture
 from exflow.core.latents.trace import Latent, TopDown
 
 
@@ -37,7 +39,10 @@ def terms(trace: TopDown, log_probs: Float[Array, "batch set"], mask: Bool[Array
 def squared_divergences(
     trace: TopDown, mask: Bool[Array, "batch set"]
 ) -> tuple[Float[Array, "level batch"], Float[Array, "set_level batch"]]:
-    """Divergences as in `Terms`, of the latents of elements and of sets, but of every entry squared before the sum."""
+    """Divergences as in `Terms`, of the latents of elements and of sets, but of every entry squared before the sum.
+
+    The divergence from a mixture is squared as a whole.
+    """
     return _divergences(trace, mask, power=2)
 
 
@@ -80,12 +85,16 @@ def _divergences(trace: TopDown, mask: Array, power: int) -> tuple[Array, Array]
 def _divergence(latent: Latent, leading: int, power: int) -> Array:
     assert latent.q is not None
     assert latent.p is not None
+    if isinstance(latent.p, GaussianMixture):  # whose divergence is no sum over entries
+        return gaussian_mixture.kl_estimate(latent.q, latent.p, latent.value) ** power
     return _sum_event(diagonal_gaussian.kl_divergence(latent.q, latent.p) ** power, leading)
 
 
 def _log_ratio(latent: Latent, leading: int) -> Array:
     assert latent.q is not None
     assert latent.p is not None
+    if isinstance(latent.p, GaussianMixture):
+        return -gaussian_mixture.kl_estimate(latent.q, latent.p, latent.value)
     p, q = (diagonal_gaussian.log_prob(dist, latent.value) for dist in (latent.p, latent.q))
     return _sum_event(p - q, leading)
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, UInt32
 
 from exflow.core.latents import diagonal_gaussian
 from exflow.core.latents.diagonal_gaussian import DiagonalGaussian
+from exflow.core.latents.gaussian_mixture import GaussianMixture
 from exflow.typing import PRNGKey
 
 SET, EXAMPLE = range(2)  # streams of randomness
@@ -21,7 +22,8 @@ class Latent(NamedTuple):
     """A latent variable of one level: of a set `[batch, ...]` or of elements `[batch, set, ...]`."""
 
     value: Float[Array, "..."]
-    p: DiagonalGaussian | None  # prior given the levels above; None for a latent of the set that was given
+    # Prior given the levels above, a mixture of the top latent only; None for a latent of the set that was given
+    p: DiagonalGaussian | GaussianMixture | None
     q: DiagonalGaussian | None = None  # posterior; None where the value is from the prior or was given
 
 

@@ -1,20 +1,25 @@
 """The latent groups of a Matryoshka network: inferred from images, or generated."""
 
+import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from exflow.core.latents import gaussian_mixture
 from exflow.core.latents.diagonal_gaussian import DiagonalGaussian
 from exflow.core.latents.elements import EncodedElement, SeenElements
+from exflow.core.latents.gaussian_mixture import GaussianMixture
 from exflow.core.latents.seeds import content_seeds, distinct_seeds
 from exflow.core.latents.trace import EXAMPLE, Latent, Level, Noise, TopDown, draw
 from exflow.core.likelihoods.likelihood import Likelihood
 from exflow.model import LatentFunctions
 from exflow.models.matnet.networks.layers import Mode
-from exflow.models.matnet.networks.matnet import Draw, MatNet
+from exflow.models.matnet.networks.matnet import Draw, Law, MatNet
 from exflow.typing import Params, PRNGKey
 
+COMPONENTS = 0x6D6978  # separates the draw of components from that of latents
 SetMask = Bool[Array, "batch set"]
 Outputs = Float[Array, "batch set ..."]
 
@@ -28,7 +33,9 @@ def variables(params: Params) -> dict[str, Any]:
 def draw_flat(noise: Noise, shape: tuple[int, ...]) -> Draw:
     """Draws for elements in one row, [batch * set, ...], with the noise of elements [batch, set]."""
 
-    def of_group(law: DiagonalGaussian, number: Array | int) -> Array:
+    def of_group(law: Law, number: Array | int) -> Array:
+        if isinstance(law, GaussianMixture):
+            law = _of_components(noise, law, math.prod(shape))
         in_sets = jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), law)
         values = draw(noise, in_sets, number, EXAMPLE)
         return values.reshape(-1, *values.shape[2:])
@@ -36,10 +43,27 @@ def draw_flat(noise: Noise, shape: tuple[int, ...]) -> Draw:
     return of_group
 
 
+def _of_components(noise: Noise, mixture: GaussianMixture, number: int) -> DiagonalGaussian:
+    """The Gaussians of components drawn for so many elements; without randomness the mean of all components."""
+    if noise.key is None or EXAMPLE in noise.means:
+        mean = jnp.broadcast_to(mixture.means.mean(axis=0), (number, mixture.means.shape[1]))
+        return DiagonalGaussian(mean, jnp.zeros_like(mean))
+    key = jax.random.fold_in(noise.key, COMPONENTS)
+    return gaussian_mixture.choose(mixture, jax.random.randint(key, (number,), 0, len(mixture.means)))
+
+
 def as_trace(latents: tuple[Latent, ...], outputs: Array, shape: tuple[int, ...]) -> tuple[TopDown, Outputs]:
     """Latents and outputs of elements in one row as those of sets."""
-    groups, outputs = jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), (latents, outputs))
-    return TopDown(tuple(Level(None, latent) for latent in groups), outputs, None), outputs
+
+    def in_sets(leaf: Array) -> Array:
+        return leaf.reshape(*shape, *leaf.shape[1:])
+
+    def level(latent: Latent) -> Level:
+        p = latent.p if isinstance(latent.p, GaussianMixture) else jax.tree.map(in_sets, latent.p)
+        return Level(None, Latent(in_sets(latent.value), p, jax.tree.map(in_sets, latent.q)))
+
+    outputs = in_sets(outputs)
+    return TopDown(tuple(map(level, latents)), outputs, None), outputs
 
 
 def latent_functions(network: MatNet, likelihood: Likelihood, image_shape: tuple[int, int, int]) -> LatentFunctions:

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 from ml_collections import ConfigDict
 
-from exflow.core.latents import bounds
+from exflow.core.latents import bounds, gaussian_mixture
 from exflow.core.latents.annealing import annealed_loss, rising_weight
+from exflow.core.latents.gaussian_mixture import GaussianMixture
 from exflow.core.latents.terms import Terms, elbo, element_log_weights, terms
 from exflow.core.latents.trace import Noise, TopDown
 from exflow.core.likelihoods.likelihood import Likelihood
@@ -75,7 +76,7 @@ class Objective(NamedTuple):
         weight = rising_weight(options.annealing_start, options.annealing_steps, 0 if step is None else step)
         squares = options.annealing == "squares"
         value, per_image = annealed_loss(trace, log_probs, mask, weight, squares, options.free_bits)
-        return Loss(value, self._metrics(per_image), statistics)
+        return Loss(value + self._of_mixture(trace, mask), self._metrics(per_image), statistics)
 
     def drawn(
         self, params: Params, key: PRNGKey, values: Values, mask: Mask
@@ -92,6 +93,18 @@ class Objective(NamedTuple):
         )
         trace, outputs = as_trace(found[0], found[1], mask.shape)
         return trace, self.likelihood.log_prob(outputs, values), dict(updated).get("batch_stats", {})
+
+    def _of_mixture(self, trace: TopDown, mask: Mask) -> Array | float:
+        """What a mixture adds to the loss per image: its surrogate in place of the estimate, and entropies."""
+        options, top = self.options, trace.levels[0].example_latent
+        if not isinstance(top.p, GaussianMixture):
+            return 0.0
+        assert top.q is not None
+        more = options.entropy_weight * gaussian_mixture.posterior_entropy(top.p, top.value)
+        if options.mixture_divergence == "surrogate":
+            estimate = gaussian_mixture.kl_estimate(top.q, top.p, top.value)
+            more = more + gaussian_mixture.kl_surrogate(top.q, top.p) - estimate
+        return jnp.where(mask, more, 0.0).sum() / mask.sum()
 
     def _importance_weighted(self, params: Params, keys: Key[Array, " draws"], values: Values, mask: Mask) -> Loss:
         """The importance-weighted bound; its metrics are those of the first draw."""

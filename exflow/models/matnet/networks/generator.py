@@ -6,7 +6,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from exflow.core.latents import gaussian_mixture
 from exflow.core.latents.diagonal_gaussian import DiagonalGaussian, from_moments, standard
+from exflow.core.latents.gaussian_mixture import GaussianMixture
 from exflow.models.matnet.networks.blocks import FromTop, Projection
 from exflow.models.matnet.networks.layers import Bias, Map, Mode, Plain
 from exflow.models.matnet.networks.plan import Level, Plan
@@ -24,6 +26,8 @@ class Generator(nn.Module):
         """Create the modules in the order in which they are used."""
         plan, style = self.plan, self.plan.generator
         levels = plan.levels
+        if plan.num_components:
+            self.mixture = self.param("mixture", gaussian_mixture.init, plan.num_components, plan.top_latent_dim)
         self.top = FromTop(levels[0].shape, plan.top_hidden, plan.top_shortcuts, style)
         passes, blocks, priors, ups = [], [], [], []
         for number, level in enumerate(levels):
@@ -66,6 +70,13 @@ class Generator(nn.Module):
             hidden = Plain(level.width, style, level.taps, name=f"{name}_hidden")
             return hidden, Map(dim, style, level.taps, name=name), Bias(name=f"{name}_bias")
         return None, Map(2 * dim, style, level.taps, name=name), Bias(name=f"{name}_bias")
+
+    def top_prior(self, batch: int) -> DiagonalGaussian | GaussianMixture:
+        """Prior of the top latent; the scale is no part of a mixture."""
+        plan = self.plan
+        if plan.num_components:
+            return gaussian_mixture.with_standard(GaussianMixture(*self.mixture), plan.num_standard_entries)
+        return standard((batch, plan.top_latent_dim))
 
     def prior(self, level: int, group: int, h: State, scale: Array | float, mode: Mode) -> DiagonalGaussian:
         """Prior of a group, N(scale m, exp(scale v)), with v = 0 where only the mean depends on the state."""

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from exflow.core.latents.diagonal_gaussian import DiagonalGaussian, from_moments, standard
+from exflow.core.latents.diagonal_gaussian import DiagonalGaussian, from_moments
+from exflow.core.latents.gaussian_mixture import GaussianMixture
 from exflow.core.latents.trace import Latent
 from exflow.models.matnet.networks.bottom_up import Features
 from exflow.models.matnet.networks.generator import Generator
@@ -16,7 +17,8 @@ from exflow.models.matnet.networks.inference import Inference
 from exflow.models.matnet.networks.layers import Mode
 from exflow.models.matnet.networks.plan import Level, Plan
 
-Draw = Callable[[DiagonalGaussian, Array | int], Array]  # (law of a group, its number from the top) -> values
+Law = DiagonalGaussian | GaussianMixture
+Draw = Callable[[Law, Array | int], Array]  # (law of a group, its number from the top) -> values
 Outputs = Float[Array, "batch height width outputs"]
 
 
@@ -74,12 +76,13 @@ class MatNet(nn.Module):
         scale = self._scale()
         pick = _Picker(draw, num_groups)
         q = None if features is None else _scaled(scale, self.inference.top(features, mode))
-        top = pick.latent(standard((batch, self.plan.top_latent_dim)), q, 0, *_fixed(given, 0))
+        top = pick.latent(self.generator.top_prior(batch), q, 0, *_fixed(given, 0))
         states = States(
             self.generator.first(top.value, mode),
             None if features is None else self.inference.first(top.value, mode),
             None,
         )
+        pick = pick._replace(beside=top.value if self.plan.top_everywhere else None)
         latents, number = [top], 1
         for index, level in enumerate(self.plan.levels):
             h = self.generator.enter(index, states.h, mode)
@@ -185,7 +188,8 @@ class MatNet(nn.Module):
             moments, s = self.inference.merge(index, group, h, features, s, mode)
             q = _scaled(scale, moments)
         latent = pick.latent(p, q, number, *fixed)
-        return states._replace(h=self.generator.step(index, group, h, latent.value, mode), s=s), latent
+        z = latent.value if pick.beside is None else _with_beside(latent.value, pick.beside)
+        return states._replace(h=self.generator.step(index, group, h, z, mode), s=s), latent
 
 
 class _Picker(NamedTuple):
@@ -193,10 +197,11 @@ class _Picker(NamedTuple):
 
     draw: Draw
     num_drawn: int | None
+    beside: Array | None = None  # of every group, what enters the generator with it
 
     def latent(
         self,
-        p: DiagonalGaussian,
+        p: Law,
         q: DiagonalGaussian | None,
         number: int | Array,
         fixed: Array | None,
@@ -208,9 +213,21 @@ class _Picker(NamedTuple):
         value = _choose(
             is_fixed,
             lambda: fixed,
-            lambda: _choose(idle, lambda: jnp.broadcast_to(p.mean, law.mean.shape), lambda: self.draw(law, number)),
+            lambda: _choose(idle, lambda: _mean(p, law), lambda: self.draw(law, number)),
         )
         return Latent(value, p, q)
+
+
+def _mean(p: Law, law: Law) -> Array:
+    assert isinstance(p, DiagonalGaussian)  # the top group is always drawn or given
+    assert isinstance(law, DiagonalGaussian)
+    return jnp.broadcast_to(p.mean, law.mean.shape)
+
+
+def _with_beside(z: Float[Array, "batch ... latent"], top: Float[Array, "batch top"]) -> Float[Array, "batch ... both"]:
+    """A group with the top latent at every position."""
+    spread = top.reshape(top.shape[0], *(1,) * (z.ndim - 2), top.shape[-1])
+    return jnp.concatenate([z, jnp.broadcast_to(spread, (*z.shape[:-1], top.shape[-1]))], axis=-1)
 
 
 def _fixed(given: tuple[Array, ...], number: int) -> tuple[Array | None, bool]:

@@ -75,6 +75,9 @@ class Plan(NamedTuple):
     stateful: bool
     difference: bool
     prior: str
+    num_components: int  # of the top latent's prior; 0: standard
+    num_standard_entries: int  # of the top latent, which are N(0, 1) in every component
+    top_everywhere: bool  # the top latent enters the generator beside every group
     initial_scale: float
     scale_owner: str  # generator | inference | none
     summed_outputs: bool
@@ -139,6 +142,9 @@ def plan(
         stateful=options.merge_state,
         difference=options.merge_difference,
         prior=options.prior,
+        num_components=options.num_components,
+        num_standard_entries=options.num_standard_entries,
+        top_everywhere=options.top_everywhere,
         initial_scale=options.initial_scale,
         scale_owner=options.scale_owner,
         summed_outputs=options.summed_outputs,
