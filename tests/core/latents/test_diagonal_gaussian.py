@@ -33,6 +33,18 @@ def test_kl_divergence_is_the_mean_log_ratio(x64):
     assert (np.abs(ratio.mean(axis=0) - diagonal_gaussian.kl_divergence(q, p)) < 5 * error).all()
 
 
+def test_kl_divergence_is_the_integral_of_the_log_ratio(x64):
+    """By quadrature, which is exact for the squares in it."""
+    q, p = pair()
+    nodes, weights = np.polynomial.hermite_e.hermegauss(5)
+    z = np.asarray(q.mean) + np.exp(0.5 * np.asarray(q.log_variance)) * nodes[:, None, None]
+    log_ratio = sum(
+        sign * stats.norm.logpdf(z, d.mean, np.exp(0.5 * np.asarray(d.log_variance))) for sign, d in ((1, q), (-1, p))
+    )
+    expected = np.tensordot(weights / weights.sum(), log_ratio, axes=1)
+    np.testing.assert_allclose(diagonal_gaussian.kl_divergence(q, p), expected, rtol=1e-11)
+
+
 def test_kl_divergence_vanishes_only_between_equals(x64):
     q, p = pair()
     np.testing.assert_array_equal(diagonal_gaussian.kl_divergence(q, q), 0.0)
