@@ -159,10 +159,11 @@ class MatNet(nn.Module):
         if self.is_initializing():  # a loop cannot create running averages
             states, latent = step(self, states, (jnp.zeros((), jnp.int32), None))
             return states, [latent] * level.groups
+        learns = self.is_mutable_collection("batch_stats")  # what a loop carries has to be mutable
         loop = nn.scan(
             nn.remat(step) if self.plan.remat else step,
-            variable_broadcast="params",
-            variable_carry="batch_stats",
+            variable_broadcast="params" if learns else ("params", "batch_stats"),
+            variable_carry="batch_stats" if learns else False,
             split_rngs={"params": False, "noise": True},
             length=level.groups,
         )

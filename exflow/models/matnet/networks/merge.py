@@ -8,6 +8,7 @@ from exflow.models.matnet.networks.layers import Bias, Map, Mode, Norm, Plain, a
 from exflow.models.matnet.networks.plan import Style
 
 State = Float[Array, "batch ... width"]
+Seen = Float[Array, "batch ... seen"]  # of the image; perhaps wider, by what stands beside the chain
 Moments = Float[Array, "batch ... moments"]
 
 
@@ -27,7 +28,7 @@ class StatefulMerge(nn.Module):
     difference: bool = False
 
     @nn.compact
-    def __call__(self, h: State, features: State, s: State, mode: Mode) -> tuple[Moments, State]:
+    def __call__(self, h: State, features: Seen, s: State, mode: Mode) -> tuple[Moments, State]:
         """Moments before the scale, and the next state."""
         width = s.shape[-1]
         own = [h, h - features, s] if self.difference else [h, s]
@@ -46,7 +47,7 @@ class StatelessMerge(nn.Module):
     difference: bool = False
 
     @nn.compact
-    def __call__(self, h: State, features: State, s: State | None, mode: Mode) -> tuple[Moments, None]:
+    def __call__(self, h: State, features: Seen, s: State | None, mode: Mode) -> tuple[Moments, None]:
         """Moments before the scale; there is no state."""
         del s
         own = jnp.concatenate([h, h - features], axis=-1) if self.difference else h
@@ -67,7 +68,7 @@ class GruMerge(nn.Module):
     difference: bool = False
 
     @nn.compact
-    def __call__(self, h: State, features: State, s: State, mode: Mode) -> tuple[Moments, State]:
+    def __call__(self, h: State, features: Seen, s: State, mode: Mode) -> tuple[Moments, State]:
         """Moments before the scale, and the next state."""
         width = s.shape[-1]
         own = jnp.concatenate([h, s], axis=-1)
