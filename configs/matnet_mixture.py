@@ -5,7 +5,7 @@
     python -m exflow.main --config=configs/matnet_mixture.py:cpu         # ten components, dense
 
 The evaluation tells the weights of the components, the entropy of p(component | top latent), and how many images are of
-the class that most training images of their component have. On Omniglot the top latent enters the generator beside
+the class that most images of their component have. On Omniglot the top latent enters the generator beside
 every group, the divergence is the bound -ln mean_k exp(-KL(q || p_k)), and 0.4 times the entropy is added to the loss.
 No numbers were published. (The code of MNIST does not run as it stands, and its sleep phase draws the top latent from
 N(0, I); here it is drawn from the mixture.)

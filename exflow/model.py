@@ -176,6 +176,7 @@ class LatentFunctions(NamedTuple):
     set_posteriors: Callable[[Params, SeenElements], list[DiagonalGaussian]]
     num_set_latents: int  # 0 where elements share no latent
     mean_features: MeanFeatures | None = None
+    num_components: int = 0  # of the mixture that the top latent of every element comes from; 0: it comes from none
     law: Callable[[Params], Likelihood] | None = None  # of a likelihood with parameters of its own; None: it has none
 
     def likelihood_of(self, params: Params) -> Likelihood:

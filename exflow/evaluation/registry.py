@@ -7,6 +7,7 @@ from exflow.evaluation.evaluator import Evaluator
 from exflow.evaluation.evaluators.few_shot import FEW_SHOT
 from exflow.evaluation.evaluators.importance import IMPORTANCE
 from exflow.evaluation.evaluators.likelihood import LIKELIHOOD
+from exflow.evaluation.evaluators.mixture import MIXTURE
 from exflow.evaluation.evaluators.reconstruction import RECONSTRUCTION
 from exflow.evaluation.evaluators.samples import SAMPLES
 from exflow.evaluation.evaluators.views import VIEWS
@@ -14,7 +15,7 @@ from exflow.model import Model
 
 # In the order of the closing table
 EVALUATORS: dict[str, Evaluator] = {
-    one.name: one for one in (LIKELIHOOD, FEW_SHOT, VIEWS, IMPORTANCE, RECONSTRUCTION, SAMPLES)
+    one.name: one for one in (LIKELIHOOD, FEW_SHOT, VIEWS, IMPORTANCE, MIXTURE, RECONSTRUCTION, SAMPLES)
 }
 
 

@@ -131,6 +131,7 @@ def latent_functions(network: MatNet, likelihood: Likelihood, image_shape: tuple
         decode=lambda params, trace, mask: trace.example_inputs,
         set_posteriors=_no_set_posteriors,
         num_set_latents=0,
+        num_components=network.plan.num_components,
     )
 
 
