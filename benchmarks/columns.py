@@ -29,6 +29,8 @@ RATIOS = {  # (benchmark, column)
     ("compile", "unroll / scan"): Meaning("scanned blocks compile faster"),
     ("convolution", "plain / matmul"): Meaning("matrix products are faster than XLA's gradients"),
     ("convolution", "plain / forward"): Meaning("gradients written as forward convolutions are faster than XLA's"),
+    ("convolution", "auto / fastest"): Meaning("another gradient of the kernel is faster than that of the rule", -1),
+    ("convolution", "auto / measured"): Meaning("a measurement would take another one than the rule", -1),
     ("few_shot", "speed-up"): Meaning("cached latents are faster than a pass per episode", 1),
     ("few_shot", "fewer passes"): Meaning("cached latents need fewer passes", 1),
     ("memory", "planned, plain / remat"): Meaning("rematerialisation needs less memory, as XLA plans it"),

@@ -31,12 +31,15 @@ class Timing(NamedTuple):
         return over_rounds(self.samples)
 
 
-def interleaved(variants: Mapping[Any, Callable[[], Any]], quick: bool = False) -> dict[Any, Timing]:
+def interleaved(
+    variants: Mapping[Any, Callable[[], Any]], quick: bool = False, clock: Callable[[], float] = time.perf_counter
+) -> dict[Any, Timing]:
     """Time functions that take turns, so that whatever else the machine does meets all of them alike.
 
     Args:
       variants: Functions without arguments; what they return is waited for with `block_until_ready`.
       quick: One round of single calls, instead of `ROUNDS` rounds of as many calls as fill `MIN_SECONDS`.
+      clock: Seconds; `time.process_time` counts what other processes do not take.
 
     Returns:
       Timings by variant. Every function has been called once before, which compiles it.
@@ -47,8 +50,8 @@ def interleaved(variants: Mapping[Any, Callable[[], Any]], quick: bool = False) 
         jax.block_until_ready(call())
     for _ in range(rounds):
         for name, call in variants.items():
-            calls, start = 0, time.perf_counter()
-            while (elapsed := time.perf_counter() - start) < min_seconds or not calls:
+            calls, start = 0, clock()
+            while (elapsed := clock() - start) < min_seconds or not calls:
                 jax.block_until_ready(call())
                 calls += 1
             samples[name].append(elapsed / calls)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from chex import assert_trees_all_close
 
-from benchmarks import bench_few_shot, bench_process, bench_train_step, timing
+from benchmarks import bench_convolution, bench_few_shot, bench_process, bench_train_step, timing
 from benchmarks.__main__ import NAMES
 from benchmarks.cases import TINY, configuration, random_batch, random_image_sets
 from benchmarks.reference import original
@@ -67,6 +67,45 @@ def test_plain_and_exflow_training_steps_agree():
     for name in ("exflow", "exflow on 1 device"):
         np.testing.assert_allclose(losses[name], losses["plain"], rtol=1e-5)
         assert_trees_all_close(variants[name].state.params, plain, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "choice"),
+    [
+        ({"plain": 1.14, "matmul": 9.0, "forward": 1.0}, "plain"),  # noise is no reason
+        ({"plain": 1.15, "matmul": 9.0, "forward": 1.0}, "forward"),
+        ({"plain": 1.15, "matmul": 0.9, "forward": 1.0}, "matmul"),
+        ({"plain": 0.5, "matmul": 0.9, "forward": 1.0}, "plain"),
+    ],
+)
+def test_a_measurement_takes_another_gradient_only_where_it_is_clearly_faster(seconds, choice):
+    timings = {name: timing.Timing((99.0, value, 0.1)) for name, value in seconds.items()}
+    assert bench_convolution.measured_choice(timings, "plain", margin=1.15) == choice
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_measured_gradients_of_a_kernel_agree(x64, stride):
+    rng = np.random.default_rng(0)
+    x, kernel, dy = rng.normal(size=(2, 5, 5, 3)), rng.normal(size=(3, 3, 3, 2)), rng.normal(size=(2, 6, 6, 2))
+    dy = dy[:, : -(-5 // stride), : -(-5 // stride)]
+    found = {name: bench_convolution.of_kernel(name, stride)(x, kernel, dy) for name in bench_convolution.GRADIENTS}
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))[:, ::stride, ::stride]
+    expected = np.einsum("nhwcij,nhwo->ijco", windows, dy)
+    for actual in found.values():
+        np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_only_gradients_that_loops_compute_fast_are_taken_where_there_may_be_one():
+    layers = bench_convolution.LAYERS.values()
+    assert all(layer.auto in layer.choices for layer in layers)
+    assert {"plain" in layer.choices for layer in layers if layer.may_loop} == {False}
+    assert bench_convolution.Layer(50, 7, 256, 128, stride=2).gflop == 2 * 9 * 256 * 128 * 4**2 * 50 / 1e9
+
+
+def test_a_clock_of_the_caller_is_what_counts():
+    ticks = iter(range(100))
+    assert timing.interleaved({"a": int}, quick=True, clock=lambda: next(ticks))["a"].samples == (2.0,)
 
 
 def test_variants_take_turns():

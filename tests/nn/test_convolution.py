@@ -61,6 +61,29 @@ def test_gradients_agree(x64, monkeypatch, case):
             np.testing.assert_allclose(actual, expected, rtol=1e-10, atol=1e-10)
 
 
+def test_gradients_agree_inside_a_loop(x64):
+    generator = np.random.default_rng(2)
+    x, kernels = jnp.asarray(generator.normal(size=(2, 5, 4, 3))), jnp.asarray(generator.normal(size=(2, 3, 3, 3, 3)))
+
+    def looped(name):
+        def loss(x, kernels):
+            return (
+                jax.lax.scan(lambda x, kernel: (jnp.sin(same_convolution(x, kernel, name)), None), x, kernels)[0]
+            ).sum()
+
+        return jax.grad(loss, argnums=(0, 1))
+
+    def unrolled(x, kernels):
+        return jnp.sin(same_convolution(jnp.sin(same_convolution(x, kernels[0])), kernels[1])).sum()
+
+    found, expected = jax.jit(
+        lambda *inputs: ({name: looped(name)(*inputs) for name in WRITTEN}, jax.grad(unrolled, argnums=(0, 1))(*inputs))
+    )(x, kernels)
+    for name in WRITTEN:
+        for actual, wanted in zip(found[name], expected, strict=True):
+            np.testing.assert_allclose(actual, wanted, rtol=1e-10, atol=1e-10)
+
+
 def test_automatic_choice(monkeypatch):
     assert (resolve_gradient("auto"), resolve_gradient("auto", in_loop=True)) == ("plain", "forward")
     assert resolve_gradient("plain", in_loop=True) == "plain"
