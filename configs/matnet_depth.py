@@ -2,7 +2,7 @@
 
     python -m exflow.main --config=configs/matnet_depth.py:j3        # three groups; or j1 ... j6
     python -m exflow.main --config=configs/matnet_depth.py:cpu_j3    # the same network, 120 epochs
-    python -m experiments depth --seeds 3                            # all of them, and a table
+    python -m experiments.depth_sweep                                # all of these, and a table
 
 A model of one group is an ordinary VAE. Every group has 64 latents and adds a module of 512 units to each chain:
 2,054,544, 3,861,008, 5,667,472, 7,473,936, 9,280,400 and 11,086,864 parameters for 1 to 6 groups. No number was
@@ -21,6 +21,7 @@ BATCH = 200
 
 def get_config() -> ConfigDict:
     config = single_images("binarized_mnist", BATCH)
+    config.model.matnet.likelihood = "bernoulli"
     config.model.matnet.block = "projection"
     config.model.matnet.levels = "512-2"
     config.model.matnet.top_hidden = 512

@@ -6,14 +6,14 @@ from exflow.config.checks import AT_LEAST_ONE, expected
 from exflow.config.families import Family
 
 MODEL = {
-    "likelihood": "bernoulli",  # a name of exflow.core.likelihoods.likelihood
+    "likelihood": "bernoulli_clipped",  # logits in [-15, 15]; a name of exflow.core.likelihoods.likelihood
     # From the top: width-groups of a dense network, or size-width-groups of each resolution of a convolutional one,
     # such as 7-64-5,14-64-5,28-32-0; "-gru" or another block may stand behind
     "levels": "512-7",
     "block": "residual",  # of levels that name none: residual | projection (first published code) | gru (shared)
     "top_latent_dim": 64,
     "latent_dim": 64,  # units or channels of every group below the top
-    "top_hidden": 64,  # hidden units between the top latent and the first state
+    "top_hidden": 64,  # hidden units between the top latent and the first state; 0: none
     "top_shortcuts": True,  # a linear map beside them
     "shortcut_encoder": (512, 256),  # two layers from the image, whose output all merging modules see; (): none
     "entry_layers": 1,  # bottom-up layers behind the first, before the finest level
@@ -72,7 +72,6 @@ CHOICES = {
 INTERVALS = {
     "model.matnet.top_latent_dim": AT_LEAST_ONE,
     "model.matnet.latent_dim": AT_LEAST_ONE,
-    "model.matnet.top_hidden": AT_LEAST_ONE,
     "objective.repeats": AT_LEAST_ONE,
     "objective.draws": AT_LEAST_ONE,
 }
@@ -81,6 +80,9 @@ INCIDENTAL = ("initialization", "remat", "sample_means", "initial_scale")
 
 def check(config: ConfigDict) -> None:
     """Refuse contradictions; see `Family.check`."""
+    model = config.model.matnet
+    if not model.top_hidden and not model.top_shortcuts:
+        raise expected("model.matnet.top_shortcuts", "True with top_hidden=0", model.top_shortcuts)
     encoder = config.model.matnet.shortcut_encoder
     if len(encoder) not in (0, 2) or not all(isinstance(width, int) and width > 0 for width in encoder):
         raise expected("model.matnet.shortcut_encoder", "() or two widths such as (512, 256)", encoder)

@@ -14,7 +14,7 @@ class FromTop(nn.Module):
 
     Attributes:
       shape: Of the state.
-      hidden: Units of a.
+      hidden: Units of a; 0: there is only W3.
       shortcut: Whether there is W3.
       style: Of its layers.
     """
@@ -27,9 +27,7 @@ class FromTop(nn.Module):
     @nn.compact
     def __call__(self, z: Float[Array, "batch top"], mode: Mode) -> Float[Array, "batch ..."]:
         """The state of every element."""
-        a, size = Plain(self.hidden, self.style)(mode, z), math.prod(self.shape)
-        out = Map(size, self.style)(a)
-        out = out + Map(size, self.style)(z) if self.shortcut else out
+        out = _with_shortcut(z, self.hidden, math.prod(self.shape), self.shortcut, self.style, mode)
         return activated(self.style, Norm(self.style)(out, mode)).reshape(-1, *self.shape)
 
 
@@ -45,9 +43,15 @@ class ToTop(nn.Module):
     def __call__(self, features: Float[Array, "batch ..."], mode: Mode) -> Float[Array, "batch moments"]:
         """Means, then log-variances, before the scale."""
         flat = features.reshape(features.shape[0], -1)
-        out = Map(self.num_moments, self.style)(Plain(self.hidden, self.style)(mode, flat))
-        out = out + Map(self.num_moments, self.style)(flat) if self.shortcut else out
-        return Bias()(out)
+        return Bias()(_with_shortcut(flat, self.hidden, self.num_moments, self.shortcut, self.style, mode))
+
+
+def _with_shortcut(x: Array, hidden: int, features: int, shortcut: bool, style: Style, mode: Mode) -> Array:
+    """W2 phi(norm(W1 x)) [+ W3 x], or without hidden units W3 x; modules of the one whose `__call__` runs."""
+    if not hidden:
+        return Map(features, style)(x)
+    out = Map(features, style)(Plain(hidden, style)(mode, x))
+    return out + Map(features, style)(x) if shortcut else out
 
 
 class BottomUpResidual(nn.Module):
