@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from exflow.data import datasets
-from exflow.data.registry import SPLITS
+from exflow.data import datasets, registry
+from exflow.data.registry import SPLITS, LabelledImages
 from exflow.errors import UserError
 
 NUM_DATA, NUM_TEST = 1400, 30
@@ -50,7 +50,7 @@ def test_files_are_named_by_option_or_environment(chardata, tmp_path, monkeypatc
     monkeypatch.setenv("EXFLOW_CHARDATA", str(path))
     assert len(datasets.load("omniglot_burda")["test"].images) == NUM_TEST
     monkeypatch.delenv("EXFLOW_CHARDATA")
-    where = "chardata.mat of GitHub yburda/iwae .*data.dataset=omniglot with data.resize=area"
+    where = "chardata.mat of GitHub yburda/iwae .*source=tfds.*data.dataset=omniglot with data.resize=area"
     with pytest.raises(UserError, match=f"^omniglot_burda: EXFLOW_CHARDATA is not set. Set it to the file {where}"):
         datasets.load("omniglot_burda")
     with pytest.raises(UserError, match=f"^omniglot_burda: there is no file /absent. Set path to the file {where}"):
@@ -58,3 +58,24 @@ def test_files_are_named_by_option_or_environment(chardata, tmp_path, monkeypatc
     savemat(tmp_path / "few.mat", {name: array[:, :20] for name, array in arrays.items()})
     with pytest.raises(UserError, match="expected more than 1345 drawings in data .* got 20 and 20. Use the complete"):
         datasets.load("omniglot_burda", path=str(tmp_path / "few.mat"))
+
+
+def test_drawings_of_tfds_stand_in_with_the_same_split(clean_registry) -> None:
+    """15 drawings of every character are not test; 1,345 of these are validation."""
+    labels = np.repeat(np.arange(100, dtype=np.int32), 20)
+    images = np.zeros((2000, 28, 28, 1), np.uint8)
+    images[:, 0, 0, 0], images[:, 0, 1, 0] = labels, np.tile(np.arange(20), 100)
+
+    @registry.register("omniglot", cache=False)
+    def build(image_size: int = 28, resize: str = "bilinear") -> LabelledImages:
+        assert (image_size, resize) == (28, "area")
+        return LabelledImages(images, labels, np.zeros(2000, np.uint8))
+
+    sets = datasets.load("omniglot_burda", source="tfds")
+    assert [len(sets[part].images) for part in SPLITS] == [155, 1345, 500]
+    assert (sets["test"].count == 5).all()
+    found = np.concatenate([sets[part].images[:, 0, :2, 0] for part in SPLITS])
+    assert len(np.unique(found, axis=0)) == 2000
+    assert len(np.unique(sets["test"].images[:, 0, 1, 0])) == 20  # not the same five of every character
+    with pytest.raises(UserError, match="omniglot_burda: expected source of 'burda' or 'tfds', got 'mat'"):
+        datasets.load("omniglot_burda", source="mat")
