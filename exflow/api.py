@@ -34,7 +34,7 @@ from exflow.evaluation.compiled import power_of_two, scatter
 from exflow.image_model import Context, Images
 from exflow.input_checks import KeyOrSeed, as_key, check_context, check_elements
 from exflow.model import sets_of
-from exflow.padding import encode, encoded, in_calls, joined, padded
+from exflow.padding import encode, encode_both, encoded, in_calls, joined, padded
 from exflow.set_scores import SetScores
 from exflow.set_state import ModelIdentity, SetState, content_of, identity
 from exflow.typing import PRNGKey, State
@@ -117,14 +117,14 @@ class TrainedModel(SetScores):
 
     def init_state(self) -> State:
         """State of the empty set."""
-        return SetState(compiled.empty_states(self.core, self.params, ()), self.identity)
+        return SetState(compiled.empty_states(self.core, self.folded_params, ()), self.identity)
 
     def update(self, state: State, x: Images, key: KeyOrSeed | None = None, context: Context = None) -> State:
         """Absorb one image [h, w, c] or many [num, h, w, c]; the order does not matter."""
         images = check_elements(self.core, x, "x", 3 if np.ndim(x) == 3 else 4)
-        elements, mask = padded(self.core, self.params, images, as_key(key), context)
+        elements, mask = padded(self.core, self.folded_params, images, as_key(key), context)
         content = self._content(state)
-        return self._compact(compiled.update(self.core, self.params, content, elements, mask))
+        return self._compact(compiled.update(self.core, self.folded_params, content, elements, mask))
 
     def remove(self, state: State, x: Images, key: KeyOrSeed | None = None, context: Context = None) -> State:
         """Forget one image [h, w, c] or many [num, h, w, c], the state being as if they had never been absorbed.
@@ -137,16 +137,16 @@ class TrainedModel(SetScores):
         """
         images = check_elements(self.core, x, "x", 3 if np.ndim(x) == 3 else 4)
         known, content = check_context(self.context_dim, context, images.shape[:-3]), self._content(state)
-        elements = encode(self.core, self.params, images.reshape(-1, *self.image_shape), as_key(key), known)
+        elements = encode(self.core, self.folded_params, images.reshape(-1, *self.image_shape), as_key(key), known)
         for number in range(math.prod(images.shape[:-3])):
             element = jax.tree.map(lambda leaf, number=number: leaf[number], elements)
-            content = compiled.remove(self.core, self.params, content, element)
+            content = compiled.remove(self.core, self.folded_params, content, element)
         return self._compact(content)
 
     def merge(self, a: State, b: State) -> State:
         """State of the union of two disjoint sets."""
         contents = self._content(a, "a"), self._content(b, "b")
-        return self._compact(compiled.merge(self.core, self.params, *contents))
+        return self._compact(compiled.merge(self.core, self.folded_params, *contents))
 
     def log_prob(
         self,
@@ -178,8 +178,8 @@ class TrainedModel(SetScores):
         known, flat = check_context(self.context_dim, context, x.shape[:-3]), x.reshape(-1, *self.image_shape)
 
         def one(key: PRNGKey | None, draws: int) -> np.ndarray:
-            calls = encoded(self.core, self.params, flat, key, known)
-            found = [compiled.log_prob(self.core, self.params, content, elements, draws) for elements in calls]
+            calls = encoded(self.core, self.folded_params, flat, key, known)
+            found = [compiled.log_prob(self.core, self.folded_params, content, elements, draws) for elements in calls]
             return joined(found, len(flat))
 
         log_probs = self._over_draws(one, key, num_importance_samples)
@@ -215,17 +215,17 @@ class TrainedModel(SetScores):
         if state is None and self.core.sampler is not None:
             if self.fitted is None:
                 raise UserError(f"{self.name}: its sampler has not been fitted. Use --mode=evaluate on its directory.")
-            samples = compiled.sample_fitted(self.core, self.params, self.fitted, draw_key, size)
+            samples = compiled.sample_fitted(self.core, self.folded_params, self.fitted, draw_key, size)
             return np.asarray(samples)[:num_samples]
         content = self._content(self.init_state() if state is None else state)
         known, process = check_context(self.context_dim, context, (num_samples,)), self.core.process
         if process is not None and process.sample is not None:  # few programs decode any number of latent vectors
-            z = compiled.sample_latents(process.sample, self.params, content, draw_key, size, coherent)
+            z = compiled.sample_latents(process.sample, self.folded_params, content, draw_key, size, coherent)
             calls = in_calls((np.asarray(z)[:num_samples], known))
-            return joined([compiled.decode(self.core, self.params, *call) for call in calls], num_samples)
+            return joined([compiled.decode(self.core, self.folded_params, *call) for call in calls], num_samples)
         if known is not None:
             known = known[np.minimum(np.arange(size), num_samples - 1)]
-        samples = compiled.sample(self.core, self.params, content, draw_key, size, coherent, known)
+        samples = compiled.sample(self.core, self.folded_params, content, draw_key, size, coherent, known)
         return np.asarray(samples)[:num_samples]
 
     def classify(
@@ -265,11 +265,12 @@ class TrainedModel(SetScores):
         query_known = check_context(self.context_dim, query_context, (len(query),), "query_context")
 
         def one(key: PRNGKey | None, draws: int) -> np.ndarray:
-            elements = scatter(encode(self.core, self.params, np.concatenate(classes), key, known), mask)
-            states = compiled.class_states(self.core, self.params, elements, mask)
             query_key = None if key is None else jax.random.fold_in(key, 1)
-            calls = encoded(self.core, self.params, query, query_key, query_known)
-            found = [compiled.class_log_probs(self.core, self.params, states, queries, draws) for queries in calls]
+            images = (np.concatenate(classes), key, known), (query, query_key, query_known)
+            elements, queries = encode_both(self.core, self.folded_params, *images)
+            states = compiled.class_states(self.core, self.folded_params, scatter(elements, mask), mask)
+            scored = functools.partial(compiled.class_log_probs, self.core, self.folded_params, states, draws=draws)
+            found = [scored(part) for part in in_calls(queries)]
             return joined(found, len(query))
 
         scores = self._over_draws(one, key, num_importance_samples)[:, : len(classes)].astype(np.float64)

@@ -53,6 +53,11 @@ class ImageModel:
         number = f"{num_parameters(self.params):,} parameters"
         return f"{type(self).__name__}({self.name}, image_shape={self.image_shape}, {number}, {self.info})"
 
+    @functools.cached_property
+    def folded_params(self) -> Params:
+        """What compiled functions are given for `params`."""
+        return placement.replicate(self.core.folded(self.params))
+
     def preprocess(self, raw: Any, invert: bool | None = None) -> UInt8[np.ndarray, "..."]:
         """Bring raw pictures into the convention of the model's data set.
 
@@ -82,7 +87,7 @@ class ImageModel:
         """What the model keeps of every image; leading axes are those of `x`."""
         x = check_elements(self.core, x, "x", None)
         known = check_context(self.context_dim, context, x.shape[:-3])
-        flat = encode(self.core, self.params, x.reshape(-1, *self.image_shape), as_key(key), known)
+        flat = encode(self.core, self.folded_params, x.reshape(-1, *self.image_shape), as_key(key), known)
         return jax.tree.map(lambda leaf: leaf.reshape(*x.shape[:-3], *leaf.shape[1:]), flat)
 
     def reconstruct(self, x_set: Images, mask: Any = None) -> UInt8[np.ndarray, "..."] | Float[np.ndarray, "..."]:
@@ -107,7 +112,9 @@ class ImageModel:
             x = check_elements(self.core, x_set, "x_set", None)
             number = math.prod(x.shape[:-3])
             calls = in_calls(x.reshape(-1, *self.image_shape))
-            decoded = [compiled.through_codes(self.core, self.params, images) for images in calls]
+            decoded = [compiled.through_codes(self.core, self.folded_params, images) for images in calls]
             return joined(decoded, number).reshape(x.shape)
         sets = PaddedSets(self.core, x_set, mask, None)
-        return sets.map(functools.partial(compiled.reconstruct, self.core, self.params), self.params, None)
+        return sets.map(
+            functools.partial(compiled.reconstruct, self.core, self.folded_params), self.folded_params, None
+        )

@@ -250,6 +250,11 @@ def one_group(name: str) -> str:
     return "statistics" if name == "statistics" else "main"
 
 
+def unchanged(params: Params) -> Params:
+    """The parameters themselves."""
+    return params
+
+
 class Model(NamedTuple):
     """A generative model as pure functions; hashable, so that it can be a static argument of `jax.jit`."""
 
@@ -261,6 +266,7 @@ class Model(NamedTuple):
     value_dtype: str = "uint8"  # of x: uint8 (pixels 0..255) | float32 (vectors)
     context_dim: int = 0  # numbers known of every image; 0: the model takes no context
     group_of: Callable[[str], str] = one_group  # optimiser group of a top-level parameter
+    folded: Callable[[Params], Params] = unchanged  # equal parameters that no longer change, and are quicker to use
     phases: tuple[Phase, ...] = ()  # of a training step; (): one, the loss on all groups
     # (initial params, all training images, some at a time) -> params with their statistics, before the first step
     fit_images: Callable[[Params, Iterable[UInt8[np.ndarray, "..."]]], Params] | None = None

@@ -85,6 +85,24 @@ def encode(model: Model, params: Params, x: np.ndarray, key: PRNGKey | None, con
     return joined(list(encoded(model, params, x, key, context)), len(x))
 
 
+def encode_both(
+    model: Model, params: Params, a: tuple[np.ndarray, PRNGKey | None, Any], b: tuple[np.ndarray, PRNGKey | None, Any]
+) -> tuple[Element, Element]:
+    """Elements of two stacks of images, each with the key of its noise and its contexts, as of `encode`.
+
+    Stacks without noise share calls, of which there are fewer then.
+    """
+    (x, key, known), (other_x, other_key, other_known) = a, b
+    if key is not None or other_key is not None:
+        return encode(model, params, x, key, known), encode(model, params, other_x, other_key, other_known)
+    joint = None if known is None or other_known is None else np.concatenate([known, other_known])
+    elements = encode(model, params, np.concatenate([x, other_x]), None, joint)
+    first, second = (
+        jax.tree.map(lambda leaf, rows=rows: leaf[rows], elements) for rows in (slice(len(x)), slice(len(x), None))
+    )
+    return first, second
+
+
 def padded(
     model: Model, params: Params, x: np.ndarray, key: PRNGKey | None, context: Any
 ) -> tuple[Element, Bool[np.ndarray, " padded"]]:

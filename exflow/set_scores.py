@@ -100,7 +100,9 @@ class SetScores(ImageModel):
         sets = PaddedSets(self.core, x_set, mask, context)
 
         def one(key: PRNGKey | None, draws: int) -> np.ndarray:
-            return sets.map(functools.partial(function, self.core, self.params, draws=draws), self.params, key)
+            return sets.map(
+                functools.partial(function, self.core, self.folded_params, draws=draws), self.folded_params, key
+            )
 
         return one
 

@@ -122,7 +122,8 @@ def _anomaly_scores(ask: Requests) -> None:
 
 def _encode(ask: Requests) -> None:
     sizes = ask.sizes
-    for number in call_sizes(max(sizes.num_images, sizes.set_size * max(sizes.num_sets, sizes.num_classes))):
+    of_sets = sizes.set_size * max(sizes.num_sets, sizes.num_classes)
+    for number in call_sizes(sizes.num_images + of_sets):  # both together, as in a classification
         ask.model.encode(ask.images(number), **ask.noise, **ask.context(number))
 
 

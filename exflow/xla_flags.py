@@ -19,6 +19,11 @@ def set_default(flag: str, value: object) -> None:
         os.environ["XLA_FLAGS"] = f"{flags} {flag}={value}".strip()
 
 
+def of_known_version() -> bool:
+    """Whether this JAX is one whose XLA is known to have the options here that are not of all versions."""
+    return (0, 10) <= jax.__version_info__ < (0, 11)
+
+
 def wait_for_late_devices() -> None:
     """Let virtual devices wait ten minutes for each other.
 
@@ -40,5 +45,5 @@ def leave_convolutions_to_eigen() -> None:
     are faster on processors with AVX-512, but a run that was stopped and resumed no longer ended bit for bit like one
     that was not.
     """
-    if (0, 10) <= jax.__version_info__ < (0, 11):  # not known of others
+    if of_known_version():
         set_default(YNN_FUSIONS, "-individual_convolution")

@@ -6,14 +6,15 @@ from typing import Any
 
 import jax
 
+from exflow.xla_flags import of_known_version
+
 ON_CPU = {"xla_backend_optimization_level": 2, "xla_cpu_emitter_verification_level": 0}  # a fifth less, equal code
 
 
 @functools.cache
 def compiler_options() -> dict[str, Any] | None:
     """Options of XLA that shorten compilation without changing results or speed; None where XLA may not know them."""
-    known = jax.default_backend() == "cpu" and (0, 10) <= jax.__version_info__ < (0, 11)
-    return ON_CPU if known else None
+    return ON_CPU if jax.default_backend() == "cpu" and of_known_version() else None
 
 
 def quick_jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:

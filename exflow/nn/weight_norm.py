@@ -1,6 +1,7 @@
 """Weight-normalised dense and convolutional layers with data-dependent initialisation.
 
 Source: Salimans & Kingma 2016, arXiv:1602.07868, equations 2 and 5, as BRUNO uses them (Korshunova et al. 2018).
+Parameters that no longer change need no normalisation in every call: `folded` does it once.
 """
 
 from collections.abc import Callable
@@ -8,13 +9,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
 from exflow.nn.convolution import same_convolution
 from exflow.nn.product import chosen_product, of_every_second_row
+from exflow.typing import Params
 
 INITIALIZATIONS = ("original", "sequential")
+CONVOLUTION_EPSILON = 1e-12  # added to the squared norm; the original guards convolutions only
 
 
 class WeightNorm(nn.Module):
@@ -56,9 +60,11 @@ class WeightNorm(nn.Module):
         shape = (*self.kernel_shape, x.shape[-1], self.features)
         if not self.normalize:
             return self._plain(x, shape)
+        if self.has_variable("params", "kernel"):  # see `folded`
+            return self._linear(x, self.get_variable("params", "kernel"), self.get_variable("params", "bias"))
         param_dtype = jnp.promote_types(x.dtype, jnp.float32)
         direction = self.param("direction", nn.initializers.normal(0.05), shape, param_dtype)
-        epsilon = 1e-12 if self.kernel_shape else 0.0  # the original guards convolutions only
+        epsilon = CONVOLUTION_EPSILON if self.kernel_shape else 0.0
         squared_norm = jnp.sum(direction**2, axis=tuple(range(direction.ndim - 1)), keepdims=True)
         unit_kernel = direction * jax.lax.rsqrt(squared_norm + epsilon)
         if not self.is_initializing():
@@ -98,6 +104,33 @@ class WeightNorm(nn.Module):
             multiply = multiply if self.seen is None else of_every_second_row(multiply, self.seen)
             product = multiply(x, kernel)
         return product + per_unit(bias, product)
+
+
+def folded(params: Params) -> Params:
+    """Parameters with every `WeightNorm` replaced by the plain layer that it is, for whoever only computes with them.
+
+    Args:
+      params: Any tree that may hold parameters of such layers, also stacked ones.
+
+    Returns:
+      The same tree with {"kernel", "bias"} for {"direction", "scale", "bias"}, kernels correctly rounded, as NumPy
+      arrays. `WeightNorm` takes either; their outputs differ by rounding.
+    """
+    return jax.tree.map(lambda node: _folded(node) if _is_layer(node) else node, params, is_leaf=_is_layer)
+
+
+def _is_layer(node: Any) -> bool:
+    return isinstance(node, dict) and "direction" in node and "scale" in node
+
+
+def _folded(layer: Params) -> Params:
+    scale, direction = np.asarray(layer["scale"]), np.asarray(layer["direction"])
+    wide, stacked = direction.astype(np.float64), scale.ndim - 1
+    squared_norm = (wide**2).sum(axis=tuple(range(stacked, wide.ndim - 1)), keepdims=True)
+    epsilon = CONVOLUTION_EPSILON if wide.ndim - stacked == 4 else 0.0
+    kernel = wide / np.sqrt(squared_norm + epsilon) * scale.reshape(squared_norm.shape)
+    (bias,) = (value for name, value in layer.items() if name in ("bias", "frozen_bias"))
+    return {"kernel": kernel.astype(direction.dtype), "bias": bias}
 
 
 def per_unit(values: Float[Array, " features"], like: Array) -> Array:

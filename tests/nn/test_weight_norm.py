@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from exflow.nn.network import network
-from exflow.nn.weight_norm import WeightNorm
+from exflow.nn.weight_norm import WeightNorm, folded
 
 
 def initialised(initialization, seed=0):
@@ -41,6 +41,29 @@ def test_kernel_is_scaled_direction_of_unit_norm(x64):
     np.testing.assert_allclose(module.apply({"params": doubled}, x), module.apply({"params": params}, x), rtol=1e-9)
     louder = {**params, "scale": 2 * params["scale"], "bias": 2 * params["bias"]}
     np.testing.assert_allclose(module.apply({"params": louder}, x), 2 * module.apply({"params": params}, x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kernel_shape", [(), (3, 3)])
+@pytest.mark.parametrize("frozen_bias", [False, True])
+def test_folded_layers_are_the_same_layers(x64, kernel_shape, frozen_bias):
+    rng, module = np.random.default_rng(0), WeightNorm(4, kernel_shape, frozen_bias=frozen_bias)
+    x = jnp.asarray(rng.normal(size=(2, 5, 5, 3)))
+    name = "frozen_bias" if frozen_bias else "bias"
+    shapes = {"direction": (*kernel_shape, 3, 4), "scale": (4,), name: (4,)}
+    params = {key: jnp.asarray(rng.normal(size=shape)) for key, shape in shapes.items()}
+    plain = folded({"layers": (params, ()), "scale": 2.0})
+    assert plain["scale"] == 2.0
+    direction, scale = (np.asarray(params[key]) for key in ("direction", "scale"))
+    direction = direction.reshape(-1, 4)
+    expected = (direction / np.linalg.norm(direction, axis=0) * scale).reshape(shapes["direction"])
+    np.testing.assert_allclose(plain["layers"][0]["kernel"], expected, rtol=1e-9)
+    outputs = [module.apply({"params": jax.tree.map(jnp.asarray, each)}, x) for each in (params, plain["layers"][0])]
+    np.testing.assert_allclose(*outputs, rtol=1e-12, atol=1e-12)
+    stacked = folded(jax.tree.map(lambda leaf: np.stack([leaf, 2 * leaf]), params))
+    for at, times in enumerate((1, 2)):
+        one = folded(jax.tree.map(lambda leaf, times=times: times * leaf, params))
+        for key, leaf in one.items():
+            np.testing.assert_allclose(stacked[key][at], leaf, rtol=1e-12)
 
 
 def test_without_normalisation_the_kernel_is_orthogonal():

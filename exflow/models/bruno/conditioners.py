@@ -18,6 +18,7 @@ from exflow.nn.product import as_dot_general, chosen_product, of_every_second_co
 from exflow.nn.repeated import repeated, resolve_block_loop
 from exflow.nn.weight_norm import WeightNorm
 
+LEAST_ROWS = 16  # of a batch, from which on half a product saves more than to take half of the weights out costs
 Outputs = tuple[Float[Array, "..."], Float[Array, "..."]] | Float[Array, "..."]
 
 
@@ -175,7 +176,7 @@ class DenseConditioner(nn.Module):
       outputs_per_entry: 2: raw log-scale and shift, a pair; otherwise one array with an axis for the raw values behind.
       passing: 0 or 1 where x is zero but at this entry and every second behind it, and only the outputs of the other
         entries count (those of the passing ones are arbitrary): the first and the last layer then take half the
-        products, as only half of their weights matter. None: any x, all outputs.
+        products in batches of `LEAST_ROWS`, as only half of their weights matter. None: any x, all outputs.
     """
 
     units: int
@@ -191,7 +192,8 @@ class DenseConditioner(nn.Module):
     def __call__(self, x: Float[Array, "batch dim"], context: None = None) -> Outputs:
         """Return the raw log-scale and the shift of every entry, or its raw values."""
         options, dim = self.resolved_options(), x.shape[-1]
-        seen = self.passing if dim % 2 == 0 else None  # `with_bounded` would put an odd number of entries out of step
+        in_step = dim % 2 == 0  # `with_bounded` would put an odd number of entries out of step
+        seen = self.passing if in_step and x.shape[0] >= LEAST_ROWS else None
         wanted = None if seen is None else 1 - seen
         hidden = elu(WeightNorm(self.units, name="first", seen=seen, **options)(self.network_input(x)))
         hidden = elu(WeightNorm(self.units, name="second", **options)(hidden))

@@ -19,6 +19,7 @@ from exflow.models.bruno.image_flow import FlowElement, image_flow
 from exflow.models.bruno.objective import training_loss
 from exflow.models.bruno.process import chosen_process, initial, process_functions
 from exflow.models.bruno.sets import set_functions
+from exflow.nn.weight_norm import folded
 from exflow.typing import Batch, Context, Images, Params, PRNGKey
 
 
@@ -57,6 +58,7 @@ def bruno(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
         encode=encode,
         context_dim=flow.context_dim,
         group_of=group_of,
+        folded=folded,
         sets=set_functions(process, flow, objective.num_given),
         process=process_functions(process, flow, options),
     )

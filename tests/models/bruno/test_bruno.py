@@ -11,7 +11,7 @@ from exflow.model import sets_of
 from exflow.models.bruno.flow import bruno_flow
 from exflow.models.bruno.model import bruno
 from exflow.typing import Batch
-from tests.models.parameters import in_float64, random_like, shaken
+from tests.models.parameters import in_float64, random_like, random_params, shaken
 from tests.models.registry import IMAGE_SHAPE, compiled, small_config
 from tests.models.test_set_models import batch_of, images
 
@@ -46,6 +46,25 @@ def test_log_det_equals_the_automatic_jacobian(x64, options):
     restored, inverse_log_det = jax.jit(flow.inverse)(params, z)
     np.testing.assert_allclose(restored, x, atol=1e-9)
     np.testing.assert_allclose(inverse_log_det, -log_det, rtol=1e-9)
+
+
+@pytest.mark.parametrize("conditioning", ["none", pytest.param("original", marks=pytest.mark.slow)])
+def test_folded_parameters_say_the_same(x64, conditioning):
+    scales = 0 if conditioning == "none" else 1  # of which one has convolutions, too
+    config = small_config(
+        model__bruno__residual_blocks=1, model__bruno__conditioning=conditioning, model__bruno__scales=scales
+    )
+    model = bruno(config, IMAGE_SHAPE)
+    params = in_float64(random_params(model, config))
+    known = () if conditioning == "none" else (np.random.default_rng(0).normal(size=(3, 2)),)
+    x, encode = images(1, 3)[0], jax.jit(model.encode)
+    assert all(
+        "direction" not in jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(model.folded(params))
+    )
+    found, expected = (encode(each, None, x, *known) for each in (model.folded(params), params))
+    np.testing.assert_allclose(found.z, expected.z, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(found.log_det, expected.log_det, rtol=1e-9)
+    np.testing.assert_array_equal(model.folded(params)["process"]["mean"], params["process"]["mean"])
 
 
 @pytest.mark.slow

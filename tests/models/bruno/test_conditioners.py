@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from exflow.models.bruno.conditioners import ConvConditioner, DenseConditioner
+from exflow.models.bruno.conditioners import LEAST_ROWS, ConvConditioner, DenseConditioner
 from exflow.nn.network import network
 
 
@@ -95,7 +95,7 @@ def test_bfloat16_products_change_a_dense_conditioner_by_rounding_only():
 @pytest.mark.parametrize("options", [{}, {"outputs_per_entry": 5, "bounded_features": True}])
 def test_half_of_a_dense_conditioner_is_all_that_counts(x64, passing, options):
     rng = np.random.default_rng(0)
-    x = np.where(np.arange(12) % 2 == passing, rng.normal(size=(6, 12)), 0.0)
+    x = np.where(np.arange(12) % 2 == passing, rng.normal(size=(LEAST_ROWS, 12)), 0.0)
     whole, half = (network(DenseConditioner(units=8, passing=one, **options)) for one in (None, passing))
 
     shapes = jax.eval_shape(whole.init, jax.random.key(0), x)
