@@ -1,10 +1,12 @@
 """Training steps of the published models against the same steps in PyTorch (`benchmarks/reference`).
 
-    python -m benchmarks.bench_reference [--cases NAME ...] [--compiled] [--ynn] [--isa avx2] [--quick] [--out FILE]
+    python -m benchmarks.bench_reference [--cases NAME ...] [--compiled] [--cached] [--ynn] [--isa avx2] [--quick]
+        [--out FILE]
 
 exflow and its reference run in processes of their own, which take turns. Without PyTorch (`pip install exflow[bench]`)
 exflow runs alone. `--original` adds an implementation of somebody else, see `benchmarks.reference.original`. The first
-step begins with parameters and ends with an update, compilation included (unless $JAX_COMPILATION_CACHE_DIR keeps it).
+step begins with parameters and ends with an update, compilation included (unless $JAX_COMPILATION_CACHE_DIR keeps it);
+`--cached` adds that of a second process, which finds the compiled programs of the first on disk.
 """
 
 import argparse
@@ -13,6 +15,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,9 +44,11 @@ ISA = {
 class Worker:
     """A process of `benchmarks.reference.worker`."""
 
-    def __init__(self, side: str, spec: str, overrides: dict[str, Any], isa: str):
+    def __init__(self, side: str, spec: str, overrides: dict[str, Any], isa: str, cache: str = ""):
         command = [sys.executable, "-m", "benchmarks.reference.worker", side, spec, json.dumps(overrides)]
         variables = environment(isa)
+        if cache:
+            variables |= {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
         if side == "ynn":
             variables["XLA_FLAGS"] = (
                 f"{variables.get('XLA_FLAGS', '')} {YNN_FUSIONS}=+individual_convolution,+individual_dot".strip()
@@ -51,7 +56,7 @@ class Worker:
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables
         )
-        self.first = self.reply()["first_step_seconds"]
+        self.first = self.reply()
 
     def reply(self) -> dict[str, float]:
         """Its next answer.
@@ -80,6 +85,16 @@ class Worker:
 def environment(isa: str) -> dict[str, str]:
     """Of the processes that are measured."""
     return ENVIRONMENT | os.environ | ISA.get(isa, {})
+
+
+def first_steps(name: str, quick: bool, isa: str) -> dict[str, float]:
+    """Seconds of the first step of a process of exflow whose programs an earlier one has compiled."""
+    with tempfile.TemporaryDirectory() as cache:
+        for _ in range(2):
+            worker = Worker("exflow", CASES[name].spec, overrides_of(CASES[name], quick), isa, cache)
+            worker.close()
+    found = worker.first["first_step_seconds"], worker.first["first_step_cpu_seconds"]
+    return dict(zip(("first step, cached programs s", "first step, cached programs CPU s"), found, strict=True))
 
 
 def compare(name: str, sides: tuple[str, ...], quick: bool, isa: str, others: dict[str, Any]) -> tuple[dict, dict]:
@@ -113,7 +128,7 @@ def compare(name: str, sides: tuple[str, ...], quick: bool, isa: str, others: di
     medians = {f"{side} s": timings[side, "seconds"].median for side in calls}
     medians |= {f"{side} CPU s": timing.median for (side, key), timing in timings.items() if key == "cpu_seconds"}
     medians |= {f"{side} peak GB": found[-1]["peak_gb"] for side, found in replies.items()}
-    medians |= {f"{side} first step s": worker.first for side, worker in workers.items()}
+    medians |= {f"{side} first step s": worker.first["first_step_seconds"] for side, worker in workers.items()}
     ratios = {}
     for (side, key), timing in timings.items():
         if side != "exflow":
@@ -126,6 +141,7 @@ def run(
     quick: bool,
     cases: Sequence[str] = (),
     compiled: bool = False,
+    cached: bool = False,
     ynn: bool = False,
     isa: str = "",
     checkout: Path = Path(),
@@ -144,6 +160,7 @@ def run(
         raise ValueError(f"cases: expected one beside --original, got {', '.join(cases)}. Name the one it computes.")
     for name in cases:
         medians[name], ratios[name] = compare(name, sides, quick, isa, others)
+        medians[name] |= first_steps(name, quick, isa) if cached else {}
     if with_torch:
         command = [sys.executable, "-m", "benchmarks.reference.machine", *(["--quick"] if quick else [])]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment(isa))
@@ -156,6 +173,7 @@ def add_own_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of this benchmark, the arguments of `run`."""
     parser.add_argument("--cases", nargs="+", choices=CASES, default=(), metavar="NAME", help=", ".join(CASES))
     parser.add_argument("--compiled", action="store_true", help="also the reference under torch.compile")
+    parser.add_argument("--cached", action="store_true", help="also the first step with programs compiled before")
     parser.add_argument("--ynn", action="store_true", help="also exflow with the convolutions that XLA would choose")
     parser.add_argument("--isa", choices=ISA, default="", help="leave out newer instructions, where obeyed")
     parser.add_argument("--original", dest="original_command", default="", metavar="COMMAND", help="of an original")
