@@ -55,9 +55,11 @@ def _bernoulli_values(key: PRNGKey | None, x: Array) -> Array:
 
 def _bernoulli_log_prob(logits: Array, values: Array) -> Array:
     """x l - ln(1 + e^l) with logits l, arranged so that nothing cancels at logits of any size; x in [0, 1]."""
+    # In one row: YNNPACK, to which XLA gives this on CPUs, is slow where the last axis is short
+    logits, values = (array.reshape(*array.shape[:-3], -1) for array in (logits, values))
     # The gradient of sign(l) l at 0 is 0, which makes that of the whole x - 1/2 there; that of abs(l) is 1
     log_probs = values * logits - jnp.maximum(logits, 0.0) - jnp.log1p(jnp.exp(-(jnp.sign(logits) * logits)))
-    return log_probs.sum(axis=(-3, -2, -1))
+    return log_probs.sum(axis=-1)
 
 
 def _bernoulli_sample(key: PRNGKey, logits: Array) -> Array:
