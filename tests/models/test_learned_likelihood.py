@@ -54,9 +54,7 @@ def linear_gaussian_model():
     def encode(params, key, x, context=None):
         return encode_values(params, law(params).to_values(key, x))
 
-    latents = LatentFunctions(
-        law(init(jax.random.key(0), None)), encode_values, infer, generate, None, lambda params, state: [], 0, law=law
-    )
+    latents = LatentFunctions(own.bare, encode_values, infer, generate, None, lambda params, state: [], 0, law=law)
     sets = sets_from_latents(latents)
     return Model(
         *("linear", SHAPE, init, lambda params, key, batch: Loss(0.0, {}), encode),

@@ -62,7 +62,7 @@ def autoregressive(base: LearnedLikelihood, head: Network, num_features: int, ch
         name = f"autoregressive {own.name}"
         return own._replace(name=name, num_outputs=lambda _: num_features, log_prob=log_prob, mean=mean, sample=sample)
 
-    return LearnedLikelihood(f"autoregressive {base.name}", lambda _: num_features, init, law, base.fit)
+    return LearnedLikelihood(f"autoregressive {base.name}", base.discrete, lambda _: num_features, init, law, base.fit)
 
 
 def one_by_one(

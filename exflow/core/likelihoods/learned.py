@@ -24,12 +24,25 @@ class LearnedLikelihood(NamedTuple):
     """A law once its parameters are known. Keep the learned ones in an optimiser group, the others in "statistics"."""
 
     name: str
-    num_outputs: Callable[[int], int]  # as of `Likelihood`
+    discrete: bool  # this and the next as of `Likelihood`
+    num_outputs: Callable[[int], int]
     # (key, image shape) -> learned parameters, and places for statistics
     init: Callable[[PRNGKey, ImageShape], tuple[dict[str, Any], dict[str, Any]]]
     law: Callable[[Params, Params], Likelihood]  # (learned, statistics) -> the law
     # Statistics of the training images, some of them at a time; for `Model.fit_images`. None: there are none
     fit: Callable[[Iterable[UInt8[np.ndarray, "..."]]], dict[str, Any]] | None = None
+    plain: Likelihood | None = None  # the law itself, where it has no parameters
+
+    @property
+    def bare(self) -> Likelihood:
+        """The law where it has no parameters, else one that tells its name and kind and refuses all else."""
+        if self.plain is not None:
+            return self.plain
+
+        def refuse(*arguments: Any) -> Any:
+            raise ValueError(f"likelihood: {self.name} has parameters. Use the one of `LatentFunctions.likelihood_of`.")
+
+        return Likelihood(self.name, self.num_outputs, *(refuse,) * 5, discrete=self.discrete)
 
 
 def learned_likelihood(name: str) -> LearnedLikelihood:
@@ -44,7 +57,9 @@ def learned_likelihood(name: str) -> LearnedLikelihood:
         known = ", ".join([*LIKELIHOODS, *LEARNED])
         raise UserError(f"likelihood: expected one of {known}, got {name!r}. Choose one of them.")
     law = likelihood(name)
-    return LearnedLikelihood(name, law.num_outputs, lambda key, shape: ({}, {}), lambda learned, statistics: law)
+    return LearnedLikelihood(
+        name, law.discrete, law.num_outputs, lambda key, shape: ({}, {}), lambda learned, statistics: law, plain=law
+    )
 
 
 def _whitened_init(key: PRNGKey, shape: ImageShape) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -56,6 +71,7 @@ def _whitened_init(key: PRNGKey, shape: ImageShape) -> tuple[dict[str, Any], dic
 LEARNED = {
     "whitened_gaussian": LearnedLikelihood(
         name="whitened_gaussian",
+        discrete=False,
         num_outputs=lambda channels: channels,
         init=_whitened_init,
         law=lambda learned, statistics: whitened_gaussian(statistics["whitening"], learned["log_variance"]),

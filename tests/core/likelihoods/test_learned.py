@@ -83,7 +83,13 @@ def test_vectors_are_refused(law):
 def test_laws_without_parameters_are_themselves():
     own = learned_likelihood("bernoulli")
     assert own.init(jax.random.key(0), (2, 2, 1)) == ({}, {})
-    assert own.law({}, {}) is LIKELIHOODS["bernoulli"]
+    assert own.law({}, {}) is own.bare is LIKELIHOODS["bernoulli"]
     assert (own.num_outputs(3), own.fit) == (3, None)
+    bare = LEARNED["whitened_gaussian"].bare
+    assert (bare.name, bare.discrete, bare.num_outputs(3)) == ("whitened_gaussian", False, 3)
+    with pytest.raises(
+        ValueError, match="whitened_gaussian has parameters. Use the one of `LatentFunctions.likelihood"
+    ):
+        bare.mean(jnp.zeros((1, 1, 3)))
     with pytest.raises(UserError, match="expected one of bernoulli, .*, whitened_gaussian, got 'poisson'"):
         learned_likelihood("poisson")
