@@ -6,7 +6,8 @@ from exflow.config.checks import AT_LEAST_ONE, expected
 from exflow.config.families import Family
 
 MODEL = {
-    "likelihood": "bernoulli_clipped",  # logits in [-15, 15]; a name of exflow.core.likelihoods.likelihood
+    "likelihood": "bernoulli_clipped",  # logits in [-15, 15]; or another name of exflow.core.likelihoods.learned
+    "head_filters": 0,  # of an autoregressive head between the last layer and the likelihood; 0: none
     # From the top: width-groups of a dense network, or size-width-groups of each resolution of a convolutional one,
     # such as 7-64-5,14-64-5,28-32-0; "-gru" or another block may stand behind
     "levels": "512-7",
@@ -41,7 +42,8 @@ MODEL = {
     "sample_means": True,  # pictures are means of the likelihood; False: draws
 }
 OBJECTIVE = {
-    "bound": "elbo",  # elbo | iwae (importance-weighted over `draws`)
+    # elbo | iwae (importance-weighted over `draws`) | dreg (the same, with doubly reparametrised gradients)
+    "bound": "elbo",
     "draws": 1,  # of the latents of every image, of the importance-weighted bound
     # elbo only: a weight of the divergences rises linearly to 1, while (squares) the squares of those of single
     # entries make up for the rest, as published, or (plain) nothing does
@@ -65,7 +67,7 @@ CHOICES = {
     "model.matnet.initialization": ("orthogonal", "normal"),
     "model.matnet.prior": ("standard", "mean", "full"),
     "objective.mixture_divergence": ("estimate", "surrogate"),
-    "objective.bound": ("elbo", "iwae"),
+    "objective.bound": ("elbo", "iwae", "dreg"),
     "objective.annealing": ("squares", "plain"),
     "model.matnet.scale_owner": ("generator", "inference", "none"),
 }

@@ -1,5 +1,6 @@
 """The latent groups of a Matryoshka network: inferred from images, or generated."""
 
+import functools
 import math
 from typing import Any
 
@@ -13,10 +14,11 @@ from exflow.core.latents.elements import EncodedElement, SeenElements
 from exflow.core.latents.gaussian_mixture import GaussianMixture
 from exflow.core.latents.seeds import content_seeds, distinct_seeds
 from exflow.core.latents.trace import EXAMPLE, Latent, Level, Noise, TopDown, draw
-from exflow.core.likelihoods.likelihood import Likelihood
+from exflow.core.likelihoods.learned import LearnedLikelihood
 from exflow.model import LatentFunctions
 from exflow.models.matnet.networks.layers import Mode
 from exflow.models.matnet.networks.matnet import Draw, Law, MatNet
+from exflow.models.matnet.observation import NAME, law_of
 from exflow.typing import Params, PRNGKey
 
 COMPONENTS = 0x6D6978  # separates the draw of components from that of latents
@@ -26,8 +28,9 @@ Outputs = Float[Array, "batch set ..."]
 
 def variables(params: Params) -> dict[str, Any]:
     """Parameters and running averages as Flax wants them."""
-    networks = {name: part for name, part in params.items() if name != "statistics"}
-    return {"params": networks, "batch_stats": params["statistics"]}
+    networks = {name: part for name, part in params.items() if name not in ("statistics", NAME)}
+    averages = {name: part for name, part in params["statistics"].items() if name != NAME}
+    return {"params": networks, "batch_stats": averages}
 
 
 def draw_flat(noise: Noise, shape: tuple[int, ...]) -> Draw:
@@ -66,7 +69,7 @@ def as_trace(latents: tuple[Latent, ...], outputs: Array, shape: tuple[int, ...]
     return TopDown(tuple(map(level, latents)), outputs, None), outputs
 
 
-def latent_functions(network: MatNet, likelihood: Likelihood, image_shape: tuple[int, int, int]) -> LatentFunctions:
+def latent_functions(network: MatNet, learned: LearnedLikelihood, image_shape: tuple[int, int, int]) -> LatentFunctions:
     """The capability of a network. Its `example_inputs` are the outputs for the likelihood themselves."""
 
     def pass_down(
@@ -124,7 +127,8 @@ def latent_functions(network: MatNet, likelihood: Likelihood, image_shape: tuple
         return jax.tree.map(lambda leaf: leaf.reshape(*leading, *leaf.shape[1:]), element)
 
     return LatentFunctions(
-        likelihood=likelihood,
+        likelihood=learned.law(*jax.eval_shape(lambda: learned.init(jax.random.key(0), image_shape))),
+        law=functools.partial(law_of, learned),
         encode_values=encode_values,
         infer=infer,
         generate=generate,

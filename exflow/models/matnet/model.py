@@ -6,20 +6,23 @@ a function of its pixels. Source: Bachman 2016, "An Architecture for Deep, Hiera
 arXiv:1612.04739.
 """
 
+from collections.abc import Iterable
+
 import jax
+import numpy as np
 from jaxtyping import Array
 from ml_collections import ConfigDict
 
 from exflow.core.latents.elements import EncodedElement
 from exflow.core.latents.trace import Noise
-from exflow.core.likelihoods.likelihood import likelihood as find_likelihood
 from exflow.model import Model
 from exflow.models.independent_sets import sets_from_latents
 from exflow.models.matnet.latents import draw_flat, latent_functions
 from exflow.models.matnet.networks.layers import Mode
 from exflow.models.matnet.networks.matnet import MatNet
 from exflow.models.matnet.networks.plan import plan
-from exflow.models.matnet.objective import Objective, phases
+from exflow.models.matnet.objective import GENERATOR, Objective, phases
+from exflow.models.matnet.observation import NAME, law_of, observation, with_law
 from exflow.typing import Batch, Context, Images, Params, PRNGKey
 
 
@@ -31,42 +34,53 @@ def matnet(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
       image_shape: Height, width and channels of the images.
 
     Returns:
-      Model with parameters `{"generator": ..., "inference": ...}`, and "statistics", the running averages of batch
-      normalisation.
+      Model with parameters `{"generator": ..., "inference": ...}`, "likelihood" where that has any, and "statistics",
+      the running averages of batch normalisation and the statistics of training images that the likelihood needs.
 
     Raises:
       UserError: Options that no network has.
     """
     options = config.model.matnet
-    likelihood = find_likelihood(options.likelihood)
-    made = plan(options, likelihood.num_outputs(image_shape[-1]), image_shape, config.model.compute_dtype)
+    learned = observation(options, image_shape[-1])
+    made = plan(options, learned.num_outputs(image_shape[-1]), image_shape, config.model.compute_dtype)
     network = MatNet(made)
-    latents = latent_functions(network, likelihood, image_shape)
-    objective = Objective(network, likelihood, config.objective, image_shape)
+    latents = latent_functions(network, learned, image_shape)
+    objective = Objective(network, learned, config.objective, image_shape)
 
     def encode(params: Params, key: PRNGKey | None, x: Images, context: Context | None = None) -> EncodedElement:
         del context
-        return latents.encode_values(params, likelihood.to_values(key, x))
+        return latents.encode_values(params, law_of(learned, params).to_values(key, x))
 
     def init(key: PRNGKey, batch: Batch) -> Params:
         init_key, noise_key, value_key, latent_key = jax.random.split(key, 4)
-        values: Array = likelihood.to_values(value_key, batch.x_set)
+        own, statistics = learned.init(jax.random.fold_in(init_key, 1), image_shape)
+        values: Array = learned.law(own, statistics).to_values(value_key, batch.x_set)
         flat = values.reshape(-1, *image_shape)
         draw = draw_flat(Noise(latent_key), batch.mask.shape)
         found = network.init({"params": init_key, "noise": noise_key}, flat, draw, Mode(True))
-        return {**found["params"], "statistics": dict(found).get("batch_stats", {})}
+        params = {**found["params"], "statistics": dict(found).get("batch_stats", {})}
+        return with_law(params, own, statistics)
+
+    def fit_images(params: Params, images: Iterable[np.ndarray]) -> Params:
+        assert learned.fit is not None
+        return with_law(params, params.get(NAME, {}), learned.fit(images))
 
     return Model(
-        name=f"matnet ({options.levels}, {made.num_groups} groups, {made.num_latents():,} latents, {likelihood.name})",
+        name=f"matnet ({options.levels}, {made.num_groups} groups, {made.num_latents():,} latents, {learned.name})",
         image_shape=image_shape,
         init=init,
         loss=objective.loss,
         encode=encode,
-        group_of=lambda name: name,  # generator | inference | statistics
+        group_of=_group_of,
         phases=phases(objective),
+        fit_images=None if learned.fit is None else fit_images,
         sets=sets_from_latents(latents, options.sample_means, work_bytes=_work_bytes(made.levels)),
         latents=latents,
     )
+
+
+def _group_of(name: str) -> str:
+    return GENERATOR if name == NAME else name  # generator | inference | statistics
 
 
 def _work_bytes(levels: tuple) -> int:

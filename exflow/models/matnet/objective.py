@@ -15,15 +15,17 @@ from ml_collections import ConfigDict
 
 from exflow.core.latents import bounds, gaussian_mixture
 from exflow.core.latents.annealing import annealed_loss, rising_weight
+from exflow.core.latents.doubly_reparametrized import doubly_reparametrized_bound
 from exflow.core.latents.gaussian_mixture import GaussianMixture
 from exflow.core.latents.terms import Terms, elbo, element_log_weights, terms
 from exflow.core.latents.trace import Noise, TopDown
-from exflow.core.likelihoods.likelihood import Likelihood
+from exflow.core.likelihoods.learned import LearnedLikelihood
 from exflow.core.quantization import bits_per_dim
 from exflow.model import Phase
 from exflow.models.matnet.latents import as_trace, draw_flat, variables
 from exflow.models.matnet.networks.layers import Mode
 from exflow.models.matnet.networks.matnet import MatNet
+from exflow.models.matnet.observation import NAME, law_of, with_statistics
 from exflow.typing import Batch, Loss, Params, PRNGKey
 
 GENERATOR, INFERENCE = "generator", "inference"  # optimiser groups, and top-level parameters
@@ -35,7 +37,7 @@ class Objective(NamedTuple):
     """Section `objective` of the configuration, applied to a network."""
 
     network: MatNet
-    likelihood: Likelihood
+    learned: LearnedLikelihood
     options: ConfigDict
     image_shape: tuple[int, int, int]
 
@@ -46,7 +48,7 @@ class Objective(NamedTuple):
         """
         value_key, key = jax.random.split(key)
         x_set, mask = (jnp.repeat(a, self.options.repeats, axis=0) for a in (batch.x_set, batch.mask))
-        values = self.likelihood.to_values(value_key, x_set)
+        values: Array = law_of(self.learned, params).to_values(value_key, x_set)
         values = jnp.where(mask[..., None, None, None], values, 0.0)  # what is missing may be NaN, also in gradients
         return self.of_values(params, key, values, mask, batch.step)
 
@@ -64,13 +66,13 @@ class Objective(NamedTuple):
             Mode(),
             method=MatNet.top_down,
         )
-        values = self.likelihood.sample(pixel_key, as_trace(found[0], found[1], mask.shape)[1])
+        values = law_of(self.learned, params).sample(pixel_key, as_trace(found[0], found[1], mask.shape)[1])
         return self.of_values(params, key, values, mask, batch.step)._replace(statistics=None)
 
     def of_values(self, params: Params, key: PRNGKey, values: Values, mask: Mask, step: Array | None) -> Loss:
         """The loss of pixels as the likelihood scores them."""
         options = self.options
-        if options.bound == "iwae":
+        if options.bound != "elbo":
             return self._importance_weighted(params, jax.random.split(key, options.draws), values, mask)
         trace, log_probs, statistics = self.drawn(params, key, values, mask)
         weight = rising_weight(options.annealing_start, options.annealing_steps, 0 if step is None else step)
@@ -79,20 +81,23 @@ class Objective(NamedTuple):
         return Loss(value + self._of_mixture(trace, mask), self._metrics(per_image), statistics)
 
     def drawn(
-        self, params: Params, key: PRNGKey, values: Values, mask: Mask
+        self, params: Params, key: PRNGKey, values: Values, mask: Mask, given: tuple[Array, ...] = ()
     ) -> tuple[TopDown, Float[Array, "batch set"], Params]:
-        """Latents drawn from the posteriors, log p(x | latents), and running averages."""
+        """Latents drawn from the posteriors, or given, log p(x | latents), and running averages."""
         latent_key, noise_key = jax.random.split(key)
         found, updated = self.network.apply(
             variables(params),
             values.reshape(-1, *self.image_shape),
             draw_flat(Noise(latent_key), mask.shape),
             Mode(True, mask.reshape(-1)),
+            tuple(latent.reshape(-1, *latent.shape[2:]) for latent in given),
             rngs={"noise": noise_key},
             mutable=["batch_stats"],
         )
         trace, outputs = as_trace(found[0], found[1], mask.shape)
-        return trace, self.likelihood.log_prob(outputs, values), dict(updated).get("batch_stats", {})
+        averages, statistics = dict(updated).get("batch_stats", {}), params["statistics"].get(NAME, {})
+        log_probs = law_of(self.learned, params).log_prob(outputs, values)
+        return trace, log_probs, with_statistics(averages, statistics)
 
     def _of_mixture(self, trace: TopDown, mask: Mask) -> Array | float:
         """What a mixture adds to the loss per image: its surrogate in place of the estimate, and entropies."""
@@ -107,25 +112,34 @@ class Objective(NamedTuple):
         return jnp.where(mask, more, 0.0).sum() / mask.sum()
 
     def _importance_weighted(self, params: Params, keys: Key[Array, " draws"], values: Values, mask: Mask) -> Loss:
-        """The importance-weighted bound; its metrics are those of the first draw."""
+        """The importance-weighted bound; metrics and running averages are those of the first draw."""
 
-        def one(key: PRNGKey) -> tuple[Array, Terms, Params]:
-            trace, log_probs, statistics = self.drawn(params, key, values, mask)
-            sums = Terms(*(part.sum(axis=-1, keepdims=True) / mask.sum() for part in terms(trace, log_probs, mask)))
-            return element_log_weights(trace, log_probs, mask), sums, statistics
+        def draw(params: Params, key: PRNGKey) -> tuple[tuple[Array, ...], PRNGKey]:
+            levels = self.drawn(params, key, values, mask)[0].levels
+            return tuple(level.example_latent.value for level in levels), key
 
-        log_weights, sums, statistics = jax.vmap(one)(keys)
-        first, averages = jax.tree.map(lambda leaf: leaf[0], sums), jax.tree.map(lambda leaf: leaf[0], statistics)
-        value = -bounds.iwae_bound(log_weights).sum() / mask.sum()
-        return Loss(value, self._metrics(first), averages)
+        def log_weight(params: Params, drawn: tuple[tuple[Array, ...], PRNGKey]) -> Float[Array, "batch set"]:
+            given, key = drawn
+            return element_log_weights(*self.drawn(params, key, values, mask, given)[:2], mask)
+
+        if self.options.bound == "dreg":
+            bound = doubly_reparametrized_bound(draw, log_weight, params, keys, lambda name: name == INFERENCE)
+        else:
+            bound = bounds.iwae_bound(
+                jax.vmap(lambda key: element_log_weights(*self.drawn(params, key, values, mask)[:2], mask))(keys)
+            )
+        trace, log_probs, statistics = jax.lax.stop_gradient(self.drawn(params, keys[0], values, mask))
+        sums = Terms(*(part.sum(axis=-1, keepdims=True) / mask.sum() for part in terms(trace, log_probs, mask)))
+        return Loss(-bound.sum() / mask.sum(), self._metrics(sums), statistics)
 
     def _metrics(self, per_image: Terms) -> dict[str, Array]:
         nelbo: Array = -elbo(per_image)[0]
-        bits: dict[str, Any] = (
-            {"bits_per_dim": bits_per_dim(nelbo, math.prod(self.image_shape))} if self.likelihood.discrete else {}
-        )
-        kl = per_image.kl_examples.sum()
-        return {"nelbo": nelbo, **bits, "reconstruction": -per_image.log_prob[0], "kl_z": kl}
+        return {
+            "nelbo": nelbo,
+            "bits_per_dim": jnp.asarray(bits_per_dim(nelbo, math.prod(self.image_shape))),
+            "reconstruction": -per_image.log_prob[0],
+            "kl_z": per_image.kl_examples.sum(),
+        }
 
 
 def phases(objective: Objective) -> tuple[Phase, ...]:

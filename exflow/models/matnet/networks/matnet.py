@@ -41,10 +41,10 @@ class MatNet(nn.Module):
         self.inference = Inference(self.plan)
 
     def __call__(
-        self, x: Float[Array, "batch height width channels"], draw: Draw, mode: Mode
+        self, x: Float[Array, "batch height width channels"], draw: Draw, mode: Mode, given: tuple[Array, ...] = ()
     ) -> tuple[tuple[Latent, ...], Outputs]:
-        """Infer the latents of images, and decode them."""
-        return self.top_down(draw, self.encode(x, mode), x.shape[0], (), None, mode)
+        """Infer the latents of images but for those given, and decode them."""
+        return self.top_down(draw, self.encode(x, mode), x.shape[0], given, None, mode)
 
     def encode(self, x: Float[Array, "batch height width channels"], mode: Mode) -> Features:
         """What inference sees of images."""
