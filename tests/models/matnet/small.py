@@ -67,14 +67,14 @@ def draws(key, batch):
 
 
 @functools.cache
-def _shapes(module):
+def shapes_of(module):
     x = jnp.zeros((2, *module.plan.image_shape))
     return jax.eval_shape(lambda: module.init(dict.fromkeys(("params", "noise"), jax.random.key(0)), x, means, Mode()))
 
 
 def random_variables(module, seed=0):
     """Random parameters, in NumPy, and positive running averages where there are any."""
-    found = random_like(_shapes(module), seed)
+    found = random_like(shapes_of(module), seed)
     averages = jax.tree.map(lambda leaf: jnp.abs(leaf) + 0.5, found.get("batch_stats", {}))
     return {"params": found["params"], "batch_stats": averages}
 

@@ -69,3 +69,65 @@ def test_inference_is_the_published_pass(name, x64):
     shapes = tuple(latent.value.shape[1:] for latent in found[0])
     assert shapes == module.plan.latent_shapes()
     assert sum(np.prod(shape, dtype=int) for shape in shapes) == module.plan.num_latents()
+
+
+@pytest.mark.parametrize("name", ["refiner", pytest.param("maps", marks=pytest.mark.slow)])
+def test_generation_with_given_groups(name, x64):
+    """Also some groups of a recurrent level, whose logits are summed as in inference."""
+    module, run = compiled(name)
+    variables, rng = random_variables(module), np.random.default_rng(1)
+    given = tuple(rng.normal(size=(3, *shape)) for shape in module.plan.latent_shapes()[:3])
+    assert len(given) < module.plan.num_groups
+    expected = pass_down(jax.tree.map(np.asarray, variables["params"]), module.plan, None, given, 3)
+    assert_same(run(variables, None, tuple(map(jnp.asarray, given))), expected)
+
+
+@pytest.mark.parametrize("num_groups", [1, 3])
+def test_groups_that_are_not_drawn_have_the_means_of_their_priors(num_groups):
+    module = network(NETWORKS["refiner"])
+    variables, x = random_variables(module), jnp.asarray(pictures(2), jnp.float32)
+
+    @jax.jit
+    def run(variables, x):
+        features = module.apply(variables, x, Mode(), method=MatNet.encode)
+        draw = lambda law, number: law.mean + 1.0 + number  # noqa: E731
+        return module.apply(variables, draw, features, 2, (), num_groups, Mode(), method=MatNet.top_down)[0]
+
+    latents = run(variables, x)
+    assert len(latents) == 4
+    for number, latent in enumerate(latents):
+        expected = latent.q.mean + 1.0 + number if number < num_groups else latent.p.mean
+        np.testing.assert_allclose(latent.value, jnp.broadcast_to(expected, latent.value.shape), rtol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [CONV, REFINER | {"prior": "full"}])
+def test_computing_blocks_again_changes_nothing(options, x64):
+    x, found = jnp.asarray(pictures(2)), []
+    for remat in (False, True):
+        module = network(options | {"remat": remat})
+        variables = random_variables(module)
+
+        def loss(params, module=module):
+            latents, outputs = module.apply({"params": params}, x, means, Mode(True))
+            return (outputs**2).sum() + sum((latent.q.log_variance**2).sum() for latent in latents)
+
+        found.append(jax.jit(jax.value_and_grad(loss))(variables["params"]))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), *found)
+
+
+def test_features_of_a_group_reach_no_group_above(x64):
+    """Features that are not numbers make posteriors so from their own group on."""
+    module, _ = compiled("maps")
+    variables = random_variables(module)
+    features = module.apply(variables, jnp.asarray(pictures(2)), Mode(), method=MatNet.encode)
+
+    @jax.jit
+    def posteriors(features):
+        found = module.apply(variables, means, features, 2, (), None, Mode(), method=MatNet.top_down)
+        return [latent.q.mean for latent in found[0]]
+
+    for spoilt in range(3):
+        own = tuple(b * np.nan if k == spoilt else b for k, b in enumerate(features.groups[0]))
+        found = posteriors(features._replace(groups=(own, *features.groups[1:])))
+        assert [bool(np.isnan(mean).any()) for mean in found] == [number > spoilt for number in range(4)]

@@ -67,8 +67,12 @@ class Map(nn.Module):
         shape = (*self.taps, self.features, sum(widths)) if up else (*self.taps, sum(widths), self.features)
         axis = -1 if up else -2
 
+        whole: list[Array] = []  # drawn once: Flax gives every parameter a key of its own
+
         def part(key: Array, start: int, width: int) -> Array:
-            return jax.lax.slice_in_dim(_kernel(self.style, key, shape), start, start + width, axis=axis % len(shape))
+            if not whole:
+                whole.append(_kernel(self.style, key, shape))
+            return jax.lax.slice_in_dim(whole[0], start, start + width, axis=axis % len(shape))
 
         outputs = []
         for number, (x, width) in enumerate(zip(inputs, widths, strict=True)):
