@@ -240,6 +240,9 @@ class TrainedModel(SetScores):
     ) -> Float[np.ndarray, "num_query n_way"]:
         """Log p(class | query), each class being described by a few images.
 
+        Under a model of single images, whose density does not depend on other images, every class is as probable as
+        its prior: nothing can be learnt of a class.
+
         Args:
           support: Images [n_way, k_shot, h, w, c], or a list of [k, h, w, c] with different numbers k.
           query: Images [num_query, h, w, c].

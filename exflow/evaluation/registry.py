@@ -6,6 +6,7 @@ from exflow.errors import UserError
 from exflow.evaluation.evaluator import Evaluator
 from exflow.evaluation.evaluators.few_shot import FEW_SHOT
 from exflow.evaluation.evaluators.importance import IMPORTANCE
+from exflow.evaluation.evaluators.latent_usage import LATENT_USAGE
 from exflow.evaluation.evaluators.likelihood import LIKELIHOOD
 from exflow.evaluation.evaluators.mixture import MIXTURE
 from exflow.evaluation.evaluators.reconstruction import RECONSTRUCTION
@@ -15,7 +16,7 @@ from exflow.model import Model
 
 # In the order of the closing table
 EVALUATORS: dict[str, Evaluator] = {
-    one.name: one for one in (LIKELIHOOD, FEW_SHOT, VIEWS, IMPORTANCE, MIXTURE, RECONSTRUCTION, SAMPLES)
+    one.name: one for one in (LIKELIHOOD, FEW_SHOT, VIEWS, IMPORTANCE, LATENT_USAGE, MIXTURE, RECONSTRUCTION, SAMPLES)
 }
 
 

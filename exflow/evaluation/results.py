@@ -144,9 +144,9 @@ def write_results(path: Path, content: dict[str, Any]) -> None:
 
 
 def table(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """The closing table: result | value | published | protocol."""
+    """The closing table: result | value | published | protocol. Of numbered groups it shows the sum."""
     rows = [("result", "value", "published", "protocol")]
-    for name, entry in results.items():
+    for name, entry in _summed(results).items():
         published = entry["published"]
         reference = "-" if published is None else _number(published["value"], entry["unit"])
         rows.append((name, _value(entry), reference, _shorten(entry["protocol"], PROTOCOL_WIDTH)))
@@ -155,6 +155,20 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
     rule = "-" * max(map(len, lines))
     sources = sorted({entry["published"]["source"] for entry in results.values() if entry["published"]})
     return "\n".join([lines[0], rule, *lines[1:], *(f"published: {source}" for source in sources)])
+
+
+def _summed(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Entries `<name>_group_<n>`, n = 0, 1, ..., as one; its uncertainty would need to know how they covary."""
+    rows: dict[str, Mapping[str, Any]] = {}
+    for name, entry in results.items():
+        stem, group, number = name.rpartition("_group_")
+        if not group or not number.isdigit():
+            rows[name] = entry
+            continue
+        row = f"{stem} of all groups"
+        before = rows[row]["value"] if row in rows else 0.0
+        rows[row] = result(before + entry["value"], entry["unit"], f"sum of the groups; {entry['protocol']}")
+    return rows
 
 
 def _value(entry: Mapping[str, Any]) -> str:

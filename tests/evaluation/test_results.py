@@ -77,3 +77,13 @@ def test_intervals_of_few_trials_stay_between_none_and_all() -> None:
     lines = results.table({"few": of_two, "many": of_many}).splitlines()
     assert "90.00 [0.00, 100.00] %" in lines[2]
     assert "90.00 +- 0.50 %" in lines[3]
+
+
+def test_groups_are_one_row_of_the_table() -> None:
+    groups = {
+        f"test_kl_group_{n}": results.result(n + 0.5, "nats/image", f"of {n}", standard_error=0.1) for n in range(12)
+    }
+    lines = results.table({"test_nll": results.result(1.0, "nats/image", "all"), **groups}).splitlines()
+    assert len(lines) == 4
+    assert lines[3].split("  ")[0] == "test_kl of all groups"
+    assert "72.00 nats/image" in lines[3]

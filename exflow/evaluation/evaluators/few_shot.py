@@ -64,6 +64,9 @@ def evaluate(task: Task) -> Entries:
             task.say(f"{way}-way {shot}-shot skipped: {task.split} has {usable} classes of at least {shot + 1} images")
     if not settings:
         return {}
+    latents = task.model.latents
+    if latents is not None and latents.num_set_latents == 0:
+        task.say("few-shot: images of this model are independent, all classes score the same and accuracy is chance")
     trials: dict[tuple[int, int], list[few_shot.FewShotAccuracy]] = {setting: [] for setting in settings}
     for draw in range(min(draws, options.num_trials)):
         elements = placement.replicate(task.encodings(draw))

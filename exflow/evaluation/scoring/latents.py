@@ -5,7 +5,7 @@ same binary images. Compiled once per function and set size.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float
 from exflow.core.latents.bounds import DRAWS_AT_ONCE
 from exflow.core.latents.elements import EncodedElement
 from exflow.evaluation import placement
-from exflow.evaluation.chunks import in_chunks
+from exflow.evaluation.chunks import chunks, in_chunks
 from exflow.model import LatentFunctions, Model, latents_of
 from exflow.models import latent_bounds
 from exflow.typing import Params, PRNGKey
@@ -68,12 +68,29 @@ def of_sets(
       values: What the likelihood scores.
       *more: The same for all sets.
     """
+    run = _runner(function, model, params, more)
+    return in_chunks(run, (values, np.ones(values.shape[:2], bool)), per_call(model, values.shape, 1)[0])
+
+
+def pieces_of_sets(
+    function: Callable[..., Any],
+    model: Model,
+    params: Params,
+    values: Float[np.ndarray, "sets set h w c"],
+) -> Iterator[Any]:
+    """`of_sets` piece by piece, for outputs that together would fill the memory."""
+    run = _runner(function, model, params, ())
+    for chunk, real in chunks((values, np.ones(values.shape[:2], bool)), per_call(model, values.shape, 1)[0]):
+        yield jax.tree.map(lambda leaf, real=real: np.asarray(leaf)[:real], run(*chunk))
+
+
+def _runner(function: Callable[..., Any], model: Model, params: Params, more: Any) -> Callable[[Array, Array], Any]:
     latents, params = latents_of(model), placement.replicate(params)
 
     def run(values: Array, mask: Array) -> Any:
         return _mapped(function, latents, params, more, encode(latents, params, values), mask)
 
-    return in_chunks(run, (values, np.ones(values.shape[:2], bool)), per_call(model, values.shape, 1)[0])
+    return run
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
