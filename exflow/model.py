@@ -157,6 +157,19 @@ class Generate(Protocol):
     ) -> tuple[TopDown, Float[Array, "batch set ..."]]: ...
 
 
+@runtime_checkable
+class Regenerate(Protocol):
+    """The same for elements whose latents of the levels from the top are given; those below are from their priors."""
+
+    def __call__(
+        self,
+        params: Params,
+        key: PRNGKey,
+        given: tuple[Float[Array, "batch set ..."], ...],  # at least one
+        /,
+    ) -> tuple[TopDown, Float[Array, "batch set ..."]]: ...
+
+
 class MeanFeatures(NamedTuple):
     """Features of elements, where the posteriors of the latents of a set see no more of it than their mean."""
 
@@ -177,6 +190,7 @@ class LatentFunctions(NamedTuple):
     num_set_latents: int  # 0 where elements share no latent
     mean_features: MeanFeatures | None = None
     num_components: int = 0  # of the mixture that the top latent of every element comes from; 0: it comes from none
+    regenerate: Regenerate | None = None  # None: it cannot draw the lower latents of an element anew
     law: Callable[[Params], Likelihood] | None = None  # of a likelihood with parameters of its own; None: it has none
 
     def likelihood_of(self, params: Params) -> Likelihood:

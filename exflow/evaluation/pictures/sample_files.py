@@ -12,6 +12,7 @@ from exflow.evaluation import compiled, encoding
 from exflow.evaluation.encoding import Transform
 from exflow.evaluation.evaluator import Say
 from exflow.evaluation.pictures.grids import grid_picture, looks_inverted, save
+from exflow.evaluation.pictures.image_pictures import write_image_samples
 from exflow.evaluation.pictures.set_pictures import write_set_samples
 from exflow.evaluation.pictures.vector_pictures import write_vector_samples
 from exflow.evaluation.pictures.view_pictures import write_view_samples
@@ -34,7 +35,8 @@ def write_samples(
 ) -> list[Path]:
     """Draw samples and write them to `samples/*.png`.
 
-    Models of sets of images give the files of `set_pictures.write_set_samples`, those that know the context of every
+    Models of sets of images give the files of `set_pictures.write_set_samples`, those of single images with latents the
+    files of `image_pictures.write_image_samples`, those that know the context of every
     image the files of `view_pictures.write_view_samples`, and models of vectors those of
     `vector_pictures.write_vector_samples`. Of a model with a sampler that is fitted after training, and no sets:
     `samples.png`, a grid of its samples.
@@ -62,7 +64,9 @@ def write_samples(
         return write_view_samples(config, workdir, model, params, image_sets, transform, notify)
     if model.of_vectors:
         return write_vector_samples(config, workdir, model, params, image_sets, notify)
-    return write_set_samples(config, workdir, model, params, image_sets, transform, notify)
+    alone = model.latents is not None and model.latents.num_set_latents == 0
+    write = write_image_samples if alone else write_set_samples
+    return write(config, workdir, model, params, image_sets, transform, notify)
 
 
 def write_fitted_samples(

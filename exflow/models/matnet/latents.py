@@ -119,6 +119,9 @@ def latent_functions(network: MatNet, learned: LearnedLikelihood, image_shape: t
         del set_latents
         return pass_down(params, Noise(key, means=means), shape, None, (), num_levels, None)
 
+    def regenerate(params: Params, key: PRNGKey, given: tuple[Array, ...]) -> tuple[TopDown, Outputs]:
+        return pass_down(params, Noise(key), given[0].shape[:2], None, given, None, None)
+
     def encode_values(params: Params, values: Float[Array, "*lead height width channels"]) -> EncodedElement:
         leading = values.shape[:-3]
         flat = values.reshape(-1, *image_shape)
@@ -136,6 +139,7 @@ def latent_functions(network: MatNet, learned: LearnedLikelihood, image_shape: t
         set_posteriors=_no_set_posteriors,
         num_set_latents=0,
         num_components=network.plan.num_components,
+        regenerate=regenerate,
     )
 
 
