@@ -16,18 +16,19 @@ from exflow.api import TrainedModel
 from exflow.config import base_config
 from exflow.models import registry
 from exflow.typing import Batch
-from tests.models.registry import TINY_VECTORS, small_config
+from tests.models.registry import TINY_MATNET, TINY_VECTORS, small_config
 
 pytestmark = pytest.mark.usefixtures("toy_families")
 SIZE = 4
 CONFIGS = {
     "bruno": (lambda: small_config(model__bruno__scales=0), (4, 4, 1)),
+    "matnet": (lambda: small_config(**TINY_MATNET), (8, 8, 1)),
     "set_vae": (lambda: small_config(**TINY_VECTORS), (1, 1, 2)),
     "toy_single": (lambda: base_config("toy_single"), (8, 8, 1)),
     "toy_codes": (lambda: base_config("toy_codes"), (8, 8, 1)),
 }
 OF_SETS = [name for name in CONFIGS if name != "toy_codes"]
-COMPILE = ("set_vae", "toy_single")  # for long: their bounds are programs of their own for every shape
+COMPILE = ("matnet", "set_vae", "toy_single")  # for long: their bounds are programs of their own for every shape
 QUICK = [pytest.param(name, marks=pytest.mark.slow) if name in COMPILE else name for name in OF_SETS]
 seeds = st.integers(0, 2**32 - 1)
 few = settings(derandomize=True, deadline=None, max_examples=10, database=None)

@@ -45,6 +45,14 @@ TINY_STREAM = TINY_IMAGES | {
     "model__set_vae__levels": "4-1,1-1",
     "model__set_vae__decoder_blocks": "32-1,8-1",
 }
+TINY_MATNET = {
+    "model__family": "matnet",
+    "model__matnet__levels": "6-1",
+    "model__matnet__top_latent_dim": 2,
+    "model__matnet__latent_dim": 2,
+    "model__matnet__top_hidden": 4,
+    "model__matnet__shortcut_encoder": (),
+}
 ALL_LEVELS = {"model__set_vae__set_latent_levels": "all"}
 ATTENTION = {"model__set_vae__aggregation": "attention", "model__set_vae__prior_aggregation": "attention"}
 
@@ -62,6 +70,7 @@ MODELS = {
     ),
     "bruno_spline": small_config(model__bruno__scales=0, model__bruno__coupling="spline", model__bruno__spline_bins=3),
     "bruno_conditional": small_config(model__bruno__scales=0, model__bruno__conditioning="original"),
+    "matnet": small_config(**TINY_MATNET),
     "vae": small_config(**TINY_VECTORS, model__set_vae__set_latent_levels="none"),
     "ns": small_config(**TINY_VECTORS),
     "ns_lag": small_config(**TINY_VECTORS, **ATTENTION),
@@ -84,7 +93,7 @@ MODELS = {
 # Long compilations, which the models tested by default cover in other combinations
 SLOW = (
     *("bruno_student_t", "bruno_mixture", "bruno_low_rank", "bruno_spline"),
-    *("vae", "ns", "ns_lag", "hfsgm", "hfsgm_lag", "ns_images"),
+    *("matnet", "vae", "ns", "ns_lag", "hfsgm", "hfsgm_lag", "ns_images"),
     *("cns", "cns_lag", "chfsgm", "chfsgm_lag", "scha_vae", "scha_vae_lag"),
 )
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in MODELS]
@@ -103,7 +112,7 @@ def is_set_vae(name):
     return MODELS[name].model.family == "set_vae"
 
 
-EXACT = [name for key, name in zip(MODELS, NAMES, strict=True) if not is_set_vae(key)]
+EXACT = [name for key, name in zip(MODELS, NAMES, strict=True) if MODELS[key].model.family == "bruno"]
 
 
 def image_shape(name):

@@ -88,6 +88,8 @@ def check(config: ConfigDict) -> None:
     encoder = config.model.matnet.shortcut_encoder
     if len(encoder) not in (0, 2) or not all(isinstance(width, int) and width > 0 for width in encoder):
         raise expected("model.matnet.shortcut_encoder", "() or two widths such as (512, 256)", encoder)
+    if encoder and config.model.matnet.merge_difference:
+        raise expected("model.matnet.shortcut_encoder", "() with merge_difference, whose features are states", encoder)
 
 
 FAMILY = Family(MODEL, OBJECTIVE, ("generator", "inference"), CHOICES, INTERVALS, check, INCIDENTAL)

@@ -9,7 +9,7 @@ from exflow.models.matnet.networks.blocks import BottomUpResidual, FromTop, Proj
 from exflow.models.matnet.networks.layers import Mode, Plain
 from exflow.models.matnet.networks.merge import GruMerge, StatefulMerge, StatelessMerge
 from exflow.models.matnet.networks.plan import Style
-from exflow.models.matnet.networks.top_down_blocks import GruBlock, ProjectionBlock, ResidualBlock
+from exflow.models.matnet.networks.top_down_blocks import GruBlock, ProjectionBlock, TopDownResidual
 from tests.models.matnet import reference
 from tests.models.parameters import random_like
 
@@ -62,8 +62,8 @@ CASES = {
     "projection up": case(
         Projection(6, BARE, MAPS, "up"), (H,), lambda p, phi, u: reference.projection(p, phi, u, "up")
     ),
-    "residual maps": case(ResidualBlock(3, NORMALIZED, MAPS), (H, Z), reference.residual, first=False),
-    "residual vectors": case(ResidualBlock(3, NORMALIZED, ()), (VECTOR_H, VECTOR_Z), reference.residual, first=False),
+    "residual maps": case(TopDownResidual(3, NORMALIZED, MAPS), (H, Z), reference.residual, first=False),
+    "residual vectors": case(TopDownResidual(3, NORMALIZED, ()), (VECTOR_H, VECTOR_Z), reference.residual, first=False),
     "stochastic up": case(ProjectionBlock(6, NORMALIZED, MAPS), (H, Z), reference.stochastic_projection, first=False),
     "stochastic vectors": case(
         ProjectionBlock(3, NORMALIZED, ()), (VECTOR_H, VECTOR_Z), reference.stochastic_projection, first=False

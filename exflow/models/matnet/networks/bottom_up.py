@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from exflow.models.matnet.networks.blocks import BottomUpResidual, Projection
 from exflow.models.matnet.networks.layers import Bias, Map, Mode, Plain
-from exflow.models.matnet.networks.plan import Level, Plan, Style
+from exflow.models.matnet.networks.plan import Plan, Resolution, Style
 from exflow.models.matnet.networks.top_down_blocks import GruBlock
 
 
@@ -52,14 +52,14 @@ class BottomUp(nn.Module):
         with_shortcut = (tuple(jnp.concatenate([b, shortcut], axis=-1) for b in groups) for groups in found[::-1])
         return Features(jnp.concatenate([u, shortcut], axis=-1), tuple(with_shortcut))
 
-    def _down(self, u: Array, level: Level, name: str, mode: Mode) -> Array:
+    def _down(self, u: Array, level: Resolution, name: str, mode: Mode) -> Array:
         """The layer into a coarser level."""
         style = self.plan.bottom_up
         if level.block == "projection":
             return Projection(level.width, style, level.taps, "down", name=name)(mode, u)
         return Plain(level.width, style, level.taps, "down", name=name)(mode, u)
 
-    def _level(self, u: Array, level: Level, name: str, mode: Mode) -> tuple[Array, tuple[Array, ...]]:
+    def _level(self, u: Array, level: Resolution, name: str, mode: Mode) -> tuple[Array, tuple[Array, ...]]:
         """The output of a level's modules, and what its groups see, from the top."""
         style, width, taps, seen = self.plan.bottom_up, level.width, level.taps, []
         if level.block == "gru" and level.groups:

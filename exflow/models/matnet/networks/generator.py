@@ -11,7 +11,7 @@ from exflow.core.latents.diagonal_gaussian import DiagonalGaussian, from_moments
 from exflow.core.latents.gaussian_mixture import GaussianMixture
 from exflow.models.matnet.networks.blocks import FromTop, Projection
 from exflow.models.matnet.networks.layers import Bias, Map, Mode, Plain
-from exflow.models.matnet.networks.plan import Level, Plan
+from exflow.models.matnet.networks.plan import Plan, Resolution
 from exflow.models.matnet.networks.top_down_blocks import TOP_DOWN_BLOCKS
 
 State = Float[Array, "batch ..."]
@@ -61,7 +61,7 @@ class Generator(nn.Module):
         if plan.scale_owner == "generator":
             self.dist_scale = self.param("dist_scale", nn.initializers.constant(plan.initial_scale), ())
 
-    def _prior(self, level: Level, name: str) -> Any:
+    def _prior(self, level: Resolution, name: str) -> Any:
         """The modules of the prior of a group given the state above it; None: standard."""
         plan, style, dim = self.plan, self.plan.generator, self.plan.latent_dim
         if plan.prior == "standard":

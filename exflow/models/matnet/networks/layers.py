@@ -135,7 +135,7 @@ class Norm(nn.Module):
         mean = self.variable("batch_stats", "mean", jnp.zeros, u.shape[-1:])
         variance = self.variable("batch_stats", "variance", jnp.ones, u.shape[-1:])
         if not mode.train and not first:
-            factor = jax.lax.rsqrt(variance.value + EPSILON) * gain
+            factor = _beside(jax.lax.rsqrt(variance.value + EPSILON), u) * gain
             return (u - _beside(mean.value, u)) * factor + bias
         out, moments = _of_batch(u, gain, bias, mode)
         if not first and self.is_mutable_collection("batch_stats"):

@@ -15,7 +15,7 @@ from exflow.models.matnet.networks.bottom_up import Features
 from exflow.models.matnet.networks.generator import Generator
 from exflow.models.matnet.networks.inference import Inference
 from exflow.models.matnet.networks.layers import Mode
-from exflow.models.matnet.networks.plan import Level, Plan
+from exflow.models.matnet.networks.plan import Plan, Resolution
 
 Law = DiagonalGaussian | GaussianMixture
 Draw = Callable[[Law, Array | int], Array]  # (law of a group, its number from the top) -> values
@@ -105,7 +105,7 @@ class MatNet(nn.Module):
         self,
         states: States,
         index: int,
-        level: Level,
+        level: Resolution,
         number: int,
         features: Features | None,
         scale: Array | float,
@@ -132,7 +132,7 @@ class MatNet(nn.Module):
         self,
         states: States,
         index: int,
-        level: Level,
+        level: Resolution,
         number: int,
         features: Features | None,
         scale: Array | float,

@@ -35,8 +35,8 @@ class Style(NamedTuple):
         return self._replace(activation="identity")
 
 
-class Level(NamedTuple):
-    """Latent groups of one resolution; `size` 0 means vectors instead of maps."""
+class Resolution(NamedTuple):
+    """Latent groups of one height and width; `size` 0 means vectors instead of maps."""
 
     size: int
     width: int  # channels or units
@@ -57,7 +57,7 @@ class Level(NamedTuple):
 class Plan(NamedTuple):
     """A whole network; levels from the top, which is the coarsest. The fields are keys of `config.model.matnet`."""
 
-    levels: tuple[Level, ...]
+    levels: tuple[Resolution, ...]
     image_shape: tuple[int, int, int]
     num_outputs: int  # channels of what the likelihood takes
     top_latent_dim: int
@@ -153,7 +153,7 @@ def plan(
     )
 
 
-def read_levels(text: str, block: str) -> tuple[Level, ...]:
+def read_levels(text: str, block: str) -> tuple[Resolution, ...]:
     """Read "size-width-groups[-block],..." from the top, or "width-groups" of a dense network.
 
     Args:
@@ -174,11 +174,11 @@ def read_levels(text: str, block: str) -> tuple[Level, ...]:
             )
         numbers = [int(word) for word in words]
         size, width, groups = (0, *numbers) if len(numbers) == 2 else numbers
-        levels.append(Level(size, width, groups, own))
+        levels.append(Resolution(size, width, groups, own))
     return tuple(levels)
 
 
-def _check_sizes(levels: tuple[Level, ...], image_shape: tuple[int, int, int]) -> None:
+def _check_sizes(levels: tuple[Resolution, ...], image_shape: tuple[int, int, int]) -> None:
     key = "config.model.matnet.levels"
     if any(not level.size for level in levels):
         if len(levels) > 1:

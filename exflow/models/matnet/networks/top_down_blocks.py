@@ -8,7 +8,7 @@ from exflow.models.matnet.networks.layers import Map, Mode, Norm, Plain, activat
 from exflow.models.matnet.networks.plan import Style
 
 
-class ResidualBlock(nn.Module):
+class TopDownResidual(nn.Module):
     """Maps: a = phi(norm(map([h; z]))), phi(norm(h + map(a))). Vectors: e = phi(h + W z) first, in place of [h; z].
 
     Vectors have one more normalisation: a = phi(norm(W1 e)), phi(norm(e + norm(W2 a))).
@@ -81,4 +81,4 @@ class GruBlock(nn.Module):
         return keep * h + (1.0 - keep) * new
 
 
-TOP_DOWN_BLOCKS = {"residual": ResidualBlock, "projection": ProjectionBlock, "gru": GruBlock}
+TOP_DOWN_BLOCKS = {"residual": TopDownResidual, "projection": ProjectionBlock, "gru": GruBlock}
