@@ -30,7 +30,7 @@ SCAN_IMAGES, SCAN_LAYERS = 40, 2
 MARGIN = 1.15  # by which a form has to be faster than that of the rule before a measurement takes it
 
 
-class Layer(NamedTuple):
+class Convolution(NamedTuple):
     """A 3x3 convolution with one pixel of zeros around, on one of two devices."""
 
     images: int
@@ -57,23 +57,23 @@ class Layer(NamedTuple):
 
 
 LAYERS = {
-    "bruno": Layer(40, 28, 64, 64, may_loop=False),
-    "bruno, squeezed": Layer(40, 14, 64, 64, may_loop=False),
-    "bruno:cpu": Layer(80, 14, 32, 32, may_loop=False),
-    "ns": Layer(250, 28, 64, 64),
-    "cns, gray": Layer(50, 28, 1, 64),
-    "cns": Layer(50, 28, 64, 64),
-    "cns, halving": Layer(50, 28, 64, 64, stride=2),
-    "cns, 14": Layer(50, 14, 128, 128),
-    "cns, 14, halving": Layer(50, 14, 128, 128, stride=2),
-    "cns, 8": Layer(50, 8, 256, 128),
-    "cns, 7": Layer(50, 7, 256, 256),
-    "cns, 4": Layer(50, 4, 256, 256),
-    "scha": Layer(10, 32, 32, 32),
-    "scha, 8": Layer(10, 8, 32, 32),
-    "scha, sets": Layer(2, 8, 32, 32),
+    "bruno": Convolution(40, 28, 64, 64, may_loop=False),
+    "bruno, squeezed": Convolution(40, 14, 64, 64, may_loop=False),
+    "bruno:cpu": Convolution(80, 14, 32, 32, may_loop=False),
+    "ns": Convolution(250, 28, 64, 64),
+    "cns, gray": Convolution(50, 28, 1, 64),
+    "cns": Convolution(50, 28, 64, 64),
+    "cns, halving": Convolution(50, 28, 64, 64, stride=2),
+    "cns, 14": Convolution(50, 14, 128, 128),
+    "cns, 14, halving": Convolution(50, 14, 128, 128, stride=2),
+    "cns, 8": Convolution(50, 8, 256, 128),
+    "cns, 7": Convolution(50, 7, 256, 256),
+    "cns, 4": Convolution(50, 4, 256, 256),
+    "scha": Convolution(10, 32, 32, 32),
+    "scha, 8": Convolution(10, 8, 32, 32),
+    "scha, sets": Convolution(2, 8, 32, 32),
 }
-QUICK_LAYERS = {"tiny": Layer(2, 6, 3, 4, stride=2), "tiny, no loop": Layer(2, 6, 3, 4, may_loop=False)}
+QUICK_LAYERS = {"tiny": Convolution(2, 6, 3, 4, stride=2), "tiny, no loop": Convolution(2, 6, 3, 4, may_loop=False)}
 
 
 def one_layer(gradient: str) -> Callable[[Array, Array], tuple]:
@@ -112,7 +112,7 @@ def measured_choice(timings: Mapping[str, Timing], auto: str, margin: float = MA
     return fastest if timings[auto].median >= margin * timings[fastest].median else auto
 
 
-def kernel_gradients(layer: Layer, quick: bool) -> tuple[dict[str, float], dict[str, float]]:
+def kernel_gradients(layer: Convolution, quick: bool) -> tuple[dict[str, float], dict[str, float]]:
     """Medians and ratios of a layer, in CPU seconds: the cores of a step are all busy."""
     rng, side = np.random.default_rng(0), -(-layer.side // layer.stride)
     shapes = (

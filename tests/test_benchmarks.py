@@ -100,7 +100,7 @@ def test_only_gradients_that_loops_compute_fast_are_taken_where_there_may_be_one
     layers = bench_convolution.LAYERS.values()
     assert all(layer.auto in layer.choices for layer in layers)
     assert {"plain" in layer.choices for layer in layers if layer.may_loop} == {False}
-    assert bench_convolution.Layer(50, 7, 256, 128, stride=2).gflop == 2 * 9 * 256 * 128 * 4**2 * 50 / 1e9
+    assert bench_convolution.Convolution(50, 7, 256, 128, stride=2).gflop == 2 * 9 * 256 * 128 * 4**2 * 50 / 1e9
 
 
 def test_a_clock_of_the_caller_is_what_counts():
