@@ -222,10 +222,10 @@ def test_a_group_that_moves_twice_a_step_counts_twice_but_goes_by_the_step(x64):
     config = section(name="adam", learning_rate=0.01, b1=0.8, freeze_steps=3, **MILESTONES)
     optimizer, _ = make_optimizer(config, STEPS, group_of)
     params = jax.tree.map(jnp.asarray, parameters())
-    state, p, rule = optimizer.init(params), parameters()["process"], Adam()
+    state, p, rule, move = optimizer.init(params), parameters()["process"], Adam(), jax.jit(optimizer.update)
     for number, grads in enumerate(gradients()):
         step, given = number // 2, jax.tree.map(jnp.asarray, {"process": grads["process"]})
-        updates, state = optimizer.update(given, state, params, step=jnp.asarray(step))
+        updates, state = move(given, state, params, step=jnp.asarray(step))
         params = params | optax.apply_updates({"process": params["process"]}, updates)
         rate, rule.b1 = rate_and_b1(step, 0.8)
         p = p - rate * rule(number, grads["process"] * (step >= 3))

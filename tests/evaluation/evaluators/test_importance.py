@@ -48,6 +48,7 @@ def test_entries():
     assert "4 sets of 2 to 3 validation elements of a class, vectors of 2; 6 draws of the latents" in nll["protocol"]
 
 
+@pytest.mark.slow
 def test_fine_tuned_bounds_stand_beside_those_as_trained():
     """Labelled, of the same images and draws; nothing of it is kept."""
     config, model, params = base_config("matnet"), linear_gaussian(), parameters()

@@ -10,8 +10,8 @@ from exflow.evaluation.scoring.inference_tuning import Tuning, rate_schedule, tu
 from tests.evaluation.linear_gaussian import data, linear_gaussian, log_evidence, parameters
 
 KEY = jax.random.key(1)
-TUNING = Tuning(epochs=150, learning_rate=0.02, b1=0.9, b2=0.99, epsilon=1e-4, l2=0.0, clip_norm=100.0)
-VALUES = data(150)
+TUNING = Tuning(epochs=80, learning_rate=0.04, b1=0.9, b2=0.99, epsilon=1e-4, l2=0.0, clip_norm=100.0)
+VALUES = data(120)  # two batches
 MASK = np.ones(VALUES.shape[:2], bool)
 
 
