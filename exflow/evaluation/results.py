@@ -167,7 +167,8 @@ def _summed(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, 
             continue
         row = f"{stem} of all groups"
         before = rows[row]["value"] if row in rows else 0.0
-        rows[row] = result(before + entry["value"], entry["unit"], f"sum of the groups; {entry['protocol']}")
+        how = f"sum over groups; {entry['protocol'].split(';')[0]}"
+        rows[row] = result(before + entry["value"], entry["unit"], how)
     return rows
 
 

@@ -42,7 +42,7 @@ class ToTop(nn.Module):
     @nn.compact
     def __call__(self, features: Float[Array, "batch ..."], mode: Mode) -> Float[Array, "batch moments"]:
         """Means, then log-variances, before the scale."""
-        flat = features.reshape(features.shape[0], -1)
+        flat = features.reshape(features.shape[0], math.prod(features.shape[1:]))
         return Bias()(_with_shortcut(flat, self.hidden, self.num_moments, self.shortcut, self.style, mode))
 
 

@@ -1,5 +1,6 @@
 """The bottom-up chain: an image to the features that each latent group sees of it."""
 
+import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -35,7 +36,7 @@ class BottomUp(nn.Module):
         plan, style = self.plan, self.plan.bottom_up
         levels = plan.levels
         finest = levels[-1]
-        u = x if finest.size else x.reshape(x.shape[0], -1)
+        u = x if finest.size else _flat(x)
         u = Plain(finest.width, style, finest.taps, scaled=plan.entry_normalized, name="entry")(mode, u)
         for number in range(plan.entry_layers):
             u = Plain(finest.width, style, finest.taps, name=f"entry{number + 1}")(mode, u)
@@ -91,5 +92,9 @@ class BottomUp(nn.Module):
             return None
         hidden, width = self.plan.shortcut_encoder
         style = self.plan.bottom_up
-        u = Plain(hidden, style, name="shortcut")(mode, x.reshape(x.shape[0], -1))
+        u = Plain(hidden, style, name="shortcut")(mode, _flat(x))
         return Bias(name="shortcut_bias")(Map(width, style, name="shortcut_out")(u))
+
+
+def _flat(x: Array) -> Array:
+    return x.reshape(x.shape[0], math.prod(x.shape[1:]))  # there may be no image
