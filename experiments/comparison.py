@@ -102,7 +102,7 @@ def scored(subject: Subject) -> str:
         return f"vectors of {channels}"
     law = None if model.latents is None else model.latents.likelihood
     what = "gray levels" if channels == 1 else f"levels of {channels} colours"
-    if law is not None and law.name == "bernoulli":
+    if law is not None and law.name.startswith("bernoulli"):
         what = "binarised pixels" if channels == 1 else f"binarised {what}"
     elif law is not None and not law.discrete:
         what += f" as real numbers ({law.name})"
