@@ -11,8 +11,9 @@ from ml_collections import ConfigDict
 
 from exflow.errors import UserError
 from exflow.evaluation import compiled, placement
-from exflow.input_checks import KeyOrSeed, as_key, check_context, check_elements
-from exflow.model import Model
+from exflow.evaluation.compiled import power_of_two
+from exflow.input_checks import KeyOrSeed, as_key, check_context, check_elements, check_observed
+from exflow.model import Model, imputation_of
 from exflow.models.registry import num_parameters
 from exflow.padding import PaddedSets, encode, in_calls, joined
 from exflow.raw_images.preprocess import preprocess
@@ -89,6 +90,33 @@ class ImageModel:
         known = check_context(self.context_dim, context, x.shape[:-3])
         flat = encode(self.core, self.folded_params, x.reshape(-1, *self.image_shape), as_key(key), known)
         return jax.tree.map(lambda leaf: leaf.reshape(*x.shape[:-3], *leaf.shape[1:]), flat)
+
+    def impute(
+        self, x: Images, observed: Any, key: KeyOrSeed, num_samples: int = 1
+    ) -> UInt8[np.ndarray, "num_samples ..."]:
+        """Draws of the hidden pixels of images given the observed ones, which stay as they are.
+
+        Args:
+          x: One image [h, w, c], or images [..., h, w, c]. What stands in hidden pixels is not looked at.
+          observed: True where a pixel is seen: [h, w] for all images, or [..., h, w]; a last axis of 1 is allowed.
+          key: Random key, or a seed. The noise of an image depends on it and on the observed pixels alone.
+          num_samples: Draws of every image, independent of each other.
+
+        Returns:
+          Images [num_samples, *x.shape].
+
+        Raises:
+          UserError: The model cannot; says which config can.
+        """
+        imputation_of(self.core)
+        if num_samples < 1:
+            raise ValueError(f"num_samples: expected at least 1, got {num_samples}.")
+        x = check_elements(self.core, x, "x", None)
+        mask, size, draw_key = check_observed(observed, x.shape), power_of_two(num_samples), as_key(key)
+        flat = x.reshape(-1, *self.image_shape), mask.reshape(-1, *self.image_shape[:2], 1)
+        calls = [compiled.impute(self.core, self.params, draw_key, *part, size) for part in in_calls(flat)]
+        drawn = joined([call.swapaxes(0, 1) for call in calls], len(flat[0])).swapaxes(0, 1)[:num_samples]
+        return np.where(mask, x, drawn.reshape(num_samples, *x.shape))
 
     def reconstruct(self, x_set: Images, mask: Any = None) -> UInt8[np.ndarray, "..."] | Float[np.ndarray, "..."]:
         """Images as the model sees them through its latents, all at their means, or through its binary codes.

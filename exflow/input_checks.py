@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 
 from exflow.model import Model
 from exflow.typing import PRNGKey
@@ -36,6 +36,23 @@ def check_elements(model: Model, x: Any, name: str, ndim: int | None) -> Shaped[
         leading = {None: "..., ", 3: "", 4: "num, "}[ndim]
         raise ValueError(f"{name}: expected [{leading}{shape}], got {x.shape}. See model.preprocess.")
     return x
+
+
+def check_observed(observed: Any, shape: tuple[int, ...]) -> Bool[np.ndarray, "..."]:
+    """Which pixels of images of a shape are observed, with the images' leading axes and one channel.
+
+    Raises:
+      TypeError: Not bool.
+      ValueError: Another shape.
+    """
+    given = np.asarray(observed)
+    if given.dtype != bool:
+        raise TypeError(f"observed: expected bool, True where a pixel is seen, got {given.dtype}. Compare with 0.")
+    whole, one = shape[:-1], shape[-3:-1]
+    given = given[..., 0] if given.shape in ((*whole, 1), (*one, 1)) else given
+    if given.shape not in (whole, one):
+        raise ValueError(f"observed: expected {list(one)} or {list(whole)}, got {given.shape}. One entry per pixel.")
+    return np.broadcast_to(given, whole)[..., None]
 
 
 def check_context(

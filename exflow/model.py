@@ -13,15 +13,16 @@ from jaxtyping import Array, Bool, Float, UInt8
 
 from exflow.core.gaussian_process import GaussianPredictive
 from exflow.core.latents.diagonal_gaussian import DiagonalGaussian
-from exflow.core.latents.elements import EncodedElement, SeenElements
+from exflow.core.latents.elements import EncodedElement, MeanFeatures, SeenElements
 from exflow.core.latents.trace import TopDown
 from exflow.core.likelihoods.likelihood import Likelihood
 from exflow.core.low_rank_process import LowRankPredictive
 from exflow.core.mixture_process import MixturePredictive
+from exflow.core.observed import Imputation
 from exflow.core.process import Marginals
 from exflow.core.student_t_process import StudentTPredictive
 from exflow.errors import UserError
-from exflow.typing import Batch, Context, Element, Images, Loss, Params, PRNGKey, State
+from exflow.typing import Batch, Context, Element, Images, Loss, Params, Phase, PRNGKey, State
 
 SetMask = Bool[Array, "*lead set"]
 Predictive = GaussianPredictive | StudentTPredictive | MixturePredictive | LowRankPredictive
@@ -170,13 +171,6 @@ class Regenerate(Protocol):
     ) -> tuple[TopDown, Float[Array, "batch set ..."]]: ...
 
 
-class MeanFeatures(NamedTuple):
-    """Features of elements, where the posteriors of the latents of a set see no more of it than their mean."""
-
-    of: Callable[[EncodedElement], Float[Array, "..."]]
-    replaced: Callable[[EncodedElement, Float[Array, "..."]], EncodedElement]  # the elements with other features
-
-
 class LatentFunctions(NamedTuple):
     """Latent variables of sets and of their elements, which are `EncodedElement`s; sets have axes [batch, set]."""
 
@@ -191,6 +185,7 @@ class LatentFunctions(NamedTuple):
     mean_features: MeanFeatures | None = None
     num_components: int = 0  # of the mixture that the top latent of every element comes from; 0: it comes from none
     regenerate: Regenerate | None = None  # None: it cannot draw the lower latents of an element anew
+    work_bytes: int = 0  # needed per element and draw, if more than the element itself
     law: Callable[[Params], Likelihood] | None = None  # of a likelihood with parameters of its own; None: it has none
 
     def likelihood_of(self, params: Params) -> Likelihood:
@@ -250,15 +245,6 @@ class Sampler(NamedTuple):
     sample: Callable[[Params, Params, PRNGKey, int], Images]  # (params, fitted, key, num) -> images [num]
 
 
-class Phase(NamedTuple):
-    """A part of a training step: a loss, and the groups of parameters that it moves."""
-
-    name: str
-    loss: Callable[[Params, PRNGKey, Batch], Loss]
-    groups: tuple[str, ...]
-    start_step: int = 0  # steps, counted from 0, before this one leave the phase out; its metrics are 0 in them
-
-
 def one_group(name: str) -> str:
     """All parameters in the group "main", except "statistics", running averages that no gradient moves."""
     return "statistics" if name == "statistics" else "main"
@@ -289,6 +275,7 @@ class Model(NamedTuple):
     process: ProcessFunctions | None = None
     codes: CodeFunctions | None = None
     sampler: Sampler | None = None
+    imputation: Imputation | None = None
 
     @property
     def of_vectors(self) -> bool:
@@ -341,7 +328,17 @@ def sampler_of(model: Model) -> Sampler:
     return _capability(model, model.sampler, "sampler that is fitted after training")
 
 
-def _capability(model: Model, found: Capability | None, what: str) -> Capability:
+def imputation_of(model: Model) -> Imputation:
+    """Draws of hidden pixels.
+
+    Raises:
+      UserError: The model has none.
+    """
+    advice = "Train one of configs/matnet_imputation.py."
+    return _capability(model, model.imputation, "imputation of hidden pixels", advice)
+
+
+def _capability(model: Model, found: Capability | None, what: str, advice: str = "") -> Capability:
     if found is None:
-        raise UserError(f"{model.name}: has no {what}. Choose a model that has.")
+        raise UserError(f"{model.name}: has no {what}. {advice or 'Choose a model that has.'}")
     return found

@@ -11,6 +11,7 @@ from exflow import evaluation, finetuning, loading
 from exflow.data.contexts import known_context
 from exflow.data.registry import ImageSets
 from exflow.evaluation.encoding import downscaling, encode_images
+from exflow.evaluation.pictures.imputations import write_imputations
 from exflow.evaluation.pictures.sample_files import write_samples
 from exflow.evaluation.registry import check_best_metric
 from exflow.evaluation.results import check_writable
@@ -91,11 +92,20 @@ def sample(config: ConfigDict, workdir: Path) -> None:
         write_samples(config, Path(workdir), trained.model, trained.params, test, fitted=trained.fitted)
 
 
+def impute(config: ConfigDict, workdir: Path) -> None:
+    """Impute what masks hide of test images with the best checkpoint, into `samples/imputations.png`."""
+    on_first_host(lambda: check_writable(Path(workdir), "--workdir"))
+    with compilation(config):
+        trained = _trained(config, workdir)
+        write_imputations(config, Path(workdir), trained.model, trained.params, trained.image_sets["test"])
+
+
 MODES: dict[str, Callable[[ConfigDict, Path], object]] = {
     "train_and_evaluate": train_and_evaluate,
     "train": train,
     "evaluate": evaluate,
     "sample": sample,
+    "impute": impute,
     "finetune": finetune,
 }
 

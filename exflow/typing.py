@@ -37,3 +37,12 @@ class Loss(NamedTuple):
     value: Float[Array, ""]  # to be minimised
     metrics: dict[str, Array]  # numbers to log
     statistics: Params | None = None  # running averages, which replace the parameters called "statistics"
+
+
+class Phase(NamedTuple):
+    """A part of a training step: a loss, and the groups of parameters that it moves."""
+
+    name: str
+    loss: Callable[[Params, PRNGKey, Batch], Loss]
+    groups: tuple[str, ...]
+    start_step: int = 0  # steps, counted from 0, before this one leave the phase out; its metrics are 0 in them

@@ -4,13 +4,29 @@ A mask is True where a pixel is observed, `[..., height, width, 1]`, one for all
 for every image, as pure functions of a key.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from exflow.typing import PRNGKey
+from exflow.typing import Images, Params, PRNGKey
 
 PixelMask = Bool[Array, "*lead height width 1"]
+
+
+class Imputation(NamedTuple):
+    """What a model can do that infers the hidden pixels of an image from the observed ones.
+
+    `sample` takes images [num, ...] and masks, draws so many of each, and gives images [num_samples, num, ...] whose
+    observed pixels are those it was given; hidden ones it never sees. The noise of an image is a function of the key
+    and of what is observed of it.
+    """
+
+    description: str  # what is hidden in training and evaluation, such as "a random quadrant hidden"
+    observed: Callable[[PRNGKey, int], PixelMask]  # masks as in training, of so many images
+    sample: Callable[[Params, PRNGKey, Images, PixelMask, int], Images]
 
 
 def quadrant_mask(key: PRNGKey, shape: tuple[int, ...]) -> PixelMask:

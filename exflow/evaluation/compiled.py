@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 from exflow.evaluation import cached
 from exflow.evaluation.placement import data_parallel
 from exflow.evaluation.quick_jit import quick_jit
-from exflow.model import Model, SampleLatents, codes_of, latents_of, process_of, sampler_of, sets_of
+from exflow.model import Model, SampleLatents, codes_of, imputation_of, latents_of, process_of, sampler_of, sets_of
 from exflow.typing import Element, Params, PRNGKey, State
 
 _compiled = functools.partial(jax.jit, static_argnames=("model", "draws"))
@@ -110,6 +110,12 @@ def reconstruct(model: Model, params: Params, elements: Element, mask: Bool[Arra
     _, outputs = latents.infer(params, elements, mask, None)
     law = latents.likelihood_of(params)
     return law.to_pixels(law.mean(outputs))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 5))
+def impute(model: Model, params: Params, key: PRNGKey, x: Array, observed: Array, num_samples: int) -> Array:
+    """Images [num_samples, num, ...] whose hidden pixels were drawn given those where `observed` is True."""
+    return imputation_of(model).sample(params, key, x, observed, num_samples)
 
 
 @functools.partial(jax.jit, static_argnames="model")

@@ -6,6 +6,7 @@ from exflow.errors import UserError
 from exflow.evaluation.evaluator import Evaluator
 from exflow.evaluation.evaluators.few_shot import FEW_SHOT
 from exflow.evaluation.evaluators.importance import IMPORTANCE
+from exflow.evaluation.evaluators.imputation import IMPUTATION
 from exflow.evaluation.evaluators.latent_usage import LATENT_USAGE
 from exflow.evaluation.evaluators.likelihood import LIKELIHOOD
 from exflow.evaluation.evaluators.mixture import MIXTURE
@@ -16,7 +17,8 @@ from exflow.model import Model
 
 # In the order of the closing table
 EVALUATORS: dict[str, Evaluator] = {
-    one.name: one for one in (LIKELIHOOD, FEW_SHOT, VIEWS, IMPORTANCE, LATENT_USAGE, MIXTURE, RECONSTRUCTION, SAMPLES)
+    one.name: one
+    for one in (LIKELIHOOD, FEW_SHOT, VIEWS, IMPORTANCE, IMPUTATION, LATENT_USAGE, MIXTURE, RECONSTRUCTION, SAMPLES)
 }
 
 

@@ -30,6 +30,10 @@ MODEL = {
     "initialization": "orthogonal",  # orthogonal (scale 1.1) | normal (standard deviation 0.02)
     "merge_state": True,  # merging modules hand a state down
     "merge_difference": False,  # they see the difference of state and features, too
+    # What is hidden of every image, to be imputed from the rest: "" (nothing) | quadrants (one of the four) | patches
+    "conditional": "",
+    "num_patches": 3,  # patches only
+    "patch_size": 12,  # their height and width, pixels
     "prior": "standard",  # of groups below the top: standard | mean (of the state above, variance 1) | full
     "num_components": 0,  # of a mixture of Gaussians as the prior of the top latent; 0: standard
     "num_standard_entries": 0,  # of the top latent, which are N(0, 1) in every component
@@ -65,6 +69,7 @@ CHOICES = {
     "model.matnet.bottom_up_activation": ("", "leaky_relu", "relu", "tanh", "identity"),
     "model.matnet.activation_pattern": ("all", "meta"),
     "model.matnet.initialization": ("orthogonal", "normal"),
+    "model.matnet.conditional": ("", "quadrants", "patches"),
     "model.matnet.prior": ("standard", "mean", "full"),
     "objective.mixture_divergence": ("estimate", "surrogate"),
     "objective.bound": ("elbo", "iwae", "dreg"),
@@ -74,6 +79,8 @@ CHOICES = {
 INTERVALS = {
     "model.matnet.top_latent_dim": AT_LEAST_ONE,
     "model.matnet.latent_dim": AT_LEAST_ONE,
+    "model.matnet.num_patches": AT_LEAST_ONE,
+    "model.matnet.patch_size": AT_LEAST_ONE,
     "objective.repeats": AT_LEAST_ONE,
     "objective.draws": AT_LEAST_ONE,
 }
@@ -90,6 +97,19 @@ def check(config: ConfigDict) -> None:
         raise expected("model.matnet.shortcut_encoder", "() or two widths such as (512, 256)", encoder)
     if encoder and config.model.matnet.merge_difference:
         raise expected("model.matnet.shortcut_encoder", "() with merge_difference, whose features are states", encoder)
+    if config.model.matnet.conditional:
+        _check_conditional(config)
+
+
+def _check_conditional(config: ConfigDict) -> None:
+    """Refuse what a network whose priors see the observed pixels has no use for."""
+    with_it = "with model.matnet.conditional"
+    if config.model.matnet.prior != "standard":
+        raise expected("model.matnet.prior", f"standard {with_it}", config.model.matnet.prior)
+    if config.model.matnet.num_components:
+        raise expected("model.matnet.num_components", f"0 {with_it}", config.model.matnet.num_components)
+    if config.objective.sleep_start_step:
+        raise expected("objective.sleep_start_step", f"0 {with_it}", config.objective.sleep_start_step)
 
 
 FAMILY = Family(MODEL, OBJECTIVE, ("generator", "inference"), CHOICES, INTERVALS, check, INCIDENTAL)

@@ -1,5 +1,6 @@
 """What models with latents keep of images: elements that an encoder has seen, and sets of them as states."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +20,13 @@ class SeenElements(NamedTuple):
 
     elements: EncodedElement  # leading axes [..., set]
     mask: Bool[Array, "... set"]
+
+
+class MeanFeatures(NamedTuple):
+    """Features of elements, where the posteriors of the latents of a set see no more of it than their mean."""
+
+    of: Callable[[EncodedElement], Float[Array, "..."]]
+    replaced: Callable[[EncodedElement, Float[Array, "..."]], EncodedElement]  # the elements with other features
 
 
 def merge_sets(

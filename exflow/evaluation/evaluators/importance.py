@@ -124,8 +124,8 @@ def tuning(task: Task) -> Tuning:
 
 IMPORTANCE = Evaluator(
     name="importance",
-    needs="latent variables",
-    requires=lambda model: model.latents is not None,
+    needs="latent variables of whole images",
+    requires=lambda model: model.latents is not None and model.imputation is None,
     metrics=lambda config, model: {},
     validate=lambda task: {},
     evaluate=evaluate,

@@ -16,7 +16,7 @@ def draw(task: Task, workdir: Path) -> list[Path]:
 SAMPLES = Evaluator(
     name="samples",
     needs="samples",
-    requires=lambda model: model.sets is not None or model.sampler is not None,
+    requires=lambda model: (model.sets or model.sampler or model.imputation) is not None,
     metrics=lambda config, model: {},
     validate=lambda task: {},
     evaluate=lambda task: {},

@@ -13,6 +13,7 @@ from exflow.evaluation.encoding import Transform
 from exflow.evaluation.evaluator import Say
 from exflow.evaluation.pictures.grids import grid_picture, looks_inverted, save
 from exflow.evaluation.pictures.image_pictures import write_image_samples
+from exflow.evaluation.pictures.imputations import write_imputations
 from exflow.evaluation.pictures.set_pictures import write_set_samples
 from exflow.evaluation.pictures.vector_pictures import write_vector_samples
 from exflow.evaluation.pictures.view_pictures import write_view_samples
@@ -38,7 +39,8 @@ def write_samples(
     Models of sets of images give the files of `set_pictures.write_set_samples`, those of single images with latents the
     files of `image_pictures.write_image_samples`, those that know the context of every
     image the files of `view_pictures.write_view_samples`, and models of vectors those of
-    `vector_pictures.write_vector_samples`. Of a model with a sampler that is fitted after training, and no sets:
+    `vector_pictures.write_vector_samples`. Models that impute hidden pixels give the file of
+    `imputations.write_imputations`. Of a model with a sampler that is fitted after training, and no sets:
     `samples.png`, a grid of its samples.
 
     Args:
@@ -58,6 +60,8 @@ def write_samples(
       UserError: The model draws no samples.
     """
     transform = transform or encoding.downscaling(config.data.downscale)
+    if model.imputation is not None:
+        return write_imputations(config, workdir, model, params, image_sets, transform, notify)
     if model.sets is None:
         return write_fitted_samples(config, workdir, model, params, image_sets, fitted, notify)
     if model.context_dim:

@@ -119,7 +119,8 @@ def encode(
 def per_call(model: Model, shape: tuple[int, ...], draws: int, inner: int = 1) -> tuple[int, int]:
     """How many sets of the values `shape`, and draws of their latents, a call takes in the memory meant for it."""
     sets, size = shape[:2]
-    devices, work_bytes = placement.local_mesh().size, 0 if model.sets is None else model.sets.work_bytes
+    devices = placement.local_mesh().size
+    work_bytes = max(latents_of(model).work_bytes, 0 if model.sets is None else model.sets.work_bytes)
     set_bytes = max(work_bytes, 1) * inner * size
     passes = max(1, devices * CHUNK_BYTES.get(jax.default_backend(), 2**31) // set_bytes)
     together = placement.round_up(min(sets, max(1, passes // min(draws, DRAWS_AT_ONCE))), devices)

@@ -69,7 +69,7 @@ def as_trace(latents: tuple[Latent, ...], outputs: Array, shape: tuple[int, ...]
     return TopDown(tuple(map(level, latents)), outputs, None), outputs
 
 
-def latent_functions(network: MatNet, learned: LearnedLikelihood, image_shape: tuple[int, int, int]) -> LatentFunctions:
+def latent_functions(network: MatNet, learned: LearnedLikelihood) -> LatentFunctions:
     """The capability of a network. Its `example_inputs` are the outputs for the likelihood themselves."""
 
     def pass_down(
@@ -124,13 +124,13 @@ def latent_functions(network: MatNet, learned: LearnedLikelihood, image_shape: t
 
     def encode_values(params: Params, values: Float[Array, "*lead height width channels"]) -> EncodedElement:
         leading = values.shape[:-3]
-        flat = values.reshape(-1, *image_shape)
+        flat = values.reshape(-1, *values.shape[-3:])
         features = network.apply(variables(params), flat, Mode(), method=MatNet.encode)
         element = EncodedElement(features, flat, content_seeds(flat))
         return jax.tree.map(lambda leaf: leaf.reshape(*leading, *leaf.shape[1:]), element)
 
     return LatentFunctions(
-        likelihood=learned.law(*jax.eval_shape(lambda: learned.init(jax.random.key(0), image_shape))),
+        likelihood=learned.law(*jax.eval_shape(lambda: learned.init(jax.random.key(0), network.plan.image_shape))),
         law=functools.partial(law_of, learned),
         encode_values=encode_values,
         infer=infer,
@@ -140,6 +140,7 @@ def latent_functions(network: MatNet, learned: LearnedLikelihood, image_shape: t
         num_set_latents=0,
         num_components=network.plan.num_components,
         regenerate=regenerate,
+        work_bytes=16 * max(level.width * max(level.size, 1) ** 2 for level in network.plan.levels),
     )
 
 

@@ -15,8 +15,10 @@ from ml_collections import ConfigDict
 
 from exflow.core.latents.elements import EncodedElement
 from exflow.core.latents.trace import Noise
+from exflow.core.likelihoods.learned import learned_likelihood
 from exflow.model import Model
 from exflow.models.independent_sets import sets_from_latents
+from exflow.models.matnet.imputation import fit_fill, imputation
 from exflow.models.matnet.latents import draw_flat, latent_functions
 from exflow.models.matnet.networks.layers import Mode
 from exflow.models.matnet.networks.matnet import MatNet
@@ -35,16 +37,18 @@ def matnet(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
 
     Returns:
       Model with parameters `{"generator": ..., "inference": ...}`, "likelihood" where that has any, and "statistics",
-      the running averages of batch normalisation and the statistics of training images that the likelihood needs.
+      the running averages of batch normalisation and the statistics of training images that the likelihood needs. A
+      conditional network has "prior" besides, which learns with the generator; it scores and draws hidden pixels only,
+      and has no densities of whole images.
 
     Raises:
       UserError: Options that no network has.
     """
     options = config.model.matnet
-    learned = observation(options, image_shape[-1])
+    learned, whole = observation(options, image_shape[-1]), learned_likelihood(options.likelihood).bare
     made = plan(options, learned.num_outputs(image_shape[-1]), image_shape, config.model.compute_dtype)
     network = MatNet(made)
-    latents = latent_functions(network, learned, image_shape)
+    latents = latent_functions(network, learned)
     objective = Objective(network, learned, config.objective, image_shape)
 
     def encode(params: Params, key: PRNGKey | None, x: Images, context: Context | None = None) -> EncodedElement:
@@ -55,13 +59,15 @@ def matnet(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
         init_key, noise_key, value_key, latent_key = jax.random.split(key, 4)
         own, statistics = learned.init(jax.random.fold_in(init_key, 1), image_shape)
         values: Array = learned.law(own, statistics).to_values(value_key, batch.x_set)
-        flat = values.reshape(-1, *image_shape)
+        flat = values.reshape(-1, *values.shape[2:])
         draw = draw_flat(Noise(latent_key), batch.mask.shape)
         found = network.init({"params": init_key, "noise": noise_key}, flat, draw, Mode(True))
         params = {**found["params"], "statistics": dict(found).get("batch_stats", {})}
         return with_law(params, own, statistics)
 
     def fit_images(params: Params, images: Iterable[np.ndarray]) -> Params:
+        if made.conditional:
+            return fit_fill(whole, params, images)
         assert learned.fit is not None
         return with_law(params, params.get(NAME, {}), learned.fit(images))
 
@@ -73,16 +79,12 @@ def matnet(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
         encode=encode,
         group_of=_group_of,
         phases=phases(objective),
-        fit_images=None if learned.fit is None else fit_images,
-        sets=sets_from_latents(latents, options.sample_means, work_bytes=_work_bytes(made.levels)),
+        fit_images=fit_images if learned.fit is not None or made.conditional else None,
+        sets=None if made.conditional else sets_from_latents(latents, options.sample_means, latents.work_bytes),
         latents=latents,
+        imputation=imputation(network, whole, latents, options, image_shape) if made.conditional else None,
     )
 
 
 def _group_of(name: str) -> str:
-    return GENERATOR if name == NAME else name  # generator | inference | statistics
-
-
-def _work_bytes(levels: tuple) -> int:
-    """Of the largest layers of one image and draw, in float32."""
-    return 16 * max(level.width * max(level.size, 1) ** 2 for level in levels)
+    return GENERATOR if name in (NAME, "prior") else name  # generator | inference | statistics

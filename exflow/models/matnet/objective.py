@@ -87,7 +87,7 @@ class Objective(NamedTuple):
         latent_key, noise_key = jax.random.split(key)
         found, updated = self.network.apply(
             variables(params),
-            values.reshape(-1, *self.image_shape),
+            values.reshape(-1, *values.shape[2:]),
             draw_flat(Noise(latent_key), mask.shape),
             Mode(True, mask.reshape(-1)),
             tuple(latent.reshape(-1, *latent.shape[2:]) for latent in given),
@@ -134,9 +134,10 @@ class Objective(NamedTuple):
 
     def _metrics(self, per_image: Terms) -> dict[str, Array]:
         nelbo: Array = -elbo(per_image)[0]
+        bits = bits_per_dim(nelbo, math.prod(self.image_shape))
         return {
             "nelbo": nelbo,
-            "bits_per_dim": jnp.asarray(bits_per_dim(nelbo, math.prod(self.image_shape))),
+            **({} if self.network.plan.conditional else {"bits_per_dim": jnp.asarray(bits)}),  # of whole images
             "reconstruction": -per_image.log_prob[0],
             "kl_z": per_image.kl_examples.sum(),
         }

@@ -11,10 +11,10 @@ from jaxtyping import Array, Float
 from exflow.core.latents.diagonal_gaussian import DiagonalGaussian, from_moments
 from exflow.core.latents.gaussian_mixture import GaussianMixture
 from exflow.core.latents.trace import Latent
-from exflow.models.matnet.networks.bottom_up import Features
 from exflow.models.matnet.networks.generator import Generator
 from exflow.models.matnet.networks.inference import Inference
 from exflow.models.matnet.networks.layers import Mode
+from exflow.models.matnet.networks.observed import Observed, Seen
 from exflow.models.matnet.networks.plan import Plan, Resolution
 
 Law = DiagonalGaussian | GaussianMixture
@@ -26,19 +26,28 @@ class States(NamedTuple):
     """What goes down the hierarchy."""
 
     h: Float[Array, "batch ..."]  # of the generator
-    s: Float[Array, "batch ..."] | None  # of the merging modules
+    s: Float[Array, "batch ..."] | None  # of the merging modules of the inference network
+    r: Float[Array, "batch ..."] | None  # of those of the prior network
     outputs: Outputs | None  # summed so far, where every recurrent step adds to them
 
 
 class MatNet(nn.Module):
-    """The whole network; its parameters are {"generator": ..., "inference": ...}."""
+    """The whole network; its parameters are {"generator": ..., "inference": ...}.
+
+    A conditional one has a "prior" network besides, of the form of the inference network, which sees the observed
+    pixels of an image and gives the priors of all groups. The top-down chain is one. Its images have their mask as one
+    channel more, see `exflow.core.likelihoods.hidden_pixels`.
+    """
 
     plan: Plan
 
     def setup(self) -> None:
-        """Create both networks."""
+        """Create the networks."""
         self.generator = Generator(self.plan)
         self.inference = Inference(self.plan)
+        if self.plan.conditional:
+            self.prior = Inference(self.plan._replace(scale_owner="none"))  # there is one scale
+            self.observed = Observed()
 
     def __call__(
         self, x: Float[Array, "batch height width channels"], draw: Draw, mode: Mode, given: tuple[Array, ...] = ()
@@ -46,14 +55,21 @@ class MatNet(nn.Module):
         """Infer the latents of images but for those given, and decode them."""
         return self.top_down(draw, self.encode(x, mode), x.shape[0], given, None, mode)
 
-    def encode(self, x: Float[Array, "batch height width channels"], mode: Mode) -> Features:
-        """What inference sees of images."""
-        return self.inference.encode(x, mode)
+    def encode(self, x: Float[Array, "batch height width channels"], mode: Mode) -> Seen:
+        """What inference sees of images, and the priors of a conditional network of what is observed of them."""
+        if not self.plan.conditional:
+            return Seen(self.inference.encode(x, mode))
+        observed, everything = self.observed(x)
+        return Seen(self.inference.encode(everything, mode), self.prior.encode(observed, mode))
+
+    def encode_observed(self, x: Float[Array, "batch height width channels"], mode: Mode) -> Seen:
+        """Of a conditional network: what the priors see of images; latents will be drawn from them."""
+        return Seen(None, self.prior.encode(self.observed(x)[0], mode))
 
     def top_down(
         self,
         draw: Draw,
-        features: Features | None,
+        features: Seen | None,
         batch: int,
         given: tuple[Array, ...],
         num_groups: int | None,
@@ -63,7 +79,7 @@ class MatNet(nn.Module):
 
         Args:
           draw: Values of a latent group.
-          features: Of images, for posteriors; None draws from the prior.
+          features: Of images, for posteriors and conditional priors; None draws from unconditional priors.
           batch: Number of images.
           given: Values of the first groups from the top, which are then not drawn.
           num_groups: Groups, from the top, that are drawn or given; those below have the means of their priors. None:
@@ -75,21 +91,25 @@ class MatNet(nn.Module):
         """
         scale = self._scale()
         pick = _Picker(draw, num_groups)
-        q = None if features is None else _scaled(scale, self.inference.top(features, mode))
-        top = pick.latent(self.generator.top_prior(batch), q, 0, *_fixed(given, 0))
+        seen = Seen(None) if features is None else features
+        q = None if seen.posterior is None else _scaled(scale, self.inference.top(seen.posterior, mode))
+        p = self.generator.top_prior(batch) if seen.prior is None else _scaled(scale, self.prior.top(seen.prior, mode))
+        top = pick.latent(p, q, 0, *_fixed(given, 0))
         states = States(
             self.generator.first(top.value, mode),
-            None if features is None else self.inference.first(top.value, mode),
+            None if seen.posterior is None else self.inference.first(top.value, mode),
+            None if seen.prior is None else self.prior.first(top.value, mode),
             None,
         )
         pick = pick._replace(beside=top.value if self.plan.top_everywhere else None)
         latents, number = [top], 1
         for index, level in enumerate(self.plan.levels):
             h = self.generator.enter(index, states.h, mode)
-            s = states.s if features is None else self.inference.enter(index, states.s, mode)
-            states = States(h, s, None)
+            s = states.s if seen.posterior is None else self.inference.enter(index, states.s, mode)
+            r = states.r if seen.prior is None else self.prior.enter(index, states.r, mode)
+            states = States(h, s, r, None)
             run = self._recurrent if level.block == "gru" and level.groups else self._groups
-            states, found = run(states, index, level, number, features, scale, pick, given, mode)
+            states, found = run(states, index, level, number, seen, scale, pick, given, mode)
             latents += found
             number += level.groups
         outputs = self.generator.decode(states.h, mode) if states.outputs is None else states.outputs
@@ -107,7 +127,7 @@ class MatNet(nn.Module):
         index: int,
         level: Resolution,
         number: int,
-        features: Features | None,
+        seen: Seen,
         scale: Array | float,
         pick: "_Picker",
         given: tuple[Array, ...],
@@ -117,14 +137,12 @@ class MatNet(nn.Module):
         found = []
         for group in range(level.groups):
 
-            def step(
-                module: "MatNet", states: States, features: Features | None, group: int = group
-            ) -> tuple[States, Latent]:
+            def step(module: "MatNet", states: States, seen: Seen, group: int = group) -> tuple[States, Latent]:
                 fixed = _fixed(given, number + group)
-                return module.one_group(states, index, group, number + group, features, scale, pick, fixed, mode)
+                return module.one_group(states, index, group, number + group, seen, scale, pick, fixed, mode)
 
             step = nn.remat(step) if self.plan.remat else step
-            states, latent = step(self, states, features)
+            states, latent = step(self, states, seen)
             found.append(latent)
         return states, found
 
@@ -134,7 +152,7 @@ class MatNet(nn.Module):
         index: int,
         level: Resolution,
         number: int,
-        features: Features | None,
+        seen: Seen,
         scale: Array | float,
         pick: "_Picker",
         given: tuple[Array, ...],
@@ -151,7 +169,7 @@ class MatNet(nn.Module):
         def step(module: "MatNet", states: States, inputs: tuple[Array, Array | None]) -> tuple[States, Latent]:
             group, value = inputs
             fixed = value, False if value is None else group < len(own)
-            states, latent = module.one_group(states, index, 0, number + group, features, scale, pick, fixed, mode)
+            states, latent = module.one_group(states, index, 0, number + group, seen, scale, pick, fixed, mode)
             if states.outputs is not None:
                 states = states._replace(outputs=states.outputs + module.generator.decode(states.h, mode))
             return states, latent
@@ -176,21 +194,25 @@ class MatNet(nn.Module):
         index: int,
         group: int,
         number: int | Array,
-        features: Features | None,
+        seen: Seen,
         scale: Array | float,
         pick: "_Picker",
         fixed: tuple[Array | None, Array | bool],
         mode: Mode,
     ) -> tuple[States, Latent]:
         """One latent group: its prior, its posterior, its values, and the states below it."""
-        h, s = states.h, states.s
-        p, q = self.generator.prior(index, group, h, scale, mode), None
-        if features is not None:
-            moments, s = self.inference.merge(index, group, h, features, s, mode)
+        h, s, r, q = states.h, states.s, states.r, None
+        if seen.prior is None:
+            p = self.generator.prior(index, group, h, scale, mode)
+        else:
+            moments, r = self.prior.merge(index, group, h, seen.prior, r, mode)
+            p = _scaled(scale, moments)
+        if seen.posterior is not None:
+            moments, s = self.inference.merge(index, group, h, seen.posterior, s, mode)
             q = _scaled(scale, moments)
         latent = pick.latent(p, q, number, *fixed)
         z = latent.value if pick.beside is None else _with_beside(latent.value, pick.beside)
-        return states._replace(h=self.generator.step(index, group, h, z, mode), s=s), latent
+        return states._replace(h=self.generator.step(index, group, h, z, mode), s=s, r=r), latent
 
 
 class _Picker(NamedTuple):

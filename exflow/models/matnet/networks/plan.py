@@ -83,6 +83,7 @@ class Plan(NamedTuple):
     summed_outputs: bool
     gain_of_outputs: bool
     remat: bool
+    conditional: bool  # a second network of the form of inference sees the observed pixels; its laws are priors
 
     @property
     def num_groups(self) -> int:
@@ -150,6 +151,7 @@ def plan(
         summed_outputs=options.summed_outputs,
         gain_of_outputs=options.gain_of_outputs,
         remat=options.remat,
+        conditional=bool(options.conditional),
     )
 
 
