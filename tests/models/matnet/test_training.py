@@ -29,6 +29,7 @@ def batch_of(images, step=0):
     return Batch(x, jnp.ones(x.shape[:2], bool), jnp.arange(len(x)), step=jnp.asarray(step))
 
 
+@pytest.mark.slow
 def test_before_training_a_pixel_costs_a_bit():
     """784 ln 2 = 543.4 nats an image, and divergences of a few nats."""
     model = build(config_of(dense(2, width=24, latent_dim=8)), SIZE)
@@ -80,3 +81,27 @@ def test_five_hundred_steps(options, batch_size, at_most):
         costs.append(float(cost))
     assert np.isfinite(costs).all()
     assert np.mean(costs[-50:]) <= at_most
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("normalization", ["batch", "weight"])
+def test_images_that_do_not_exist_change_no_gradient(normalization):
+    model = build(config_of(dense(2, width=12, latent_dim=3) | {"normalization": normalization}), (8, 8, 1))
+    rng = np.random.default_rng(0)
+    there = np.array([True, True, False, True])
+    first, second = (batch_of(rng.integers(0, 256, (4, 8, 8, 1)).astype(np.uint8)) for _ in range(2))
+    mixed = jnp.where(there[:, None, None, None, None], first.x_set, second.x_set)
+    params = jax.jit(model.init)(jax.random.key(0), first)
+
+    @jax.jit
+    def loss(trained, x_set, mask):
+        batch = first._replace(x_set=x_set, mask=mask)
+        return jax.value_and_grad(lambda trained: model.loss({**params, **trained}, jax.random.key(1), batch).value)(
+            trained
+        )
+
+    trained, mask = {name: params[name] for name in ("generator", "inference")}, jnp.asarray(there)[:, None]
+    expected, found = (loss(trained, x_set, mask) for x_set in (first.x_set, mixed))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), found, expected)
+    whole = loss(trained, first.x_set, jnp.ones_like(mask))[0]
+    assert abs(whole - expected[0]) > 1e-3
