@@ -23,7 +23,7 @@ def measure(overrides: dict[str, Any], quick: bool) -> dict[str, float]:
     key = jax.random.key(0)
     params = jax.device_put(random_params(model, batch))
     compiled = jax.jit(jax.grad(loss_with_aux(model), has_aux=True)).lower(params, key, batch).compile()
-    before, stats = _resident_bytes(), {}
+    before, stats = resident_bytes(), {}
     jax.block_until_ready(compiled(params, key, batch))
     analysis = compiled.memory_analysis()
     if analysis is not None:
@@ -32,12 +32,12 @@ def measure(overrides: dict[str, Any], quick: bool) -> dict[str, float]:
     if device:
         stats["peak MB"] = device["peak_bytes_in_use"] / 1e6
     elif before:
-        stats["peak MB"] = (_resident_bytes("VmHWM") - before) / 1e6
+        stats["peak MB"] = (resident_bytes("VmHWM") - before) / 1e6
     timing = interleaved({"gradient": lambda: compiled(params, key, batch)}, quick)["gradient"]
     return {**stats, "seconds": timing.median}
 
 
-def _resident_bytes(field: str = "VmRSS") -> int:
+def resident_bytes(field: str = "VmRSS") -> int:
     """Resident memory of this process, of which reading "VmRSS" restarts the peak "VmHWM"; 0 where unknown."""
     try:
         if field == "VmRSS":

@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 
 from benchmarks.cases import TINY, build_model, configuration, random_batch, random_params
-from benchmarks.reference.cases import TINY_SET_VAE, TINY_STREAM
+from benchmarks.reference.cases import TINY_CONVOLUTIONAL_MATNET, TINY_DENSE_MATNET, TINY_SET_VAE, TINY_STREAM
 from exflow.core.likelihoods.likelihood import likelihood
 from exflow.core.quantization import dequantize
 from exflow.models.bruno import image_flow
+from exflow.models.matnet.networks import matnet
+from exflow.models.matnet.networks.plan import plan
+from exflow.models.matnet.objective import Objective
+from exflow.models.matnet.observation import observation
 
 pytestmark = pytest.mark.slow
 torch: Any = pytest.importorskip("torch")
@@ -96,3 +100,38 @@ def values_and_noise(key, batch):
         return torch.tensor(np.asarray(drawn))
 
     return torch.tensor(np.asarray(values, np.float64)), noise
+
+
+def normals(shape):
+    """Numbers that stand for random ones of this shape."""
+    return 1.5 * np.sin(1.0 + np.arange(np.prod(shape))).reshape(shape)
+
+
+@pytest.mark.parametrize(
+    ("spec", "overrides"),
+    [
+        ("matnet_mnist_fc", TINY_DENSE_MATNET | {"objective.annealing_start": 0.3}),
+        ("matnet_mnist_conv", TINY_CONVOLUTIONAL_MATNET),
+    ],
+    ids=["dense, annealed", "convolutional"],
+)
+def test_matnet_agrees(spec, overrides, x64, monkeypatch):
+    from benchmarks.reference.matnet import MatNet, joined
+
+    config = configuration(spec, overrides)
+    model, key = build_model(config), jax.random.key(0)
+    batch = random_batch(4, 1, model.image_shape)
+    with jax.enable_x64(False):
+        random = random_params(model, batch)
+    params = jax.tree.map(lambda leaf: leaf.astype(np.float64) * 4, random)
+    values, options = (batch.x_set >= 128).astype(np.float64), config.model.matnet
+    network = matnet.MatNet(plan(options, 1, model.image_shape))
+    objective = Objective(network, observation(options, 1), config.objective, model.image_shape)
+    in_float64 = model._replace(loss=lambda params, key, batch: objective.of_values(params, key, *batch, step=None))
+    monkeypatch.setattr(jax.random, "normal", lambda key, shape, dtype=float: jnp.asarray(normals(shape), dtype))
+    value, gradients = loss_and_gradients(in_float64, params, key, (jnp.asarray(values), jnp.asarray(batch.mask)))
+    reference = MatNet(config, model.image_shape).double()
+    convert.copy_into(reference, joined(params))
+    weight = config.objective.annealing_start if config.objective.annealing_steps else 1.0
+    loss = reference(torch.tensor(values[:, 0]), lambda shape: torch.tensor(normals(shape)), weight)
+    assert_reference_agrees(reference, loss, value, joined(gradients))

@@ -26,6 +26,15 @@ TINY_STREAM = TINY_SET_VAE | {
     "model.set_vae.levels": "8-2,1-1",
     "model.set_vae.decoder_blocks": "32-1,8-2",
 }
+NO_SLEEP = {"objective.sleep_start_step": 0}
+TINY_MATNET = {
+    "model.matnet.top_latent_dim": 3,
+    "model.matnet.latent_dim": 2,
+    "model.matnet.top_hidden": 5,
+    "data.sets_per_batch": 4,
+}
+TINY_DENSE_MATNET = TINY_MATNET | {"model.matnet.levels": "6-2", "model.matnet.shortcut_encoder": (5, 4)}
+TINY_CONVOLUTIONAL_MATNET = TINY_MATNET | {"model.matnet.levels": "7-4-1,14-4-2,28-3-0"}
 
 
 def _few_sets(number: int) -> dict[str, Any]:
@@ -39,6 +48,8 @@ CASES = {
     "cns": Case("set_vae_omniglot:cns", _few_sets(20), TINY_SET_VAE),
     "chfsgm_lag": Case("set_vae_omniglot:chfsgm_lag", _few_sets(20), TINY_SET_VAE),
     "scha": Case("set_vae_omniglot:scha", _few_sets(4), TINY_STREAM),
+    "matnet_fc": Case("matnet_mnist_fc", NO_SLEEP | {"training.num_devices": 1}, TINY_DENSE_MATNET),
+    "matnet_conv": Case("matnet_mnist_conv", NO_SLEEP, TINY_CONVOLUTIONAL_MATNET),
 }
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from benchmarks.reference.bruno import Bruno
 from benchmarks.reference.convert import copy_into, with_couplings
+from benchmarks.reference.matnet import MatNet, joined
 from benchmarks.reference.set_vae import SetVae
 from benchmarks.reference.set_vae_layers import standard_noise
 from benchmarks.reference.stream import StreamVae
@@ -20,7 +21,8 @@ class ReferenceStep:
     def __init__(self, config: ConfigDict, params: Params, batch: Batch, compiled: bool = False):
         self.model, loss = _built(config, batch.x_set.shape[2:], params)
         self.loss = torch.compile(loss) if compiled else loss
-        self.optimizer = _optimizer(config.optimizer, self.model)
+        self.groups = dict(self.model.named_children()) if config.model.family == "matnet" else {}
+        self.optimizer = _optimizer(config.optimizer, self.model, self.groups)
         self.limits, self.pixels = config.optimizer, torch.from_numpy(batch.x_set)
 
     def __call__(self) -> float:
@@ -32,6 +34,9 @@ class ReferenceStep:
             nn.utils.clip_grad_value_(self.model.parameters(), self.limits.clip_value)
         if self.limits.clip_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.limits.clip_norm)
+        for name, options in self.limits.groups.items():
+            if name in self.groups and options.clip_norm:
+                nn.utils.clip_grad_norm_(self.groups[name].parameters(), options.clip_norm)
         self.optimizer.step()
         return loss.item()
 
@@ -44,6 +49,11 @@ def _built(
         bruno = Bruno(config, image_shape)
         copy_into(bruno, with_couplings(params))
         return bruno, lambda pixels: bruno(pixels + torch.rand(pixels.shape))
+    if config.model.family == "matnet":
+        matnet, objective = MatNet(config, image_shape), config.objective
+        copy_into(matnet, joined(params))
+        start = objective.annealing_start if objective.annealing_steps else 1.0
+        return matnet, lambda pixels: matnet(torch.bernoulli(pixels.flatten(0, 1) / 255), torch.randn, start)
     model = set_vae(config, image_shape)
     copy_into(model, params["networks"])
     weight = 1 + config.objective.alpha
@@ -55,10 +65,15 @@ def set_vae(config: ConfigDict, image_shape: tuple[int, int, int]) -> nn.Module:
     return (StreamVae if config.model.set_vae.hierarchy == "stream" else SetVae)(config, image_shape)
 
 
-def _optimizer(options: ConfigDict, model: nn.Module) -> torch.optim.Optimizer:
-    """That of the configuration, at a constant rate."""
+def _optimizer(options: ConfigDict, model: nn.Module, groups: dict[str, nn.Module]) -> torch.optim.Optimizer:
+    """That of the configuration, at a constant rate; groups of parameters with their own penalties."""
     rate = options.learning_rate
     if options.name == "rmsprop":
         return torch.optim.RMSprop(model.parameters(), rate, alpha=0.9, eps=1e-10, foreach=True)
     betas = options.b1, options.b2
+    if groups:
+        penalized = [
+            {"params": [*group.parameters()], "weight_decay": options.groups[name].l2} for name, group in groups.items()
+        ]
+        return torch.optim.Adam(penalized, rate, betas, options.epsilon, fused=True)
     return torch.optim.Adam(model.parameters(), rate, betas, weight_decay=options.l2, fused=True)
