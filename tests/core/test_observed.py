@@ -35,6 +35,7 @@ def test_a_patch_lies_anywhere_inside() -> None:
     assert (np.abs(count - number / 6) < 5 * np.sqrt(number * (1 / 6) * (5 / 6))).all()
 
 
+@pytest.mark.slow
 def test_several_patches_are_independent_and_may_overlap() -> None:
     """Of two patches of one pixel among four, one in four pairs falls together."""
     hidden = ~np.asarray(observed.patch_mask(jax.random.key(2), (4000, 2, 2, 1), 2, 1))

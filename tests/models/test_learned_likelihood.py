@@ -16,6 +16,7 @@ from exflow.model import LatentFunctions, Model
 from exflow.models.independent_sets import sets_from_latents
 from exflow.typing import Loss
 
+pytestmark = pytest.mark.slow  # compiles a model of its own
 SHAPE, DIM = (2, 2, 1), 4
 
 

@@ -66,6 +66,7 @@ def binary():
     return law, head, features, images, np.exp(np.float64(log_probs))
 
 
+@pytest.mark.slow
 def test_probabilities_of_all_images_add_up_to_one(binary):
     law, _, _, images, probabilities = binary
     np.testing.assert_allclose(probabilities.sum(), 1.0, rtol=1e-5)
@@ -74,6 +75,7 @@ def test_probabilities_of_all_images_add_up_to_one(binary):
     assert (law.name, law.discrete) == ("autoregressive bernoulli", True)
 
 
+@pytest.mark.slow
 def test_samples_have_the_probabilities_that_log_prob_says(binary):
     law, _, features, _, probabilities = binary
     number = 4000
@@ -83,6 +85,7 @@ def test_samples_have_the_probabilities_that_log_prob_says(binary):
     assert stats.chisquare(counts, number * probabilities / probabilities.sum()).pvalue > 1e-5
 
 
+@pytest.mark.slow
 def test_mean_is_that_of_every_pixel_given_those_before(binary):
     law, head, features, *_ = binary
     mean = jax.jit(law.mean)(features)

@@ -103,6 +103,7 @@ def test_a_warm_start_replaces_what_init_and_refit_found(tmp_path, at_start):
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(result.state.params), given)
 
 
+@pytest.mark.slow
 def test_statistics_of_the_training_images_are_taken_once_before_the_first_step(tmp_path):
     """In chunks that hold every image, reduced as in training; a run that goes on or starts warm keeps its own."""
     images = np.random.default_rng(0).integers(0, 256, (2100, 8, 8, 1), dtype=np.uint8)

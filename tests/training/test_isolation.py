@@ -70,8 +70,10 @@ def in_phases(model):
 
 @pytest.mark.parametrize(
     ("family", "pipeline", "change"),
-    [("toy_single", "tfdata", in_phases), ("toy_codes", "device", lambda model: model)],
-    ids=["images in phases", "episodes"],
+    [
+        pytest.param("toy_single", "device", in_phases, id="images in phases"),
+        pytest.param("toy_codes", "tfdata", lambda model: model, id="episodes", marks=pytest.mark.slow),
+    ],
 )
 def test_training_and_validation_never_see_the_test_split(
     family, pipeline, change, dark_and_white, toy_families, tmp_path

@@ -50,6 +50,7 @@ def test_density_is_that_of_dequantised_pixels(law, images):
             np.testing.assert_allclose(found[one], normal.logpdf((x + noise)[one].ravel()), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_pixels_come_back_and_samples_spread_around_the_outputs(law, images):
     for key in (None, jax.random.key(1)):
         np.testing.assert_array_equal(law.to_pixels(law.to_values(key, jnp.asarray(images))), images)
@@ -62,6 +63,7 @@ def test_pixels_come_back_and_samples_spread_around_the_outputs(law, images):
     assert abs((residual**2).mean() - variance) < 5 * variance * np.sqrt(2 / residual.size)
 
 
+@pytest.mark.slow
 def test_log_variance_is_learned_and_the_whitening_is_not_touched(law, images):
     own = LEARNED["whitened_gaussian"]
     outputs = jnp.zeros(SHAPE)
