@@ -75,7 +75,7 @@ def write_image_samples(
         groups = len(jax.eval_shape(functools.partial(_groups, model, rows), params, frozen_key))
         for frozen in sorted({1, groups // 2, groups - 1} - {0}):
             grid = np.asarray(_frozen(model, rows, frozen, params, frozen_key))
-            titles = [f"set {row + 1}" for row in range(rows)]
+            titles = [f"latents {row + 1}" for row in range(rows)]
             written.append(save(folder / f"top_{frozen}_frozen.png", grid_picture(grid, None, invert, names=titles)))
     notify(f"{len(written)} pictures in {folder}")
     return written
