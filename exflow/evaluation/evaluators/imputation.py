@@ -9,7 +9,7 @@ import functools
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from exflow.evaluation import encoding, results
@@ -76,7 +76,7 @@ def _scored(task: Task) -> Values:
 def _values_only(model: Model) -> Model:
     """A model whose elements are nothing but what the likelihood scores; the encoder is then not computed."""
 
-    def encode(params: Params, key: PRNGKey | None, x: Images, context: Context | None = None) -> Values:
+    def encode(params: Params, key: PRNGKey | None, x: Images, context: Context | None = None) -> Array:
         known = () if context is None else (context,)
         return model.encode(params, key, x, *known).values
 

@@ -5,20 +5,20 @@ from collections.abc import Iterable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, UInt8
+from jaxtyping import Array, Bool, UInt8
 from ml_collections import ConfigDict
 
 from exflow.core.latents.bounds import DRAWS_AT_ONCE
 from exflow.core.latents.elements import EncodedElement
 from exflow.core.latents.seeds import content_seeds
 from exflow.core.likelihoods.likelihood import Likelihood
-from exflow.core.observed import Imputation, PixelMask, beside
+from exflow.core.observed import Imputation, beside
 from exflow.model import LatentFunctions
 from exflow.models.matnet.latents import variables
 from exflow.models.matnet.networks.layers import Mode
 from exflow.models.matnet.networks.matnet import MatNet
 from exflow.models.matnet.observation import masks
-from exflow.typing import Images, Params, PRNGKey
+from exflow.typing import Params, PRNGKey
 
 
 def fit_fill(likelihood: Likelihood, params: Params, images: Iterable[UInt8[np.ndarray, "num h w c"]]) -> Params:
@@ -53,7 +53,13 @@ def imputation(
     """
     draw_mask, description = masks(options)
 
-    def sample(params: Params, key: PRNGKey, x: Images, observed: PixelMask, num_samples: int) -> Images:
+    def sample(
+        params: Params,
+        key: PRNGKey,
+        x: UInt8[Array, "num height width channels"],
+        observed: Bool[Array, "num height width 1"],
+        num_samples: int,
+    ) -> UInt8[Array, "samples num height width channels"]:
         known = likelihood.to_values(None, jnp.where(observed, x, 0))
         values = beside(jnp.where(observed, known, 0.0), observed)
         features = network.apply(variables(params), values, Mode(), method=MatNet.encode_observed)

@@ -1,0 +1,60 @@
+"""The law of hidden pixels against SciPy and against the law of whole images, and masks without a key."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from exflow.core.likelihoods.hidden_pixels import content_mask, of_hidden_pixels, pixel_log_probs, split_mask
+from exflow.core.likelihoods.likelihood import LIKELIHOODS, likelihood
+from exflow.core.observed import beside, patch_mask, quadrant_mask
+
+RNG = np.random.default_rng(0)
+ONE_PIXEL = functools.partial(patch_mask, num_patches=1, patch_size=1)
+
+
+def test_only_hidden_pixels_count():
+    law = of_hidden_pixels(likelihood("bernoulli"), quadrant_mask)
+    with jax.enable_x64(True):
+        image, logits = RNG.integers(0, 2, (3, 2, 4, 6, 1)).astype(float), RNG.normal(size=(3, 2, 4, 6, 1))
+        observed = RNG.random((3, 2, 4, 6, 1)) < 0.4
+        found = law.log_prob(jnp.asarray(logits), beside(jnp.asarray(image), jnp.asarray(observed)))
+    log_probs = stats.bernoulli(1 / (1 + np.exp(-logits))).logpmf(image)
+    np.testing.assert_allclose(found, np.where(observed, 0, log_probs).sum((-3, -2, -1)), rtol=1e-12)
+
+
+PIXELS = sorted(name for name in LIKELIHOODS if name != "gaussian")
+NAMES = [pytest.param(name, marks=pytest.mark.slow) if name == "logistic_mixture" else name for name in PIXELS]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pixels_of_every_law_add_up(name):
+    law = likelihood(name)
+    x = jnp.asarray(RNG.integers(0, 256, (2, 3, 4, 3), dtype=np.uint8))
+    outputs = jnp.asarray(RNG.normal(size=(2, 3, 4, law.num_outputs(3))).astype(np.float32))
+    values = law.to_values(None, x)
+    np.testing.assert_allclose(
+        pixel_log_probs(law, outputs, values).sum((1, 2)), law.log_prob(outputs, values), rtol=1e-5
+    )
+
+
+def test_values_carry_the_mask_that_was_drawn():
+    law = of_hidden_pixels(likelihood("bernoulli"), quadrant_mask)
+    x = jnp.asarray(RNG.choice(np.array([0, 255], np.uint8), (5, 4, 4, 1)))
+    for key in (jax.random.key(0), None):
+        image, observed = split_mask(law.to_values(key, x))
+        np.testing.assert_array_equal(image, x / 255)
+        np.testing.assert_array_equal((~observed).sum((1, 2, 3)), 4)
+    other = split_mask(law.to_values(jax.random.key(1), x))[1]
+    assert (other != split_mask(law.to_values(jax.random.key(0), x))[1]).any()
+
+
+def test_without_a_key_a_mask_is_a_function_of_its_image():
+    images = jnp.asarray(RNG.random((40, 2, 2, 1)).astype(np.float32))
+    masks = content_mask(ONE_PIXEL, images)
+    np.testing.assert_array_equal(masks[::-1], content_mask(ONE_PIXEL, images[::-1]))
+    np.testing.assert_array_equal(masks[7], content_mask(ONE_PIXEL, images[7]))
+    assert (np.asarray(~masks).sum(0) > 0).sum() == 4
