@@ -77,7 +77,7 @@ def test_five_hundred_steps(options, batch_size, at_most):
     costs, rng = [], np.random.default_rng(0)
     for number in range(500):
         chosen = images[rng.choice(len(images), batch_size)]
-        params, state, cost = step(params, state, jnp.uint32(number), chosen)
+        params, state, cost = step(params, state, jnp.int32(number), chosen)
         costs.append(float(cost))
     assert np.isfinite(costs).all()
     assert np.mean(costs[-50:]) <= at_most
