@@ -55,7 +55,14 @@ WORKSHOP_FC = (
 )
 WORKSHOP_STATIC = WORKSHOP_FC | STATIC | {"model.matnet.levels": "512-4", "model.matnet.latent_dim": 64}
 SHORT = (
-    schedule((20, 40), 60, 60, BATCH) | CPU | {"objective.annealing_steps": 10 * EPOCH, "objective.sleep_start_step": 0}
+    schedule((20, 40), 60, 60, BATCH)
+    | CPU
+    | {
+        "objective.annealing_steps": 10 * EPOCH,
+        "objective.sleep_start_step": 0,
+        # Products of one device run on all cores; a second would repeat Adam, and sum 18.5 million gradients with it
+        "training.num_devices": 1,
+    }
 )
 
 VARIANTS = {
@@ -66,7 +73,7 @@ VARIANTS = {
     "cpu": SHORT,
     "cpu_static": SHORT | STATIC,
     "cpu_sleep": SHORT | {"objective.sleep_start_step": 50 * EPOCH},
-    "cpu_gru": GRU | SHORT,
+    "cpu_gru": GRU | SHORT | {"training.num_devices": 0},
     "smoke": SMOKE | {"model.matnet.levels": "32-2", "objective.sleep_start_step": 6},
     "smoke_gru": SMOKE | GRU | SMOKE | {"model.matnet.levels": "32-2", "objective.sleep_start_step": 6},
 }
