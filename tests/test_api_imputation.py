@@ -64,6 +64,7 @@ def test_what_cannot_be_imputed(model):
         model.impute(SETS.images, HALF, 0, num_samples=0)
 
 
+@pytest.mark.slow
 def test_results_say_what_was_hidden(config, model):
     assert [one.name for one in chosen(config, model.core)][:1] == ["imputation"]
     options = config.copy_and_resolve_references()

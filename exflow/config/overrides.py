@@ -87,8 +87,9 @@ def _lookup(config: ConfigDict, key: str) -> Any:
         raise UserError(f"config.{key}: is a section, set one of its keys: {names}.")
     others = [name for name in families() if name != config.model.family and key in known(name)]
     if others:
+        known_by, own = " or ".join(others), config.model.family
         raise UserError(
-            f"config.{key}: is a key of models of the family {others[0]}, this one is of {config.model.family}. "
+            f"config.{key}: is a key of models of the family {known_by}, this one is of {own}. "
             "Leave it out, or take a config of that family."
         )
     near = " or ".join(f"config.{known}" for known in nearest(key, flat))

@@ -81,6 +81,7 @@ def test_imputations(params, sample):
     np.testing.assert_array_equal(drawn[:, order], again)
 
 
+@pytest.mark.slow
 def test_loss_is_the_bound_of_hidden_pixels(model, params, encode):
     """Reconstruction against SciPy, from the outputs of a pass whose latents are means."""
     elements, mask = jax.tree.map(lambda leaf: leaf[:, None], encode(params, with_mask(IMAGES))), jnp.ones((5, 1), bool)

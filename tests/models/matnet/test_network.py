@@ -9,6 +9,7 @@ import pytest
 
 from exflow.models.matnet.networks.layers import Mode
 from exflow.models.matnet.networks.matnet import MatNet
+from exflow.models.matnet.networks.observed import Seen
 from tests.models.matnet.reference_network import pass_down
 from tests.models.matnet.small import BARE, CONV, DENSE, REFINER, means, network, pictures, random_variables
 
@@ -128,6 +129,7 @@ def test_features_of_a_group_reach_no_group_above(x64):
         return [latent.q.mean for latent in found[0]]
 
     for spoilt in range(3):
-        own = tuple(b * np.nan if k == spoilt else b for k, b in enumerate(features.groups[0]))
-        found = posteriors(features._replace(groups=(own, *features.groups[1:])))
+        groups = features.posterior.groups
+        own = tuple(b * np.nan if k == spoilt else b for k, b in enumerate(groups[0]))
+        found = posteriors(Seen(features.posterior._replace(groups=(own, *groups[1:]))))
         assert [bool(np.isnan(mean).any()) for mean in found] == [number > spoilt for number in range(4)]
