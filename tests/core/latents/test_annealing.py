@@ -69,7 +69,7 @@ def by_hand(params, weight, squares=True):
 
 
 @pytest.mark.parametrize("squares", [True, False])
-@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("weight", [0.3, *(pytest.param(end, marks=pytest.mark.slow) for end in (0.0, 1.0))])
 def test_value_and_gradient(x64, weight, squares):
     params = parameters()
     (value, _), gradient = GRADIENT(jax.tree.map(jnp.asarray, params), weight, squares)

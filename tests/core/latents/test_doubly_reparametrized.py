@@ -69,6 +69,7 @@ def test_the_value_and_the_gradient_of_the_generator_are_those_of_the_bound(x64)
         np.testing.assert_allclose(found["generator"][name], expected["generator"][name], rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", INFERENCE)
 def test_the_gradient_of_inference_is_the_same_in_expectation_and_varies_less(x64, name):
     (_, plainly), (_, doubly) = gradients(5_000, 8)

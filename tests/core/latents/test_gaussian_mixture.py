@@ -48,6 +48,7 @@ def test_entropy_is_finite_with_gradients_at_its_extremes(x64):
     assert all(np.isfinite(part).all() for part in gradient)
 
 
+@pytest.mark.slow
 def test_samples_have_the_moments_of_the_mixture(x64):
     p, number = mixture(), 40_000
     z = np.asarray(jax.jit(gaussian_mixture.sample, static_argnums=2)(jax.random.key(0), p, (number,)))

@@ -66,6 +66,7 @@ def test_the_weights_are_those_of_the_model():
     np.testing.assert_allclose(found.elbo, np.asarray(weights).mean(axis=0), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_five_thousand_draws_take_the_memory_of_a_few():
     model, params = tiny()
     shapes = []

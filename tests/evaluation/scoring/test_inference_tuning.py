@@ -28,6 +28,7 @@ def test_the_generator_stays_bit_for_bit(after):
         assert (after["inference"][name] != part).all()
 
 
+@pytest.mark.slow
 def test_the_bound_comes_close_to_the_evidence_and_not_above(after):
     """The family of posteriors holds the exact one, so that what is missing at the end is a part of what was."""
     exact = log_evidence(VALUES)

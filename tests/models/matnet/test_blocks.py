@@ -92,7 +92,11 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+QUICK = ("dense", "maps", "up", "residual maps", "stochastic up", "recurrent", "merge maps", "merge without state")
+BY_DEFAULT = [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in CASES]
+
+
+@pytest.mark.parametrize("name", BY_DEFAULT)
 def test_module_is_its_formula(name, x64):
     module, inputs, formula = CASES[name]
     arguments = jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf, inputs(Mode()))

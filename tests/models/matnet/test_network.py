@@ -31,7 +31,7 @@ NETWORKS = {
     "refiner": REFINER | {"prior": "mean"},
     "recurrent vectors": DENSE | {"block": "gru", "activation": "tanh", "levels": "6-3"},
 }
-SLOW = ("maps merged at two sizes", "projected vectors", "recurrent vectors")
+SLOW = ("maps merged at two sizes", "vectors", "projections", "projected vectors", "recurrent vectors")
 BY_DEFAULT = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in NETWORKS]
 
 
