@@ -122,14 +122,18 @@ class Objective(NamedTuple):
             given, key = drawn
             return element_log_weights(*self.drawn(params, key, values, mask, given)[:2], mask)
 
+        def one(key: PRNGKey) -> tuple[Float[Array, "batch set"], Terms, Params]:
+            trace, log_probs, statistics = self.drawn(params, key, values, mask)
+            sums = Terms(*(part.sum(axis=-1, keepdims=True) / mask.sum() for part in terms(trace, log_probs, mask)))
+            return element_log_weights(trace, log_probs, mask), sums, statistics
+
         if self.options.bound == "dreg":
             bound = doubly_reparametrized_bound(draw, log_weight, params, keys, lambda name: name == INFERENCE)
+            _, sums, statistics = one(keys[0])
         else:
-            bound = bounds.iwae_bound(
-                jax.vmap(lambda key: element_log_weights(*self.drawn(params, key, values, mask)[:2], mask))(keys)
-            )
-        trace, log_probs, statistics = jax.lax.stop_gradient(self.drawn(params, keys[0], values, mask))
-        sums = Terms(*(part.sum(axis=-1, keepdims=True) / mask.sum() for part in terms(trace, log_probs, mask)))
+            log_weights, *more = jax.vmap(one)(keys)
+            sums, statistics = jax.tree.map(lambda leaf: leaf[0], more)
+            bound = bounds.iwae_bound(log_weights)
         return Loss(-bound.sum() / mask.sum(), self._metrics(sums), statistics)
 
     def _metrics(self, per_image: Terms) -> dict[str, Array]:
