@@ -38,7 +38,7 @@ def run(flags: argparse.Namespace, out: Path) -> Report:
     if flags.dimensions and not all(0 <= dimension < dim for dimension in flags.dimensions):
         raise UserError(f"--dimensions: expected numbers from 0 to {dim - 1}, got {flags.dimensions}.")
     sets = subject.image_sets[flags.split]
-    rows = np.flatnonzero((np.arange(sets.index.shape[1]) < sets.count[:, np.newaxis]).reshape(-1))
+    rows = np.flatnonzero(sets.exists.reshape(-1))
     rows = subject.rng(0).permutation(rows)[: flags.images]
     z = np.asarray(subject.encode(subject.images(rows, flags.split), use=0).z, np.float64)
     distance = latent_distribution.kolmogorov_smirnov(process, z)

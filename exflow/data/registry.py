@@ -33,7 +33,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int32, UInt8
+from jaxtyping import Bool, Float32, Int32, UInt8
 
 from exflow.data.fingerprint import source_of
 
@@ -68,6 +68,11 @@ class ImageSets(NamedTuple):
     attributes: Attributes | None = None  # facts of each image, if any ...
     attribute_names: tuple[str, ...] = ()  # ... and what they are called
     labelled: bool = True  # whether the classes mean anything; without labels all images are of class 0
+
+    @property
+    def exists(self) -> Bool[np.ndarray, "num_classes max_count"]:
+        """Which entries of `index` are real."""
+        return np.arange(self.index.shape[1])[None] < np.asarray(self.count)[:, None]
 
 
 class DataSet(NamedTuple):

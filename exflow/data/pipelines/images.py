@@ -63,7 +63,7 @@ def check_images(image_sets: ImageSets, spec: ImageSpec) -> None:
 
 def order_of(image_sets: ImageSets) -> ImageOrder:
     """The images of a data set, class by class."""
-    valid = np.arange(image_sets.index.shape[1]) < image_sets.count[:, None]
+    valid = image_sets.exists
     label = np.repeat(np.arange(len(image_sets.count), dtype=np.int32), image_sets.count)
     return ImageOrder(image_sets.index[valid], label)
 

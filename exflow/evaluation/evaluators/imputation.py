@@ -68,8 +68,7 @@ def _scored(task: Task) -> Values:
     of_values, size = _values_only(task.model), task.config.evaluation.batch_size
     key = jax.random.fold_in(task.key, 0)
     found = encoding.encode_split(of_values, task.params, key, task.image_sets, (0,), size, task.transform)
-    exists = np.arange(found.shape[2]) < task.count[:, None]
-    return found[:, 0][exists][:, None]
+    return found[:, 0][task.image_sets.exists][:, None]
 
 
 @functools.cache

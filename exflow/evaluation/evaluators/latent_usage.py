@@ -25,8 +25,7 @@ ACTIVE = 0.01  # variance over images of the posterior mean of a unit, from whic
 
 def evaluate(task: Task) -> Entries:
     """Entries `<split>_kl_group_<n>`, nats, and `<split>_active_units_group_<n>`, group 0 at the top."""
-    exists = np.arange(task.image_sets.index.shape[1])[None] < task.count[:, None]
-    values = np.asarray(task.encodings(0).values)[:, 0][exists][:, None]
+    values = np.asarray(task.encodings(0).values)[:, 0][task.image_sets.exists][:, None]
     noun, split = likelihood.noun(task.model), task.split
     task.say(f"measuring what the latents say of {len(values)} {split} {noun}s")
     terms = elbo_terms(task.model, task.params, values, [jax.random.fold_in(task.key, USAGE)])

@@ -65,7 +65,7 @@ def evaluate(task: Task) -> Entries:
 def components(task: Task) -> Components:
     """Images of a split, upright and under the first noise draw, by component."""
     upright = np.asarray(task.encodings(0).values)[:, 0]
-    exists = np.arange(upright.shape[1])[None] < task.count[:, None]
+    exists = task.image_sets.exists
     labels = np.broadcast_to(np.arange(len(upright))[:, None], exists.shape)[exists]
     task.say(f"assigning {exists.sum()} {task.split} images to components")
     log_probs = np.asarray(of_sets(_log_responsibilities, task.model, task.params, upright[exists][:, None]))

@@ -40,8 +40,7 @@ def evaluate(task: Task) -> Entries:
 
 def errors(task: Task) -> Float[np.ndarray, " images"]:
     """Mean over the pixels of the squared error of every image of a split, pixels in [0, 1]."""
-    index, count = np.asarray(task.image_sets.index), task.count
-    images = np.asarray(task.image_sets.images)[index[np.arange(index.shape[1])[None] < count[:, None]]]
+    images = np.asarray(task.image_sets.images)[np.asarray(task.image_sets.index)[task.image_sets.exists]]
     if task.transform is not None:
         images = np.asarray(task.transform(images))
     encoding.check_images(task.model, images)

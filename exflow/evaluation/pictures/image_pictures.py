@@ -60,8 +60,7 @@ def write_image_samples(
     prior = np.asarray(compiled.sample(model, params, empty, prior_key, COLUMNS, False)).swapaxes(0, 1)
     written = [save(folder / "prior.png", grid_picture(prior, None, invert))]
 
-    index, count = np.asarray(image_sets.index), np.asarray(image_sets.count)
-    own = index[np.arange(index.shape[1])[None] < count[:, None]]
+    own = np.asarray(image_sets.index)[image_sets.exists]
     shown = np.asarray(image_sets.images)[evenly_spread(own, rows * COLUMNS)]
     shown = shown if transform is None else np.asarray(transform(shown))
     shown = np.resize(shown, (rows, COLUMNS, *shown.shape[1:]))

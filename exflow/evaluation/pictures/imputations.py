@@ -55,9 +55,8 @@ def write_imputations(
     if rows == 0:
         return []
     transform = transform or encoding.downscaling(config.data.downscale)
-    index = np.asarray(image_sets.index)
-    exists = np.arange(index.shape[1]) < np.asarray(image_sets.count)[:, None]
-    images = np.asarray(image_sets.images)[evenly_spread(index[exists], rows)]
+    own = np.asarray(image_sets.index)[image_sets.exists]
+    images = np.asarray(image_sets.images)[evenly_spread(own, rows)]
     images = images if transform is None else np.asarray(transform(images))
     mask_key, key = jax.random.split(jax.random.fold_in(jax.random.key(config.training.seed), SEED))
     observed = np.asarray(imputation.observed(mask_key, len(images)))
