@@ -18,6 +18,10 @@ from exflow.typing import Batch
 DRAWS, SHAPE = 3, (2, 2, 1)
 
 
+def value(model, moving, statistics, key, batch):
+    return model.loss({**moving, "statistics": statistics}, key, batch).value
+
+
 @pytest.fixture(scope="module")
 def losses():
     """Of both bounds: (value, gradients), of one batch and key; and the log weights of the draws."""
@@ -32,8 +36,8 @@ def losses():
         params = jax.jit(model.init)(jax.random.key(0), batch)
         params["generator"]["dist_scale"] = jnp.asarray(1.5)  # weights far from equal
         moving = {name: part for name, part in params.items() if name != "statistics"}
-        loss = jax.jit(jax.value_and_grad(lambda p, model=model: model.loss({**params, **p}, key, batch).value))
-        found[config.objective.bound] = loss(moving)
+        loss = jax.jit(jax.value_and_grad(value, argnums=1), static_argnums=0)
+        found[config.objective.bound] = loss(model, moving, params["statistics"], key, batch)
     network = MatNet(plan(config.model.matnet, 1, SHAPE))
     objective = Objective(network, observation(config.model.matnet, 1), config.objective, SHAPE)
     keys = jax.random.split(jax.random.split(key)[1], DRAWS)
