@@ -15,6 +15,7 @@ from exflow.models.matnet.observation import observation
 from exflow.models.registry import build
 from exflow.typing import Batch
 
+pytestmark = pytest.mark.slow
 DRAWS, SHAPE = 3, (2, 2, 1)
 
 
