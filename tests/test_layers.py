@@ -67,7 +67,8 @@ OUTSIDE = {
     "program": set(),
     "imports": set(),
     "config": {"ml_collections"},
-    "core": {"jax", "jaxtyping", "numpy"},  # numpy: masks, which are constants of the compiled program
+    # numpy: masks, which are constants of the compiled program; with scipy, float64 of what is fitted once on the host
+    "core": {"jax", "jaxtyping", "numpy", "scipy"},
     "main": {"ml_collections"},
 }
 FLAX = {"flax", "optax", "orbax"}

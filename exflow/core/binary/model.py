@@ -1,0 +1,121 @@
+"""What a model of binary vectors is: a fit, and pure functions of what was fitted.
+
+A code is a vector of bits, as booleans: True is +1, False is -1 (`codes.as_bits` takes other forms). What is fitted is
+a flat NamedTuple of arrays: names and dtypes are those of the kind alone, shapes follow from the number of bits and the
+options of the kind, so that it is a pytree, and with `to_arrays` and `from_arrays` a flat dictionary.
+
+Fits, densities and completions run once, on the host, in float64: NumPy and SciPy have the special functions and
+factorisations that they need, without a flag of the whole program. Draws are JAX, because a decoder follows them in one
+compiled program; they take what was fitted in float64 or float32, where rounding is far below what any sample shows.
+"""
+
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float64
+
+from exflow.core.binary.moments import BinaryMoments
+from exflow.errors import UserError
+from exflow.typing import PRNGKey
+
+Codes = Bool[np.ndarray, "num bits"]
+FittedBits = Any  # a NamedTuple of arrays
+AnyFitted = TypeVar("AnyFitted", bound=tuple)
+
+
+@runtime_checkable
+class StructureOfBits(Protocol):
+    """What a fit to codes of so many bits looks like: `jax.ShapeDtypeStruct`s of float32 in place of arrays."""
+
+    def __call__(self, num_bits: int, /) -> FittedBits: ...
+
+
+@runtime_checkable
+class FitBits(Protocol):
+    """Fit to codes, float64; equal codes and seeds give equal results."""
+
+    def __call__(self, codes: Codes, seed: int = 0, /) -> FittedBits: ...
+
+
+@runtime_checkable
+class FitMoments(Protocol):
+    """Fit to moments alone, float64."""
+
+    def __call__(self, moments: BinaryMoments, /) -> FittedBits: ...
+
+
+@runtime_checkable
+class SampleBits(Protocol):
+    """Independent draws [num, bits]; may be traced."""
+
+    def __call__(self, fitted: FittedBits, key: PRNGKey, num: int, /) -> Bool[Array, "num bits"]: ...
+
+
+@runtime_checkable
+class LogProbOfBits(Protocol):
+    """Exact log probabilities of codes, nats."""
+
+    def __call__(self, fitted: FittedBits, codes: Codes, /) -> Float64[np.ndarray, " num"]: ...
+
+
+@runtime_checkable
+class CompleteBits(Protocol):
+    """The codes with the bits that are not `known` drawn anew given those that are."""
+
+    def __call__(
+        self, fitted: FittedBits, codes: Codes, known: Bool[np.ndarray, " bits"], seed: int, num_sweeps: int = 60, /
+    ) -> Codes: ...
+
+
+@runtime_checkable
+class MomentsOfFitted(Protocol):
+    """Moments of the draws, without drawing any."""
+
+    def __call__(self, fitted: FittedBits, /) -> BinaryMoments: ...
+
+
+class BinaryModel(NamedTuple):
+    """A kind of model of binary vectors with its options; `binary.registry.binary_model` builds one by name."""
+
+    kind: str
+    structure: StructureOfBits
+    fit: FitBits
+    sample: SampleBits
+    complete: CompleteBits
+    fit_moments: FitMoments | None = None  # None: moments are not enough
+    log_prob: LogProbOfBits | None = None  # None: it has no closed form
+    expected_moments: MomentsOfFitted | None = None  # None: they have no closed form
+
+
+def to_arrays(fitted: FittedBits) -> dict[str, np.ndarray]:
+    """What was fitted as a flat dictionary of arrays."""
+    return {name: np.asarray(array) for name, array in fitted._asdict().items()}
+
+
+def from_arrays(model: BinaryModel, arrays: dict[str, np.ndarray]) -> FittedBits:
+    """What `to_arrays` made.
+
+    Raises:
+      UserError: Names or numbers of axes are not those of the kind.
+    """
+    like = model.structure(2)
+    expected = {name: len(leaf.shape) for name, leaf in like._asdict().items()}
+    found = {name: np.ndim(array) for name, array in arrays.items()}
+    if found != expected:
+        raise UserError(f"arrays: expected those of {model.kind}, {expected} (axes), got {found}. Name the right kind.")
+    return type(like)(**arrays)
+
+
+def as_float32(fitted: AnyFitted) -> AnyFitted:
+    """What was fitted, as `structure` says and as a `Sampler` keeps it."""
+    return jax.tree.map(lambda array: np.asarray(array, np.float32), fitted)
+
+
+def fit_in_program(model: BinaryModel, codes: Bool[Array, "num bits"], seed: int = 0) -> FittedBits:
+    """`as_float32(model.fit(codes, seed))` inside a compiled program, which calls the host for it."""
+
+    def on_host(codes):
+        return as_float32(model.fit(np.asarray(codes), seed))
+
+    return jax.pure_callback(on_host, model.structure(codes.shape[-1]), codes)
