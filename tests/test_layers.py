@@ -42,7 +42,7 @@ LAYERS = {
     "nn": BASE | {"core"},
     "models": BASE | {"core", "model", "nn"},
     "data": BASE | {"core", "imports", "program"},
-    "evaluation": BASE | {"config", "core", "data", "model", "models", "processor", "xla_flags"},
+    "evaluation": BASE | {"config", "core", "data", "model", "models", "nn", "processor", "xla_flags"},
     "training": BASE | {"compilation_cache", "config", "data", "model", "models", "processor", "program", "xla_flags"},
     "loading": BASE | {"config", "model", "models", "training"},
     "input_checks": BASE | {"model"},
