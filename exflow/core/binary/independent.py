@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Float64
 from scipy.special import xlog1py, xlogy
 
 from exflow.core.binary.model import BinaryModel, Codes
-from exflow.core.binary.moments import BinaryMoments, moments_of
+from exflow.core.binary.moments import BinaryMoments
 from exflow.typing import PRNGKey
 
 
@@ -19,20 +19,15 @@ class IndependentBits(NamedTuple):
     probability: Float[np.ndarray, " bits"]
 
 
-def structure(num_bits: int) -> IndependentBits:
-    """Shapes and dtypes."""
-    return IndependentBits(jax.ShapeDtypeStruct((num_bits,), np.float32))  # pyright: ignore[reportArgumentType]
-
-
 def fit_moments(moments: BinaryMoments) -> IndependentBits:
-    """Maximum likelihood."""
+    """The means as they are."""
     return IndependentBits((1.0 + moments.mean) / 2.0)
 
 
 def fit(codes: Codes, seed: int = 0) -> IndependentBits:
-    """Maximum likelihood; nothing is drawn."""
+    """Frequencies with half a success and half a failure added, so that nothing has probability 0."""
     del seed
-    return fit_moments(moments_of(codes))
+    return IndependentBits((codes.sum(axis=0) + 0.5) / (len(codes) + 1.0))
 
 
 def sample(fitted: IndependentBits, key: PRNGKey, num: int) -> Bool[Array, "num bits"]:
@@ -66,4 +61,7 @@ def expected_moments(fitted: IndependentBits) -> BinaryMoments:
 
 def independent_bits() -> BinaryModel:
     """The model as functions."""
-    return BinaryModel("independent", structure, fit, sample, complete, fit_moments, log_prob, expected_moments)
+    shapes = lambda num_bits: {"probability": (num_bits,)}  # noqa: E731
+    return BinaryModel(
+        "independent", IndependentBits, shapes, fit, sample, complete, fit_moments, log_prob, expected_moments
+    )

@@ -9,6 +9,7 @@ factorisations that they need, without a flag of the whole program. Draws are JA
 compiled program; they take what was fitted in float64 or float32, where rounding is far below what any sample shows.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
@@ -22,13 +23,6 @@ from exflow.typing import PRNGKey
 Codes = Bool[np.ndarray, "num bits"]
 FittedBits = Any  # a NamedTuple of arrays
 AnyFitted = TypeVar("AnyFitted", bound=tuple)
-
-
-@runtime_checkable
-class StructureOfBits(Protocol):
-    """What a fit to codes of so many bits looks like: `jax.ShapeDtypeStruct`s of float32 in place of arrays."""
-
-    def __call__(self, num_bits: int, /) -> FittedBits: ...
 
 
 @runtime_checkable
@@ -79,13 +73,19 @@ class BinaryModel(NamedTuple):
     """A kind of model of binary vectors with its options; `binary.registry.binary_model` builds one by name."""
 
     kind: str
-    structure: StructureOfBits
+    fitted_type: Callable[..., FittedBits]  # the NamedTuple
+    shapes: Callable[[int], dict[str, tuple[int, ...]]]  # number of bits -> shapes of its arrays
     fit: FitBits
     sample: SampleBits
     complete: CompleteBits
     fit_moments: FitMoments | None = None  # None: moments are not enough
     log_prob: LogProbOfBits | None = None  # None: it has no closed form
     expected_moments: MomentsOfFitted | None = None  # None: they have no closed form
+
+    def structure(self, num_bits: int) -> FittedBits:
+        """What is fitted to codes of so many bits: `jax.ShapeDtypeStruct`s of float32 in place of arrays."""
+        shapes = self.shapes(num_bits)
+        return self.fitted_type(**{name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in shapes.items()})
 
 
 def to_arrays(fitted: FittedBits) -> dict[str, np.ndarray]:
@@ -99,12 +99,11 @@ def from_arrays(model: BinaryModel, arrays: dict[str, np.ndarray]) -> FittedBits
     Raises:
       UserError: Names or numbers of axes are not those of the kind.
     """
-    like = model.structure(2)
-    expected = {name: len(leaf.shape) for name, leaf in like._asdict().items()}
+    expected = {name: len(shape) for name, shape in model.shapes(1).items()}
     found = {name: np.ndim(array) for name, array in arrays.items()}
     if found != expected:
         raise UserError(f"arrays: expected those of {model.kind}, {expected} (axes), got {found}. Name the right kind.")
-    return type(like)(**arrays)
+    return model.fitted_type(**arrays)
 
 
 def as_float32(fitted: AnyFitted) -> AnyFitted:

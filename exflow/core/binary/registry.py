@@ -1,11 +1,13 @@
 """Kinds of models of binary vectors by name."""
 
+from exflow.core.binary.autoregressive import autoregressive_bits
+from exflow.core.binary.gaussian_signs import REPAIRS, gaussian_signs
 from exflow.core.binary.independent import independent_bits
+from exflow.core.binary.mixture import bernoulli_mixture
 from exflow.core.binary.model import BinaryModel
 from exflow.errors import UserError
 
-KINDS = ("independent",)  # "flip", "threshold", "mixture" and "autoregressive" follow
-REPAIRS = ("higham88", "nearest_correlation", "shrinkage")
+KINDS = ("flip", "threshold", "independent", "mixture", "autoregressive")
 
 
 def binary_model(
@@ -17,16 +19,21 @@ def binary_model(
       kind: One of `KINDS`: "flip" and "threshold" are signs of a Gaussian with the moments of the data, by the original
         construction and with exact means; "mixture" is one of product Bernoullis; "autoregressive" has a logistic
         regression per bit.
-      repair: Of a matrix with negative eigenvalues, for "flip" and "threshold": one of `REPAIRS`.
+      repair: Of a matrix with negative eigenvalues, for "flip" and "threshold": a name of `REPAIRS`.
       num_components: Of "mixture".
       prior_precision: Of the Gaussian prior of the weights of "autoregressive".
 
     Raises:
       UserError: There is no such kind or repair.
     """
-    if kind not in KINDS:
-        raise UserError(f"kind: expected one of {', '.join(KINDS)}, got {kind}.")
     if repair not in REPAIRS:
         raise UserError(f"repair: expected one of {', '.join(REPAIRS)}, got {repair}.")
-    del num_components, prior_precision
-    return independent_bits()
+    if kind in ("flip", "threshold"):
+        return gaussian_signs(kind, repair)
+    if kind == "independent":
+        return independent_bits()
+    if kind == "mixture":
+        return bernoulli_mixture(num_components)
+    if kind == "autoregressive":
+        return autoregressive_bits(prior_precision)
+    raise UserError(f"kind: expected one of {', '.join(KINDS)}, got {kind}.")
