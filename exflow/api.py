@@ -30,6 +30,7 @@ from exflow import loading, warmup
 from exflow.compilation_cache import enable_compilation_cache
 from exflow.errors import UserError
 from exflow.evaluation import compiled, placement
+from exflow.evaluation.code_passes import sample_fitted
 from exflow.evaluation.compiled import power_of_two, scatter
 from exflow.image_model import Context, Images
 from exflow.input_checks import KeyOrSeed, as_key, check_context, check_elements
@@ -192,6 +193,7 @@ class TrainedModel(SetScores):
         num_samples: int,
         coherent: bool = False,
         context: Context = None,
+        method: str = "",
     ) -> UInt8[np.ndarray, "num height width channels"] | Float[np.ndarray, "num 1 1 dim"]:
         """Images, or vectors, given the absorbed ones.
 
@@ -202,6 +204,7 @@ class TrainedModel(SetScores):
           num_samples: Number of images.
           coherent: Draw one set of the same unknown class; otherwise every image on its own.
           context: Of the samples, [num_samples, context_dim], for a conditional model.
+          method: Of a sampler that is fitted after training, such as "threshold"; "": its first.
 
         Returns:
           Images.
@@ -215,8 +218,9 @@ class TrainedModel(SetScores):
         if state is None and self.core.sampler is not None:
             if self.fitted is None:
                 raise UserError(f"{self.name}: its sampler has not been fitted. Use --mode=evaluate on its directory.")
-            samples = compiled.sample_fitted(self.core, self.folded_params, self.fitted, draw_key, size)
-            return np.asarray(samples)[:num_samples]
+            fitted = self.fitted(method)
+            assert draw_key is not None
+            return sample_fitted(self.core, self.folded_params, fitted, draw_key, num_samples, method)
         content = self._content(self.init_state() if state is None else state)
         known, process = check_context(self.context_dim, context, (num_samples,)), self.core.process
         if process is not None and process.sample is not None:  # few programs decode any number of latent vectors

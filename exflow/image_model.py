@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from ml_collections import ConfigDict
 
+from exflow.codes import FittedBy
 from exflow.errors import UserError
-from exflow.evaluation import compiled, placement
+from exflow.evaluation import code_passes, compiled, placement
 from exflow.evaluation.compiled import power_of_two
 from exflow.input_checks import KeyOrSeed, as_key, check_context, check_elements, check_observed
 from exflow.model import Model, imputation_of
@@ -34,7 +35,7 @@ class ImageModel:
       params: Their parameters.
       config: Configuration of the training run.
       info: Where the parameters come from.
-      fitted: What the sampler of the model was fitted to after training, if it has one.
+      fitted: What the sampler of the model was fitted to after training, by method, if it has one.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class ImageModel:
         params: Params,
         config: ConfigDict | None = None,
         info: dict[str, Any] | None = None,
-        fitted: Params | None = None,
+        fitted: FittedBy | None = None,
     ):
         """Wrap a model; `load` is the usual way to get one."""
         self.core, self.params, self.fitted = core, placement.replicate(params), fitted
@@ -119,7 +120,7 @@ class ImageModel:
         return np.where(mask, x, drawn.reshape(num_samples, *x.shape))
 
     def reconstruct(self, x_set: Images, mask: Any = None) -> UInt8[np.ndarray, "..."] | Float[np.ndarray, "..."]:
-        """Images as the model sees them through its latents, all at their means, or through its binary codes.
+        """Images as the model sees them through its latents, all at their means, or through its codes.
 
         Args:
           x_set: One image [h, w, c], or images [..., set, h, w, c]; those of a set share the latent of the set, if the
@@ -140,7 +141,7 @@ class ImageModel:
             x = check_elements(self.core, x_set, "x_set", None)
             number = math.prod(x.shape[:-3])
             calls = in_calls(x.reshape(-1, *self.image_shape))
-            decoded = [compiled.through_codes(self.core, self.folded_params, images) for images in calls]
+            decoded = [code_passes.reconstruct(self.core, self.folded_params, images)[0] for images in calls]
             return joined(decoded, number).reshape(x.shape)
         sets = PaddedSets(self.core, x_set, mask, None)
         return sets.map(

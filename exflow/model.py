@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from jaxtyping import Array, Bool, Float, UInt8
 
+from exflow.codes import CodeFunctions, Sampler
 from exflow.core.gaussian_process import GaussianPredictive
 from exflow.core.latents.diagonal_gaussian import DiagonalGaussian
 from exflow.core.latents.elements import EncodedElement, MeanFeatures, SeenElements
@@ -230,21 +231,6 @@ class ProcessFunctions(NamedTuple):
     sample: SampleLatents | None = None  # what `sets.sample` decodes; None: it draws images in one piece
 
 
-class CodeFunctions(NamedTuple):
-    """Binary codes of images."""
-
-    num_bits: int
-    encode: Callable[[Params, Images], Bool[Array, "*lead bits"]]
-    decode: Callable[[Params, Bool[Array, "*lead bits"]], Images]
-
-
-class Sampler(NamedTuple):
-    """A distribution that is fitted to the elements of the training data after training."""
-
-    fit: Callable[[Params, Element], Params]  # (params, elements [num]) -> fitted, a pytree of arrays
-    sample: Callable[[Params, Params, PRNGKey, int], Images]  # (params, fitted, key, num) -> images [num]
-
-
 def one_group(name: str) -> str:
     """All parameters in the group "main", except "statistics", running averages that no gradient moves."""
     return "statistics" if name == "statistics" else "main"
@@ -311,12 +297,12 @@ def process_of(model: Model) -> ProcessFunctions:
 
 
 def codes_of(model: Model) -> CodeFunctions:
-    """Binary codes of images.
+    """Codes of images.
 
     Raises:
       UserError: The model has none.
     """
-    return _capability(model, model.codes, "binary codes")
+    return _capability(model, model.codes, "codes")
 
 
 def sampler_of(model: Model) -> Sampler:

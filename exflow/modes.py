@@ -5,27 +5,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from exflow import evaluation, finetuning, loading
-from exflow.data.contexts import known_context
+from exflow.codes import FittedBy
 from exflow.data.registry import ImageSets
-from exflow.evaluation.encoding import downscaling, encode_images
+from exflow.evaluation.code_passes import codes_of_images
+from exflow.evaluation.encoding import downscaling
 from exflow.evaluation.pictures.imputations import write_imputations
 from exflow.evaluation.pictures.sample_files import write_samples
+from exflow.evaluation.placement import replicate
 from exflow.evaluation.registry import check_best_metric
 from exflow.evaluation.results import check_writable
 from exflow.model import Model
 from exflow.training.checkpoint_format import list_steps
 from exflow.training.devices import compilation, configure_devices
-from exflow.training.fitted import fitted
+from exflow.training.fitted import fitted_by
 from exflow.training.hosts import on_first_host
 from exflow.training.inputs import build_model, load_data
 from exflow.training.loop import FitResult, Validate, fit
 from exflow.training.parameters import load_params
 from exflow.training.setup import Run, set_up
 from exflow.training.state import TrainState, evaluation_params
-from exflow.typing import Element, Params
+from exflow.typing import Params
 
 
 def train_and_evaluate(config: ConfigDict, workdir: Path) -> None:
@@ -135,7 +138,7 @@ class _Trained(NamedTuple):
     step: int
     info: dict[str, Any]  # how long training took, or which bundled model it is
     image_sets: dict[str, ImageSets]
-    fitted: Params | None  # what the sampler of the model is fitted to
+    fitted: FittedBy | None  # what the sampler of the model is fitted to
 
 
 def _trained(config: ConfigDict, workdir: Path) -> _Trained:
@@ -150,12 +153,11 @@ def _trained(config: ConfigDict, workdir: Path) -> _Trained:
         return _Trained(model, found.params, found.info["step"], {"bundled": bundled}, image_sets, found.fitted)
     params, meta = load_params(config, Path(workdir), model)
 
-    def training_elements() -> Element:
-        split, transform = image_sets["train"], downscaling(config.data.downscale)
-        images = split.images if transform is None else transform(split.images)
-        context = known_context(split, model.context_dim)
-        return encode_images(model, params, None, images, config.evaluation.batch_size, context=context)
+    def training_codes() -> np.ndarray:
+        transform, images = downscaling(config.data.downscale), image_sets["train"].images
+        images = images if transform is None else transform(images)
+        return codes_of_images(model, replicate(params), images, config.evaluation.batch_size, "encoding train images")
 
     step = meta["step"]
     info = {"training_seconds": meta["wall_seconds"], "training_cpu_seconds": meta["cpu_seconds"]}
-    return _Trained(model, params, step, info, image_sets, fitted(workdir, model, params, step, training_elements))
+    return _Trained(model, params, step, info, image_sets, fitted_by(workdir, model, params, step, training_codes))

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from exflow.api import TrainedModel
+from exflow.codes import CodeFunctions, Sampler
 from exflow.errors import UserError
-from exflow.model import CodeFunctions, Model, Sampler, latents_of
+from exflow.model import Model, latents_of
 from exflow.models.registry import build
 from tests.evaluation.toy import toy_model, toy_params
 from tests.evaluation.toy_data import image_sets
@@ -41,8 +42,8 @@ def coder():
     def encode(params, x):
         return (x >= 128).reshape(*x.shape[:-3], 4)
 
-    def sample(params, fitted, key, num):
-        return decode(params, jax.random.bernoulli(key, jnp.broadcast_to(fitted, (num, 4))))
+    def draw(fitted, key, num, method):
+        return np.asarray(jax.random.bernoulli(key, jnp.broadcast_to(fitted["bright"], (num, 4))))
 
     core = Model(
         name="coder",
@@ -51,9 +52,11 @@ def coder():
         loss=lambda params, key, batch: pytest.fail("not trained here"),
         encode=lambda params, key, x, context=None: encode(params, x),
         codes=CodeFunctions(4, encode, decode),
-        sampler=Sampler(lambda params, elements: elements.mean(axis=0), sample),
+        sampler=Sampler(("bright",), lambda codes, method: {"bright": codes.mean(axis=0)}, draw),
     )
-    return TrainedModel(core, {"bright": jnp.uint8(200)}, fitted=jnp.array([0.0, 1.0, 1.0, 0.5]))
+    return TrainedModel(
+        core, {"bright": jnp.uint8(200)}, fitted=lambda method: {"bright": np.array([0.0, 1.0, 1.0, 0.5])}
+    )
 
 
 def test_states_forget_and_merge(exact):

@@ -75,7 +75,7 @@ FLAX = {"flax", "optax", "orbax"}
 TENSORFLOW = {"tensorflow", "tensorflow_datasets"}
 TENSORFLOW_FILES = {"exflow/data/pipelines/tfdata.py", "exflow/data/tfds.py"}
 WITHOUT_CIRCLES = {"config", "core", "data", "evaluation", "models", "nn", "training"}  # packages of exflow
-DISTRIBUTIONS = {"PIL": "pillow", "orbax": "orbax_checkpoint"}  # where the name to install is another
+DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit_learn", "orbax": "orbax_checkpoint"}  # where the name to install is another
 BANNED_PACKAGES = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "distrax", "tensorflow_probability", "haiku"}
 BANNED_NAMES = {"pmap", "nnx"}
 MAX_LINES = {"exflow/main.py": 80}
@@ -232,7 +232,8 @@ def test_packages_from_outside_stay_in_their_layers():
 
 def test_every_package_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in project["dependencies"]}
+    lines = [*project["dependencies"], *project["optional-dependencies"]["metrics"]]  # the latter imported lazily
+    declared = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in lines}
     imported = {name for path in EXFLOW for name in packages(imports(path))} - {"exflow"}
     assert {DISTRIBUTIONS.get(name, name) for name in imported} - declared == set()
 

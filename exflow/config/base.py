@@ -16,7 +16,8 @@ def base_config(family: str, imports: Iterable[str] = ()) -> ConfigDict:
       imports: Modules, or paths of .py files, that are imported first: families and data sets of one's own.
 
     Returns:
-      Sections `data`, `model`, `objective`, `optimizer`, `training` and `evaluation`. 0 or "" switch an option off.
+      Sections `data`, `model`, `objective`, `optimizer`, `training`, `evaluation` and `sampling`. 0 or "" switch an
+      option off.
 
     Raises:
       UserError: No such family, or a module that cannot be imported.
@@ -34,6 +35,7 @@ def base_config(family: str, imports: Iterable[str] = ()) -> ConfigDict:
             "optimizer": _optimizer() | {"groups": {group: _group() for group in own.groups}},
             "training": _training(),
             "evaluation": _evaluation(),
+            "sampling": _sampling(),
         }
     )
     return config.lock()
@@ -60,7 +62,7 @@ def _data() -> dict:
         "options": "",  # more of the data set's own, such as "num_train=100, seed=1"; its builder lists them
         "split": "standard",  # omniglot: vinyals; with "_trainval" appended, validation joins train
         "image_size": 28,  # height and width of the cached images, pixels
-        "resize": "bilinear",  # how the data set's pictures are brought to that size: bilinear | area | nearest | box
+        "resize": "bilinear",  # how pictures are brought to that size: bilinear | area | nearest | box | pad
         "downscale": 1,  # the model sees exact means of this many x this many pixels, taken after augmentation
         "pipeline": "tfdata",  # tfdata (host, any size) | device (inside the compiled step, data set in device memory)
         "batches": "episodes",  # episodes (sets of one class) | images (sets of one, every image once an epoch)
@@ -165,4 +167,17 @@ def _evaluation() -> dict:
         "finetune_epochs": 0,
         "finetune_learning_rate": 3e-5,  # the highest; a third of it first, halved twice
         "num_sample_rows": 8,  # sets in the sample figures
+    }
+
+
+def _sampling() -> dict:
+    """Of models of codes, whose samples come from what is fitted to the training codes after training."""
+    return {
+        "method": "",  # one of the model's sampler, such as cov or threshold; "": its first
+        "num_images": 0,  # of --mode=sample: images that are written one by one besides the mosaic
+        "steps": 10,  # of --mode=interpolate and --mode=edit: images from the first to the last
+        "interpolation": "orthant",  # how codes become ends of a path: orthant (exact) | hyperplane (published)
+        "attribute": "",  # of --mode=edit: name of an attribute of the data set, or a class label
+        "direction": "contrast",  # of --mode=edit, which bits change: contrast (significant) | mean (published)
+        "strength": 1.0,  # of --mode=edit: fraction of these bits, largest effects first; negative removes
     }

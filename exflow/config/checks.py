@@ -18,6 +18,8 @@ AT_LEAST_ONE = Interval("at least 1", lambda value: value >= 1)
 POSITIVE = Interval("a positive number", lambda value: value > 0)
 BELOW_ONE = Interval("a number in [0, 1)", lambda value: 0 <= value < 1)
 PROBABILITY = Interval("a probability", lambda value: 0 <= value <= 1)
+AT_LEAST_TWO = Interval("at least 2", lambda value: value >= 2)
+SIGNED_FRACTION = Interval("a number in [-1, 1]", lambda value: -1 <= value <= 1)
 NOT_NEGATIVE = Interval("at least 0", lambda value: value >= 0)
 
 

@@ -13,10 +13,12 @@ from ml_collections import ConfigDict
 from exflow.config.base import base_config
 from exflow.config.checks import (
     AT_LEAST_ONE,
+    AT_LEAST_TWO,
     BELOW_ONE,
     NOT_NEGATIVE,
     POSITIVE,
     PROBABILITY,
+    SIGNED_FRACTION,
     check_interval,
     expected,
     is_number,
@@ -26,13 +28,15 @@ from exflow.config.flat import flatten
 from exflow.errors import UserError
 
 CHOICES = {
-    "data.resize": ("bilinear", "area", "nearest", "box"),
+    "data.resize": ("bilinear", "area", "nearest", "box", "pad"),
     "data.pipeline": ("tfdata", "device"),
     "data.batches": ("episodes", "images"),
     "model.block_loop": ("auto", "scan", "unroll"),
     "optimizer.name": ("rmsprop", "adam"),
     "optimizer.schedule": ("constant", "exponential", "cosine", "milestones"),
     "training.best_mode": ("min", "max"),
+    "sampling.interpolation": ("orthant", "hyperplane"),
+    "sampling.direction": ("contrast", "mean"),
 }
 INTERVALS = {  # every other number is finite and at least 0
     **dict.fromkeys(("data.image_size", "data.downscale", "data.sets_per_batch", "data.set_size"), AT_LEAST_ONE),
@@ -49,6 +53,8 @@ INTERVALS = {  # every other number is finite and at least 0
     "evaluation.validation_trials": AT_LEAST_ONE,
     "evaluation.importance_samples": AT_LEAST_ONE,
     "evaluation.finetune_learning_rate": POSITIVE,
+    "sampling.steps": AT_LEAST_TWO,
+    "sampling.strength": SIGNED_FRACTION,
     **{
         f"data.{section}.{key}": PROBABILITY
         for section in ("augment", "augment_set")

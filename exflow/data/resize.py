@@ -6,7 +6,7 @@ from PIL import Image
 
 from exflow.errors import UserError
 
-METHODS = ("bilinear", "area", "nearest", "box")
+METHODS = ("bilinear", "area", "nearest", "box", "pad")
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "box": Image.Resampling.BOX}  # of Pillow
 CHUNK = 2000  # images resized at a time
 
@@ -52,15 +52,22 @@ def resize(
       method: "bilinear" is Pillow's antialiased triangle filter, as in the preprocessing of BRUNO; "area" the exact
         mean over the area of the new pixel, rounded; "nearest" the old pixel at the centre of the new one, which is
         the 28x28 Omniglot of the few-shot literature; "box" Pillow's box filter, the plain mean of the old pixels whose
-        centres lie in the new one, which is "area" where the new size divides the old one.
+        centres lie in the new one, which is "area" where the new size divides the old one; "pad" zeros around the
+        picture, as many on opposite sides, one more below and right where their number is odd.
 
     Raises:
-      UserError: If the method or the size is not known.
+      UserError: If the method or the size is not known, or "pad" would have to cut.
     """
     check(image_size, method)
     height, width = images.shape[1:3]
     if (height, width) == (image_size, image_size):
         return images
+    if method == "pad":
+        if max(height, width) > image_size:
+            raise UserError(f"image_size: pictures of {height}x{width} cannot be padded to {image_size}. Enlarge it.")
+        above, left = (image_size - height) // 2, (image_size - width) // 2
+        rows, columns = (above, image_size - height - above), (left, image_size - width - left)
+        return np.pad(images, ((0, 0), rows, columns, (0, 0)))
     if method == "nearest":
         row = ((np.arange(image_size) + 0.5) * height / image_size).astype(int)
         column = ((np.arange(image_size) + 0.5) * width / image_size).astype(int)

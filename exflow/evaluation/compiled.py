@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 from exflow.evaluation import cached
 from exflow.evaluation.placement import data_parallel
 from exflow.evaluation.quick_jit import quick_jit
-from exflow.model import Model, SampleLatents, codes_of, imputation_of, latents_of, process_of, sampler_of, sets_of
+from exflow.model import Model, SampleLatents, imputation_of, latents_of, process_of, sets_of
 from exflow.typing import Element, Params, PRNGKey, State
 
 _compiled = functools.partial(jax.jit, static_argnames=("model", "draws"))
@@ -97,12 +97,6 @@ def decode(model: Model, params: Params, z: Float[Array, "num dim"], context: Ar
     return data_parallel(images, 1, 2)(params, z, context)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 4))
-def sample_fitted(model: Model, params: Params, fitted: Params, key: PRNGKey, num_samples: int) -> Array:
-    """Images [num_samples, ...] of the distribution that was fitted to the elements of the training data."""
-    return sampler_of(model).sample(params, fitted, key, num_samples)
-
-
 @functools.partial(jax.jit, static_argnames="model")
 def reconstruct(model: Model, params: Params, elements: Element, mask: Bool[Array, "sets set"]) -> Array:
     """Images of the means of the likelihood given the means of the posteriors of all latents, [sets, set, ...]."""
@@ -116,13 +110,6 @@ def reconstruct(model: Model, params: Params, elements: Element, mask: Bool[Arra
 def impute(model: Model, params: Params, key: PRNGKey, x: Array, observed: Array, num_samples: int) -> Array:
     """Images [num_samples, num, ...] whose hidden pixels were drawn given those where `observed` is True."""
     return imputation_of(model).sample(params, key, x, observed, num_samples)
-
-
-@functools.partial(jax.jit, static_argnames="model")
-def through_codes(model: Model, params: Params, x: Array) -> Array:
-    """Images [num, ...] encoded to binary codes and decoded again."""
-    codes = codes_of(model)
-    return codes.decode(params, codes.encode(params, x))
 
 
 @functools.partial(jax.jit, static_argnames="model")

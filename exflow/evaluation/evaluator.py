@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
+from exflow.codes import FittedBy
 from exflow.data.registry import ImageSets
 from exflow.evaluation.encoding import Encodings, Transform
 from exflow.model import Model
@@ -28,7 +29,7 @@ class Task(NamedTuple):
     key: PRNGKey  # of all that is drawn
     encodings: Encodings  # of a noise draw, shared by all evaluators
     say: Say
-    fitted: Params | None = None  # what the model's `sampler` is fitted to after training
+    fitted: FittedBy | None = None  # what the model's `sampler` is fitted to after training
 
     @property
     def count(self) -> np.ndarray:

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from exflow.codes import FittedBy
 from exflow.data.registry import ImageSets
 from exflow.errors import UserError
 from exflow.evaluation import encoding, placement, results
@@ -34,7 +35,7 @@ def evaluate(
     transform: Transform | None = None,
     info: Mapping[str, Any] | None = None,
     notify: Say = print,
-    fitted: Params | None = None,
+    fitted: FittedBy | None = None,
 ) -> dict[str, Any]:
     """Evaluate, write `results.json`, then draw `samples/*.png`, and print the closing table.
 
@@ -65,7 +66,7 @@ def evaluate(
     params, evaluators = placement.replicate(params), chosen(config, model)
     entries: Entries = {}
     for split in config.evaluation.splits:
-        entries |= evaluate_split(config, model, params, image_sets[split], split, transform, say)
+        entries |= evaluate_split(config, model, params, image_sets[split], split, transform, say, fitted)
     facts = {**(info or {}), "evaluation_seconds": round(time.perf_counter() - start, 1)}
     content = results.document(config, step, params, entries, facts)
     if not first:
@@ -97,9 +98,10 @@ def evaluate_split(
     split: str,
     transform: Transform | None,
     say: Say,
+    fitted: FittedBy | None = None,
 ) -> Entries:
     """Entries of `results.json` of all evaluators for one split, whose images are encoded once per noise draw."""
-    task = closing_task(config, model, placement.replicate(params), image_sets, split, transform, say)
+    task = closing_task(config, model, placement.replicate(params), image_sets, split, transform, say, fitted)
     entries: Entries = {}
     for evaluator in chosen(config, model):
         entries |= evaluator.evaluate(task)
@@ -146,7 +148,7 @@ def closing_task(
     split: str,
     transform: Transform | None,
     say: Say,
-    fitted: Params | None = None,
+    fitted: FittedBy | None = None,
 ) -> Task:
     """The task after training: encodings of all noise draws, in all rotations where few-shot episodes use them."""
     options, key = config.evaluation, evaluation_key(config)

@@ -51,8 +51,16 @@ def matnet(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
     return build_matnet(config, image_shape)
 
 
+def lbae(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
+    """See `exflow.models.lbae`."""
+    from exflow.models.lbae.model import lbae as build_lbae
+
+    return build_lbae(config, image_shape)
+
+
 FAMILIES: dict[str, Callable[[ConfigDict, tuple[int, int, int]], Model]] = {
     "bruno": bruno,
+    "lbae": lbae,
     "matnet": matnet,
     "set_vae": set_vae,
 }

@@ -4,69 +4,75 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
+from exflow.codes import Fitted, FittedBy
 from exflow.errors import UserError
-from exflow.model import Model, Sampler
-from exflow.training.array_names import all_leaves, digest_of, named_leaves
+from exflow.model import Model
+from exflow.training.array_names import digest_of, named_leaves
 from exflow.training.hosts import on_first_host
-from exflow.typing import Element, Params
+from exflow.typing import Params
 
-FILE = "fitted.npz"
-OF, COUNT = "of", "num_elements"  # besides the arrays: digest of step and parameters, number of elements
+OF = "of"  # besides the arrays: digest of step and parameters
 
 
-def fitted(
-    workdir: Path, model: Model, params: Params, step: int, training_elements: Callable[[], Element]
-) -> Params | None:
-    """What the sampler is fitted to: as it was stored for this checkpoint, else fitted now and stored.
+def file_of(workdir: Path, method: str) -> Path:
+    """Where the fit of a method lies."""
+    return Path(workdir) / f"fitted-{method}.npz"
+
+
+def fitted_by(
+    workdir: Path, model: Model, params: Params, step: int, training_codes: Callable[[], np.ndarray] | None
+) -> FittedBy | None:
+    """What the sampler is fitted to by each method: as it was stored for this checkpoint, else fitted and stored.
 
     Args:
       workdir: Working directory.
       model: A model.
       params: Its parameters, of a checkpoint.
       step: Step of the checkpoint.
-      training_elements: Called where something is fitted; elements [num] of all training images.
+      training_codes: Called where something is fitted; codes [num, length] of all training images. None: nothing can be
+        fitted any more.
 
     Returns:
-      Pytree of numpy arrays; None for a model without a sampler.
-
-    Raises:
-      UserError: The directory cannot be written.
+      Function of the name of a method, "" for the first; None for a model without a sampler. It raises UserError where
+      there is no such method, nothing is stored and nothing can be fitted, or the directory cannot be written.
     """
-    if model.sampler is None:
+    sampler, known, found = model.sampler, _checkpoint(params, step), {}
+    if sampler is None:
         return None
-    stored = read_fitted(workdir, model, params, step)
-    if stored is not None:
-        return stored
-    elements = training_elements()
-    found = jax.device_get(jax.jit(model.sampler.fit)(params, elements))
-    arrays = {
-        OF: np.array(_checkpoint(params, step)),
-        COUNT: np.array(len(jax.tree.leaves(elements)[0])),
-        **{name: np.asarray(leaf) for name, leaf in all_leaves({"fitted": found}).items()},
-    }
-    on_first_host(lambda: _write(Path(workdir) / FILE, arrays))
-    return found
+
+    def fitted(method: str) -> Fitted:
+        method = method or sampler.methods[0]
+        if method not in sampler.methods:
+            raise UserError(f"sampling method: expected one of {', '.join(sampler.methods)}, got {method!r}.")
+        if method not in found:
+            found[method] = _read(file_of(workdir, method), known) or fit(method)
+        return found[method]
+
+    def fit(method: str) -> Fitted:
+        if training_codes is None:
+            raise UserError(
+                f"{model.name}: its sampler has not been fitted by method {method}. Use --mode=sample "
+                f"--config.sampling.method={method} on its directory, {workdir}."
+            )
+        arrays = sampler.fit(training_codes(), method)
+        on_first_host(lambda: _write(file_of(workdir, method), arrays | {OF: np.array(known)}))
+        return arrays
+
+    return fitted
 
 
-def read_fitted(workdir: Path, model: Model, params: Params, step: int) -> Params | None:
+def _read(path: Path, known: str) -> Fitted | None:
     """What is stored for this checkpoint; None where nothing is, or something of another checkpoint or model."""
-    path = Path(workdir) / FILE
-    if model.sampler is None or not path.exists():
+    if not path.exists():
         return None
     try:
         with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        if str(arrays[OF]) != _checkpoint(params, step):
-            return None
-        like = {"fitted": _like(model, model.sampler, params, int(arrays[COUNT]))}
-        leaves = [arrays[name] for name in all_leaves(like)]
+        return arrays if str(arrays.pop(OF)) == known else None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # damaged: it can be fitted again
         return None
-    return jax.tree.unflatten(jax.tree.structure(like), leaves)["fitted"]
 
 
 def _checkpoint(params: Params, step: int) -> str:
@@ -76,18 +82,7 @@ def _checkpoint(params: Params, step: int) -> str:
     return digest_of(single, {"step": step})
 
 
-def _like(model: Model, sampler: Sampler, params: Params, count: int) -> Params:
-    """Structure of what is fitted to so many elements, without computing anything."""
-
-    def fit(params: Params) -> Params:
-        x = jnp.zeros((count, *model.image_shape), model.value_dtype)
-        context = jnp.zeros((count, model.context_dim)) if model.context_dim else None
-        return sampler.fit(params, model.encode(params, None, x, context))
-
-    return jax.eval_shape(fit, params)
-
-
-def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def _write(path: Path, arrays: Fitted) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb") as file:

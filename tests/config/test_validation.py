@@ -3,7 +3,7 @@
 import pytest
 
 from exflow.config import base_config, validate
-from exflow.config.checks import AT_LEAST_ONE, BELOW_ONE, POSITIVE, PROBABILITY
+from exflow.config.checks import AT_LEAST_ONE, AT_LEAST_TWO, BELOW_ONE, POSITIVE, PROBABILITY, SIGNED_FRACTION
 from exflow.config.families import families
 from exflow.config.overrides import set_from_text, set_value
 from exflow.config.validation import CHOICES, INTERVALS
@@ -118,6 +118,8 @@ def test_inconsistent_values(overrides, message):
 
 OUTSIDE = {
     AT_LEAST_ONE: ("0", "expected at least 1"),
+    AT_LEAST_TWO: ("1", "expected at least 2"),
+    SIGNED_FRACTION: ("-1.5", r"expected a number in \[-1, 1\]"),
     POSITIVE: ("0", "expected a positive number"),
     BELOW_ONE: ("1", r"expected a number in \[0, 1\)"),
     PROBABILITY: ("1.5", "expected a probability"),

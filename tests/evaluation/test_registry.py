@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from exflow.codes import CodeFunctions
 from exflow.config import base_config
 from exflow.errors import UserError
 from exflow.evaluation import registry, validate
-from exflow.model import CodeFunctions
 from tests.evaluation.toy import toy_model, toy_params
 from tests.evaluation.toy_data import image_sets
 from tests.evaluation.toy_views import conditional_toy
@@ -16,7 +16,7 @@ ONLY_CODES = MODEL._replace(
     sets=None,
     process=None,
     codes=CodeFunctions(
-        num_bits=4,
+        length=4,
         encode=lambda params, x: x.reshape(*x.shape[:-3], 4) >= 128,
         decode=lambda params, bits: (bits.reshape(*bits.shape[:-1], 2, 2, 1) * 255).astype(np.uint8),
     ),
@@ -41,7 +41,7 @@ def test_a_model_gets_what_it_can_serve():
 
 
 def test_what_cannot_be_evaluated_is_refused():
-    message = "config.evaluation.evaluators: reconstruction needs binary codes of images, which toy lacks. Leave it out"
+    message = "config.evaluation.evaluators: reconstruction needs codes of images, which toy lacks. Leave it out"
     with pytest.raises(UserError, match=message):
         names(MODEL, evaluation__evaluators=("reconstruction",))
     with pytest.raises(UserError, match=r"evaluators: expected some of likelihood, few_shot, .*, got 'fid'"):

@@ -66,7 +66,7 @@ def test_codes_train_evaluate_and_sample(workdirs):
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     validation = [line["reconstruction_mse"] for line in lines if line["split"] == "validation"]
     assert validation[-1] < validation[0]
-    assert (workdir / "samples" / "samples.png").stat().st_size > 0
+    assert (workdir / "samples" / "independent.png").stat().st_size > 0
 
 
 def test_codes_answer_what_they_can(workdirs):
@@ -81,9 +81,9 @@ def test_codes_answer_what_they_can(workdirs):
 
 def test_sampling_needs_no_training_anew(workdirs, capsys):
     workdir, _ = workdirs["toy_codes"]
-    before = (workdir / "samples" / "samples.png").read_bytes()
+    before = (workdir / "samples" / "independent.png").read_bytes()
     run("toy_codes", workdir, "--mode=sample")
-    assert (workdir / "samples" / "samples.png").read_bytes() == before
+    assert (workdir / "samples" / "independent.png").read_bytes() == before
 
 
 def test_evaluators_that_a_family_cannot_serve_are_refused(workdirs):

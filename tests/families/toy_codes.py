@@ -4,10 +4,12 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
+from exflow.codes import CodeFunctions, Sampler
 from exflow.config.families import Family, register_family
-from exflow.model import CodeFunctions, Model, Sampler
+from exflow.model import Model
 from exflow.models.registry import FAMILIES
 from exflow.typing import Loss
 
@@ -44,10 +46,10 @@ def toy_codes(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
         x = jnp.clip(jnp.round(255.0 * decoded(params, 2.0 * bits - 1.0)), 0, 255)
         return x.astype(jnp.uint8).reshape(*bits.shape[:-1], *image_shape)
 
-    def sample(params, fitted, key, num):
-        return from_bits(params, jax.random.bernoulli(key, fitted["probability"][None], (num, num_bits)))
+    def draw(fitted, key, num, method):
+        return np.asarray(jax.random.uniform(key, (num, num_bits))) < fitted["probability"]
 
-    sampler = Sampler(lambda params, elements: {"probability": elements.mean(axis=0)}, sample)
+    sampler = Sampler(("independent",), lambda codes, method: {"probability": codes.mean(axis=0)}, draw)
     codes = CodeFunctions(num_bits, to_bits, from_bits)
     encode = lambda params, key, x, context=None: to_bits(params, x)  # noqa: E731
     return Model("toy codes", image_shape, init, loss, encode, group_of=lambda name: name, codes=codes, sampler=sampler)

@@ -1,66 +1,61 @@
-"""How much of an image its binary code keeps, for models with codes."""
+"""How much of an image its code keeps, for models with codes."""
 
-import functools
-
-import jax
 import numpy as np
-from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
-from exflow.evaluation import encoding, placement, results
-from exflow.evaluation.chunks import in_chunks
+from exflow.evaluation import encoding, results
+from exflow.evaluation.code_passes import reconstructions
 from exflow.evaluation.evaluator import Entries, Evaluator, Task
 from exflow.evaluation.metrics import detection
-from exflow.evaluation.metrics.image_quality import mean_squared_error
+from exflow.evaluation.metrics.image_quality import mean_squared_error, structural_similarity
 from exflow.model import Model, codes_of
-from exflow.typing import Params
 
-NAME = "reconstruction_mse"
+MSE, LOSS, SSIM = "reconstruction_mse", "reconstruction", "reconstruction_ssim"
 
 
 def metrics(config: ConfigDict, model: Model) -> dict[str, str]:
-    """`reconstruction_mse`."""
-    del config, model
-    return {NAME: "min"}
+    """`reconstruction_mse` and, of models that say what training makes small, `reconstruction`."""
+    del config
+    return {MSE: "min"} | ({} if codes_of(model).distortion is None else {LOSS: "min"})
 
 
 def validate(task: Task) -> dict[str, float]:
-    """The mean squared error, see `evaluate`."""
-    return {NAME: float(errors(task).mean())}
+    """Means over the images, see `evaluate`."""
+    images, decoded, distortion = passed(task)
+    found = {MSE: float(mean_squared_error(decoded, images).mean()), LOSS: float(distortion.mean())}
+    return {name: found[name] for name in metrics(task.config, task.model)}
 
 
 def evaluate(task: Task) -> Entries:
-    """Mean squared error of images that were encoded and decoded, with its standard error over images."""
-    found = errors(task)
-    estimate, (height, width, channels) = detection.mean_estimate(found), task.model.image_shape
-    protocol = f"images decoded from their codes; {len(found)} {task.split} images, {height}x{width}x{channels}"
-    entry = results.result(estimate.value, "(pixel/255)^2", protocol, standard_error=estimate.standard_error)
-    return {f"{task.split}_{NAME}": entry}
+    """Mean squared error, structural similarity, and what training makes small, with standard errors over images."""
+    images, decoded, distortion = passed(task)
+    codes, (height, width, channels) = codes_of(task.model), task.model.image_shape
+    kind = f"{codes.length} {'bits' if codes.binary else 'numbers'}"
+    protocol = f"images decoded from {kind}; {len(images)} {task.split} images, {height}x{width}x{channels}"
+    found = {MSE: (mean_squared_error(decoded, images), "(pixel/255)^2")}
+    if codes.distortion is not None:
+        found[LOSS] = distortion, f"{codes.distortion_unit}/image"
+        found[SSIM] = structural_similarity(decoded, images), "in [-1, 1]"
+    entries = {}
+    for name, (values, unit) in found.items():
+        estimate = detection.mean_estimate(values)
+        entry = results.result(estimate.value, unit, protocol, standard_error=estimate.standard_error)
+        entries[f"{task.split}_{name}"] = entry
+    return entries
 
 
-def errors(task: Task) -> Float[np.ndarray, " images"]:
-    """Mean over the pixels of the squared error of every image of a split, pixels in [0, 1]."""
+def passed(task: Task) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Images of a split, the same encoded and decoded, and what training makes small of each."""
     images = np.asarray(task.image_sets.images)[np.asarray(task.image_sets.index)[task.image_sets.exists]]
     if task.transform is not None:
         images = np.asarray(task.transform(images))
     encoding.check_images(task.model, images)
-    run = functools.partial(_reconstruct, task.model, task.params)
-    return mean_squared_error(in_chunks(run, (images,), task.config.evaluation.batch_size), images)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _reconstruct(model: Model, params: Params, x: Array) -> Array:
-    codes = codes_of(model)
-
-    def local(params: Params, x: Array) -> Array:
-        return codes.decode(params, codes.encode(params, x))
-
-    return placement.data_parallel(local, 1, 1)(params, x)
+    return images, *reconstructions(task.model, task.params, images, task.config.evaluation.batch_size)
 
 
 RECONSTRUCTION = Evaluator(
     name="reconstruction",
-    needs="binary codes of images",
+    needs="codes of images",
     requires=lambda model: model.codes is not None,
     metrics=metrics,
     validate=validate,

@@ -6,9 +6,11 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from exflow.codes import FittedBy
 from exflow.data.registry import ImageSets
 from exflow.errors import UserError
-from exflow.evaluation import compiled, encoding
+from exflow.evaluation import encoding
+from exflow.evaluation.code_passes import sample_fitted
 from exflow.evaluation.encoding import Transform
 from exflow.evaluation.evaluator import Say
 from exflow.evaluation.pictures.grids import grid_picture, looks_inverted, save
@@ -32,7 +34,7 @@ def write_samples(
     image_sets: ImageSets,
     transform: Transform | None = None,
     notify: Say = print,
-    fitted: Params | None = None,
+    fitted: FittedBy | None = None,
 ) -> list[Path]:
     """Draw samples and write them to `samples/*.png`.
 
@@ -41,7 +43,7 @@ def write_samples(
     image the files of `view_pictures.write_view_samples`, and models of vectors those of
     `vector_pictures.write_vector_samples`. Models that impute hidden pixels give the file of
     `imputations.write_imputations`. Of a model with a sampler that is fitted after training, and no sets:
-    `samples.png`, a grid of its samples.
+    `<method>.png`, a grid of samples by `config.sampling.method`.
 
     Args:
       config: Complete configuration.
@@ -79,10 +81,10 @@ def write_fitted_samples(
     model: Model,
     params: Params,
     image_sets: ImageSets,
-    fitted: Params | None,
+    fitted: FittedBy | None,
     notify: Say,
 ) -> list[Path]:
-    """Draw `config.evaluation.num_sample_rows` rows of images from what was fitted, to `samples/samples.png`.
+    """Draw `config.evaluation.num_sample_rows` rows of images from what was fitted, to `samples/<method>.png`.
 
     Raises:
       UserError: The model has no sampler, or nothing was fitted.
@@ -95,9 +97,10 @@ def write_fitted_samples(
     if rows == 0:
         return []
     key = jax.random.fold_in(jax.random.key(config.training.seed), SEED)
-    images = np.asarray(compiled.sample_fitted(model, params, fitted, key, rows * COLUMNS))
+    method = config.sampling.method or model.sampler.methods[0]
+    images = sample_fitted(model, params, fitted(method), key, rows * COLUMNS, method)
     grid = images.reshape(rows, COLUMNS, *images.shape[1:])
     invert = looks_inverted(np.asarray(image_sets.images))
-    written = [save(Path(workdir) / "samples" / "samples.png", grid_picture(grid, None, invert))]
+    written = [save(Path(workdir) / "samples" / f"{method}.png", grid_picture(grid, None, invert))]
     notify(f"{len(written)} pictures in {written[0].parent}")
     return written

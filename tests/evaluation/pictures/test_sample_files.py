@@ -6,29 +6,34 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from exflow.codes import CodeFunctions, Sampler
 from exflow.config import base_config
 from exflow.errors import UserError
 from exflow.evaluation.pictures.sample_files import COLUMNS, write_samples
-from exflow.model import Sampler
 from tests.evaluation.toy import toy_model, toy_params
 from tests.evaluation.toy_data import image_sets
 
 
-def brightness(params, fitted, key, num):
-    return jnp.broadcast_to(fitted + jax.random.randint(key, (num, 1, 1, 1), 0, 2), (num, 2, 2, 1)).astype(jnp.uint8)
+def draw(fitted, key, num, method):
+    return np.asarray(fitted["brightness"] + jax.random.randint(key, (num, 1), 0, 2))
 
 
-MODEL = toy_model()._replace(
-    sets=None, process=None, sampler=Sampler(fit=lambda params, elements: elements.mean(), sample=brightness)
+CODES = CodeFunctions(
+    length=1,
+    encode=lambda params, x: x[..., 0, 0, :],
+    decode=lambda params, code: jnp.broadcast_to(code[:, None, None], (len(code), 2, 2, 1)).astype(jnp.uint8),
+    binary=False,
 )
+SAMPLER = Sampler(("uniform",), lambda codes, method: {"brightness": codes.mean()}, draw)
+MODEL = toy_model()._replace(sets=None, process=None, codes=CODES, sampler=SAMPLER)
 
 
 def test_samples_of_what_was_fitted(tmp_path):
     config, lines = base_config("bruno"), []
     config.evaluation.num_sample_rows = 3
-    fitted, params = jnp.uint8(200), toy_params(4)
+    fitted, params = (lambda method: {"brightness": 200}), toy_params(4)
     (path,) = write_samples(config, tmp_path, MODEL, params, image_sets([2]), None, lines.append, fitted)
-    assert path == tmp_path / "samples" / "samples.png"
+    assert path == tmp_path / "samples" / "uniform.png"
     with Image.open(path) as image:
         assert image.size == (COLUMNS * 57 + 1, 3 * 57 + 1)
         assert {200, 201} <= set(np.unique(np.asarray(image)))

@@ -1,0 +1,1 @@
+"""Coded Bernoulli autoencoders and their continuous baselines, see `model`."""

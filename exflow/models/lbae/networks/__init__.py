@@ -1,0 +1,1 @@
+"""The networks of latent Bernoulli autoencoders: encoder, latents, decoder."""

@@ -1,0 +1,71 @@
+"""Distributions of codes that are fitted after training.
+
+Of bits: `threshold` (a dichotomised Gaussian, whose means are exact) and `cov` (the published hyperplane rounding),
+`independent` bits, a `mixture` of independent ones, an `autoregressive` model, `random` fair bits, and `int`, points
+between pairs of training codes. Of real numbers: N(0, I), the `prior` of a variational autoencoder, a `gaussian` with
+the moments of the codes, and a `mixture` of ten Gaussians (Ghosh et al. 2020, arXiv:1903.12436).
+"""
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float
+
+from exflow.codes import Fitted, Sampler
+from exflow.core.binary.model import BinaryModel, from_arrays, to_arrays
+from exflow.core.binary.registry import binary_model
+from exflow.models.lbae import gaussian_mixture
+from exflow.models.lbae.networks.plan import AutoencoderPlan
+from exflow.typing import PRNGKey
+
+KINDS = {
+    "threshold": ("threshold", "nearest_correlation"),
+    "cov": ("flip", "higham88"),
+    "independent": ("independent", "higham88"),
+    "mixture": ("mixture", "higham88"),
+    "autoregressive": ("autoregressive", "higham88"),
+}
+BITS = (*KINDS, "random")
+COMPONENTS = 10  # of a mixture of Gaussians
+
+
+def binary_kind(method: str) -> BinaryModel:
+    """The model of bits that a method fits."""
+    kind, repair = KINDS[method]
+    return binary_model(kind, repair=repair)
+
+
+def sampler(plan: AutoencoderPlan) -> Sampler:
+    """The distributions that suit the latents of a plan."""
+    if plan.latent == "bits":
+        return Sampler(BITS, fit_bits, draw_bits)
+    methods = ("prior", "gaussian", "mixture") if plan.latent == "gaussian" else ("mixture", "gaussian")
+    return Sampler(methods, fit_numbers, draw_numbers)
+
+
+def fit_bits(codes: Bool[np.ndarray, "num bits"], method: str) -> Fitted:
+    """What a method is fitted to; of `random` only the number of bits."""
+    if method == "random":
+        return {"num_bits": np.array(codes.shape[1])}
+    return to_arrays(binary_kind(method).fit(codes))
+
+
+def draw_bits(fitted: Fitted, key: PRNGKey, num: int, method: str) -> Bool[np.ndarray, "num bits"]:
+    """Codes."""
+    if method == "random":
+        return np.asarray(jax.random.bernoulli(key, 0.5, (num, int(fitted["num_bits"]))))
+    kind = binary_kind(method)
+    return np.asarray(kind.sample(from_arrays(kind, fitted), key, num))
+
+
+def fit_numbers(codes: Float[np.ndarray, "num dim"], method: str) -> Fitted:
+    """What a method is fitted to; of `prior` only the number of latents."""
+    if method == "prior":
+        return {"dim": np.array(codes.shape[1])}
+    return gaussian_mixture.fit(codes, COMPONENTS if method == "mixture" else 1)
+
+
+def draw_numbers(fitted: Fitted, key: PRNGKey, num: int, method: str) -> Float[np.ndarray, "num dim"]:
+    """Codes."""
+    if method == "prior":
+        return np.asarray(jax.random.normal(key, (num, int(fitted["dim"]))))
+    return gaussian_mixture.draw(fitted, key, num)
