@@ -9,12 +9,11 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from ml_collections import ConfigDict
 
-from exflow.codes import FittedBy
 from exflow.errors import UserError
 from exflow.evaluation import code_passes, compiled, placement
 from exflow.evaluation.compiled import power_of_two
 from exflow.input_checks import KeyOrSeed, as_key, check_context, check_elements, check_observed
-from exflow.model import Model, imputation_of
+from exflow.model import FittedBy, Model, imputation_of
 from exflow.models.registry import num_parameters
 from exflow.padding import PaddedSets, encode, in_calls, joined
 from exflow.raw_images.preprocess import preprocess

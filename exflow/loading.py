@@ -17,10 +17,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from exflow.codes import FittedBy
 from exflow.config import from_json
 from exflow.errors import UserError
-from exflow.model import Model
+from exflow.model import FittedBy, Model
 from exflow.models import registry
 from exflow.models.registry import params_like
 from exflow.training.array_names import all_leaves, described, fitting, from_description, named_leaves

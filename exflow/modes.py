@@ -9,7 +9,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from exflow import evaluation, finetuning, loading
-from exflow.codes import FittedBy
 from exflow.data.registry import ImageSets
 from exflow.evaluation.code_passes import codes_of_images
 from exflow.evaluation.encoding import downscaling
@@ -18,7 +17,7 @@ from exflow.evaluation.pictures.sample_files import write_samples
 from exflow.evaluation.placement import replicate
 from exflow.evaluation.registry import check_best_metric
 from exflow.evaluation.results import check_writable
-from exflow.model import Model
+from exflow.model import FittedBy, Model
 from exflow.training.checkpoint_format import list_steps
 from exflow.training.devices import compilation, configure_devices
 from exflow.training.fitted import fitted_by

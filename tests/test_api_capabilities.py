@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from exflow.api import TrainedModel
-from exflow.codes import CodeFunctions, Sampler
 from exflow.errors import UserError
-from exflow.model import Model, latents_of
+from exflow.model import CodeFunctions, Model, Sampler, latents_of
 from exflow.models.registry import build
 from tests.evaluation.toy import toy_model, toy_params
 from tests.evaluation.toy_data import image_sets

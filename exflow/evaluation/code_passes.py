@@ -6,11 +6,10 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from exflow.codes import Fitted
 from exflow.evaluation.chunks import in_chunks
 from exflow.evaluation.placement import data_parallel
 from exflow.evaluation.quick_jit import quick_jit
-from exflow.model import Model, codes_of, sampler_of
+from exflow.model import Fitted, Model, codes_of, sampler_of
 from exflow.typing import Params, PRNGKey
 
 BATCH = 256

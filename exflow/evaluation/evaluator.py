@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from exflow.codes import FittedBy
 from exflow.data.registry import ImageSets
 from exflow.evaluation.encoding import Encodings, Transform
-from exflow.model import Model
+from exflow.model import FittedBy, Model
 from exflow.typing import Params, PRNGKey
 
 Entries = dict[str, dict[str, Any]]  # of `results.json`, by name, each from `results.result`

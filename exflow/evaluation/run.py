@@ -10,7 +10,6 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from exflow.codes import FittedBy
 from exflow.data.registry import ImageSets
 from exflow.errors import UserError
 from exflow.evaluation import encoding, placement, results
@@ -18,7 +17,7 @@ from exflow.evaluation.encoding import Encodings, Transform
 from exflow.evaluation.evaluator import Entries, Say, Task
 from exflow.evaluation.registry import chosen
 from exflow.evaluation.scoring import few_shot, likelihood
-from exflow.model import Model
+from exflow.model import FittedBy, Model
 from exflow.typing import Element, Params, PRNGKey
 
 SEED = 0x6576616C  # separates the noise and the episodes of evaluation from those of training

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from exflow.codes import Fitted, FittedBy
 from exflow.errors import UserError
-from exflow.model import Model
+from exflow.model import Fitted, FittedBy, Model
 from exflow.training.array_names import digest_of, named_leaves
 from exflow.training.hosts import on_first_host
 from exflow.typing import Params

@@ -88,7 +88,7 @@ def test_other_folders_are_not_searched(tmp_path):
         ),
         (
             "from ml_collections import ConfigDict\nget_config = lambda: ConfigDict({'name': '', 'variant': ''})",
-            r"config.model.family: expected one of bruno, matnet, set_vae, got ''. A family of your own",
+            r"config.model.family: expected one of bruno, lbae, matnet, set_vae, got ''. A family of your own",
         ),
     ],
 )

@@ -67,7 +67,7 @@ def test_its_checks_stand_beside_its_keys(codes, key, value, message):
 
 def test_unknown_and_taken_names(codes):
     with pytest.raises(
-        UserError, match=r"config.model.family: expected one of bruno, matnet, set_vae, codes, got 'brunos'"
+        UserError, match=r"config.model.family: expected one of bruno, lbae, matnet, set_vae, codes, got 'brunos'"
     ):
         find_family("brunos")
     with pytest.raises(UserError, match=r"register_family: 'bruno' is a family of exflow. Choose another name."):

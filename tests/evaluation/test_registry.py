@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from exflow.codes import CodeFunctions
 from exflow.config import base_config
 from exflow.errors import UserError
 from exflow.evaluation import registry, validate
+from exflow.model import CodeFunctions
 from tests.evaluation.toy import toy_model, toy_params
 from tests.evaluation.toy_data import image_sets
 from tests.evaluation.toy_views import conditional_toy

@@ -7,9 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from exflow.codes import CodeFunctions, Sampler
 from exflow.config.families import Family, register_family
-from exflow.model import Model
+from exflow.model import CodeFunctions, Model, Sampler
 from exflow.models.registry import FAMILIES
 from exflow.typing import Loss
 

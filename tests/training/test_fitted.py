@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from exflow.codes import Sampler
 from exflow.errors import UserError
+from exflow.model import Sampler
 from exflow.training.fitted import file_of, fitted_by
 from tests.training.toy import toy_model
 

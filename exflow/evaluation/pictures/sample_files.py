@@ -6,7 +6,6 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from exflow.codes import FittedBy
 from exflow.data.registry import ImageSets
 from exflow.errors import UserError
 from exflow.evaluation import encoding
@@ -19,7 +18,7 @@ from exflow.evaluation.pictures.imputations import write_imputations
 from exflow.evaluation.pictures.set_pictures import write_set_samples
 from exflow.evaluation.pictures.vector_pictures import write_vector_samples
 from exflow.evaluation.pictures.view_pictures import write_view_samples
-from exflow.model import Model
+from exflow.model import FittedBy, Model
 from exflow.typing import Params
 
 COLUMNS = 12  # of samples that nothing is given to

@@ -10,8 +10,8 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from exflow.codes import Fitted
 from exflow.errors import UserError
+from exflow.model import Fitted
 from exflow.typing import PRNGKey
 
 

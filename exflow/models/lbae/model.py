@@ -13,8 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
-from exflow.codes import CodeFunctions
-from exflow.model import Model
+from exflow.model import CodeFunctions, Model
 from exflow.models.lbae.networks.autoencoder import Autoencoder
 from exflow.models.lbae.networks.plan import plan
 from exflow.models.lbae.objective import UNITS, distortion, pixels, training_loss, variables

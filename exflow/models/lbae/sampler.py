@@ -10,9 +10,9 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
-from exflow.codes import Fitted, Sampler
 from exflow.core.binary.model import BinaryModel, from_arrays, to_arrays
 from exflow.core.binary.registry import binary_model
+from exflow.model import Fitted, Sampler
 from exflow.models.lbae import gaussian_mixture
 from exflow.models.lbae.networks.plan import AutoencoderPlan
 from exflow.typing import PRNGKey

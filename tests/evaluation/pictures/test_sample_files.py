@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from exflow.codes import CodeFunctions, Sampler
 from exflow.config import base_config
 from exflow.errors import UserError
 from exflow.evaluation.pictures.sample_files import COLUMNS, write_samples
+from exflow.model import CodeFunctions, Sampler
 from tests.evaluation.toy import toy_model, toy_params
 from tests.evaluation.toy_data import image_sets
 
@@ -31,7 +31,7 @@ MODEL = toy_model()._replace(sets=None, process=None, codes=CODES, sampler=SAMPL
 def test_samples_of_what_was_fitted(tmp_path):
     config, lines = base_config("bruno"), []
     config.evaluation.num_sample_rows = 3
-    fitted, params = (lambda method: {"brightness": 200}), toy_params(4)
+    fitted, params = (lambda method: {"brightness": np.array(200)}), toy_params(4)
     (path,) = write_samples(config, tmp_path, MODEL, params, image_sets([2]), None, lines.append, fitted)
     assert path == tmp_path / "samples" / "uniform.png"
     with Image.open(path) as image:
