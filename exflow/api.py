@@ -218,7 +218,7 @@ class TrainedModel(SetScores):
         if state is None and self.core.sampler is not None:
             if self.fitted is None:
                 raise UserError(f"{self.name}: its sampler has not been fitted. Use --mode=evaluate on its directory.")
-            fitted = self.fitted(method)
+            fitted = self.fitted.by(method)
             assert draw_key is not None
             return sample_fitted(self.core, self.folded_params, fitted, draw_key, num_samples, method)
         content = self._content(self.init_state() if state is None else state)

@@ -4,13 +4,16 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from exflow.errors import UserError
 from exflow.typing import Images, Params, PRNGKey
+
+Codes = Bool[np.ndarray, "*lead length"] | Float[np.ndarray, "*lead length"]
 
 
 class CodeFunctions(NamedTuple):
-    """Codes of images: bits, or real numbers."""
+    """Codes of images."""
 
     length: int
     encode: Callable[[Params, Images], Bool[Array, "*lead length"] | Float[Array, "*lead length"]]
@@ -22,7 +25,37 @@ class CodeFunctions(NamedTuple):
 
 
 Fitted = dict[str, np.ndarray]  # what a sampler was fitted to, by name
-FittedBy = Callable[[str], Fitted]  # the same of a method of the sampler; fitted when it is first asked for
+
+
+class TrainingCodes(NamedTuple):
+    """Codes of all training images, with what is known of each."""
+
+    codes: Codes  # [num, length]
+    labels: Int[np.ndarray, " num"]  # class of the data set
+    attributes: Shaped[np.ndarray, "num attributes"]  # facts in the order of their names, perhaps none
+    attribute_names: tuple[str, ...] = ()
+
+    def members(self, attribute: str) -> Bool[np.ndarray, " num"]:
+        """Which images have an attribute of that name, or are of the class of that label.
+
+        Raises:
+          UserError: There is neither; names those there are.
+        """
+        if attribute in self.attribute_names:
+            return self.attributes[:, self.attribute_names.index(attribute)] > 0
+        classes = [str(label) for label in np.unique(self.labels)]
+        if attribute not in classes:
+            known = [*self.attribute_names, *classes]
+            listing = ", ".join(known[:50]) + (", ..." if len(known) > 50 else "")
+            raise UserError(f"attribute: expected one of {listing}, got {attribute!r}. Choose one of them.")
+        return self.labels == int(attribute)
+
+
+class FittedCodes(NamedTuple):
+    """What was fitted to the training codes by each method, and these codes; either is found when first asked for."""
+
+    by: Callable[[str], Fitted]  # name of a method, "" for the first
+    training: Callable[[], TrainingCodes]
 
 
 class Sampler(NamedTuple):
@@ -31,3 +64,7 @@ class Sampler(NamedTuple):
     methods: tuple[str, ...]  # the first is the default
     fit: Callable[[np.ndarray, str], Fitted]  # (codes [num, length], method)
     draw: Callable[[Fitted, PRNGKey, int, str], np.ndarray]  # (fitted, key, number, method) -> codes [number, length]
+    # (fitted, begin [num, length], end, number of steps, seed, form) -> codes [steps, num, length]
+    interpolate: Callable[[FittedCodes, np.ndarray, np.ndarray, int, int, str], np.ndarray] | None = None
+    # (fitted, codes [num, length], known [length], seed, method) -> the codes, what is not known drawn given the rest
+    complete: Callable[[Fitted, np.ndarray, np.ndarray, int, str], np.ndarray] | None = None

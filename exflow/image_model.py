@@ -13,7 +13,7 @@ from exflow.errors import UserError
 from exflow.evaluation import code_passes, compiled, placement
 from exflow.evaluation.compiled import power_of_two
 from exflow.input_checks import KeyOrSeed, as_key, check_context, check_elements, check_observed
-from exflow.model import FittedBy, Model, imputation_of
+from exflow.model import FittedCodes, Model, imputation_of
 from exflow.models.registry import num_parameters
 from exflow.padding import PaddedSets, encode, in_calls, joined
 from exflow.raw_images.preprocess import preprocess
@@ -43,7 +43,7 @@ class ImageModel:
         params: Params,
         config: ConfigDict | None = None,
         info: dict[str, Any] | None = None,
-        fitted: FittedBy | None = None,
+        fitted: FittedCodes | None = None,
     ):
         """Wrap a model; `load` is the usual way to get one."""
         self.core, self.params, self.fitted = core, placement.replicate(params), fitted

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from exflow.config import from_json
 from exflow.errors import UserError
-from exflow.model import FittedBy, Model
+from exflow.model import FittedCodes, Model
 from exflow.models import registry
 from exflow.models.registry import params_like
 from exflow.training.array_names import all_leaves, described, fitting, from_description, named_leaves
@@ -37,7 +37,7 @@ class Trained(NamedTuple):
     params: Params
     config: ConfigDict
     info: dict[str, Any]  # step, source, ...
-    fitted: FittedBy | None = None  # what the model's sampler was fitted to after training
+    fitted: FittedCodes | None = None  # what the model's sampler was fitted to after training
 
 
 def find(path_or_name: str | os.PathLike, checkpoint: str = "best") -> Trained:
@@ -91,7 +91,7 @@ def from_workdir(workdir: Path, checkpoint: str = "best") -> Trained:
     """
     # Orbax, which reads checkpoints, takes a second to import; a bundled model does without it
     from exflow.training.checkpoint_format import image_shape_on_disk
-    from exflow.training.fitted import fitted_by
+    from exflow.training.fitted import fitted_codes
     from exflow.training.parameters import evaluates_averages, load_params
 
     if checkpoint not in CHECKPOINTS:
@@ -100,7 +100,7 @@ def from_workdir(workdir: Path, checkpoint: str = "best") -> Trained:
     model = registry.build(config, image_shape_on_disk(workdir / "checkpoints"))
     params, meta = load_params(config, workdir, model, checkpoint, _warn)
     info = {"source": str(workdir), "step": meta["step"], "averaged": evaluates_averages(config)}
-    fitted = fitted_by(workdir, model, params, meta["step"], None)
+    fitted = fitted_codes(workdir, model, params, meta["step"], None)
     return Trained(model, params, config, info, fitted)
 
 

@@ -12,8 +12,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, UInt8
 
 from exflow.codes import CodeFunctions, Sampler
-from exflow.codes import Fitted as Fitted  # with the other types of capabilities
-from exflow.codes import FittedBy as FittedBy
+from exflow.codes import Codes as Codes  # with the other types of capabilities
+from exflow.codes import Fitted as Fitted
+from exflow.codes import FittedCodes as FittedCodes
+from exflow.codes import TrainingCodes as TrainingCodes
 from exflow.core.gaussian_process import GaussianPredictive
 from exflow.core.latents.diagonal_gaussian import DiagonalGaussian
 from exflow.core.latents.elements import EncodedElement, MeanFeatures, SeenElements

@@ -12,15 +12,16 @@ from exflow import evaluation, finetuning, loading
 from exflow.data.registry import ImageSets
 from exflow.evaluation.code_passes import codes_of_images
 from exflow.evaluation.encoding import downscaling
+from exflow.evaluation.pictures.code_pictures import CodeGallery, draw_edits, draw_interpolations, write_code_pictures
 from exflow.evaluation.pictures.imputations import write_imputations
 from exflow.evaluation.pictures.sample_files import write_samples
 from exflow.evaluation.placement import replicate
 from exflow.evaluation.registry import check_best_metric
 from exflow.evaluation.results import check_writable
-from exflow.model import FittedBy, Model
+from exflow.model import FittedCodes, Model, TrainingCodes
 from exflow.training.checkpoint_format import list_steps
 from exflow.training.devices import compilation, configure_devices
-from exflow.training.fitted import fitted_by
+from exflow.training.fitted import fitted_codes
 from exflow.training.hosts import on_first_host
 from exflow.training.inputs import build_model, load_data
 from exflow.training.loop import FitResult, Validate, fit
@@ -102,12 +103,32 @@ def impute(config: ConfigDict, workdir: Path) -> None:
         write_imputations(config, Path(workdir), trained.model, trained.params, trained.image_sets["test"])
 
 
+def interpolate(config: ConfigDict, workdir: Path) -> None:
+    """Draw ways between test images by their codes, into `samples/interpolations.png`."""
+    _draw_codes(config, workdir, draw_interpolations)
+
+
+def edit(config: ConfigDict, workdir: Path) -> None:
+    """Give test images an attribute, or remove it, into `samples/edits_<attribute>.png`."""
+    _draw_codes(config, workdir, draw_edits)
+
+
+def _draw_codes(config: ConfigDict, workdir: Path, draw: Callable[[CodeGallery], Path]) -> None:
+    on_first_host(lambda: check_writable(Path(workdir), "--workdir"))
+    with compilation(config):
+        trained = _trained(config, workdir)
+        test, params = trained.image_sets["test"], replicate(trained.params)
+        write_code_pictures(config, workdir, trained.model, params, test, None, trained.fitted, draw=(draw,))
+
+
 MODES: dict[str, Callable[[ConfigDict, Path], object]] = {
     "train_and_evaluate": train_and_evaluate,
     "train": train,
     "evaluate": evaluate,
     "sample": sample,
     "impute": impute,
+    "interpolate": interpolate,
+    "edit": edit,
     "finetune": finetune,
 }
 
@@ -137,7 +158,7 @@ class _Trained(NamedTuple):
     step: int
     info: dict[str, Any]  # how long training took, or which bundled model it is
     image_sets: dict[str, ImageSets]
-    fitted: FittedBy | None  # what the sampler of the model is fitted to
+    fitted: FittedCodes | None  # what the sampler of the model is fitted to
 
 
 def _trained(config: ConfigDict, workdir: Path) -> _Trained:
@@ -152,11 +173,14 @@ def _trained(config: ConfigDict, workdir: Path) -> _Trained:
         return _Trained(model, found.params, found.info["step"], {"bundled": bundled}, image_sets, found.fitted)
     params, meta = load_params(config, Path(workdir), model)
 
-    def training_codes() -> np.ndarray:
-        transform, images = downscaling(config.data.downscale), image_sets["train"].images
-        images = images if transform is None else transform(images)
-        return codes_of_images(model, replicate(params), images, config.evaluation.batch_size, "encoding train images")
+    def encode() -> TrainingCodes:
+        transform, split = downscaling(config.data.downscale), image_sets["train"]
+        images = split.images if transform is None else transform(split.images)
+        title = "encoding train images"
+        codes = codes_of_images(model, replicate(params), images, config.evaluation.batch_size, title)
+        attributes = np.zeros((len(codes), 0), np.uint8) if split.attributes is None else split.attributes
+        return TrainingCodes(codes, split.labels, attributes, split.attribute_names)
 
     step = meta["step"]
     info = {"training_seconds": meta["wall_seconds"], "training_cpu_seconds": meta["cpu_seconds"]}
-    return _Trained(model, params, step, info, image_sets, fitted_by(workdir, model, params, step, training_codes))
+    return _Trained(model, params, step, info, image_sets, fitted_codes(workdir, model, params, step, encode))

@@ -9,8 +9,9 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from exflow.code_edits import CodeEdits
 from exflow.evaluation import compiled
-from exflow.image_model import Context, ImageModel, Images
+from exflow.image_model import Context, Images
 from exflow.input_checks import KeyOrSeed, as_key
 from exflow.model import sets_of
 from exflow.padding import PaddedSets
@@ -21,7 +22,7 @@ def _log_mean_exp(log_probs: Float[np.ndarray, "draws ..."]) -> Float[np.ndarray
     return np.logaddexp.reduce(log_probs, axis=0) - np.float32(math.log(len(log_probs)))
 
 
-class SetScores(ImageModel):
+class SetScores(CodeEdits):
     """A model with its parameters, as far as sets are given at once and not one element after the other.
 
     Attributes: see `ImageModel`.

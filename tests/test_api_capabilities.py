@@ -7,7 +7,7 @@ import pytest
 
 from exflow.api import TrainedModel
 from exflow.errors import UserError
-from exflow.model import CodeFunctions, Model, Sampler, latents_of
+from exflow.model import CodeFunctions, FittedCodes, Model, Sampler, latents_of
 from exflow.models.registry import build
 from tests.evaluation.toy import toy_model, toy_params
 from tests.evaluation.toy_data import image_sets
@@ -54,7 +54,9 @@ def coder():
         sampler=Sampler(("bright",), lambda codes, method: {"bright": codes.mean(axis=0)}, draw),
     )
     return TrainedModel(
-        core, {"bright": jnp.uint8(200)}, fitted=lambda method: {"bright": np.array([0.0, 1.0, 1.0, 0.5])}
+        core,
+        {"bright": jnp.uint8(200)},
+        fitted=FittedCodes(lambda method: {"bright": np.array([0.0, 1.0, 1.0, 0.5])}, None),
     )
 
 

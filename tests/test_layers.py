@@ -44,14 +44,16 @@ LAYERS = {
     "models": BASE | {"core", "model", "nn"},
     "data": BASE | {"core", "imports", "program"},
     "evaluation": BASE | {"config", "core", "data", "model", "models", "nn", "processor", "xla_flags"},
-    "training": BASE | {"compilation_cache", "config", "data", "model", "models", "processor", "program", "xla_flags"},
+    "training": BASE
+    | {"compilation_cache", "config", "core", "data", "model", "models", "processor", "program", "xla_flags"},
     "loading": BASE | {"config", "model", "models", "training"},
     "input_checks": BASE | {"model"},
     "raw_images": BASE | {"data"},
     "set_state": BASE | {"model"},
     "padding": BASE | {"evaluation", "input_checks", "model"},
     "image_model": BASE | {"evaluation", "input_checks", "model", "models", "padding", "raw_images"},
-    "set_scores": BASE | {"evaluation", "image_model", "input_checks", "model", "padding"},
+    "set_scores": BASE | {"code_edits", "evaluation", "image_model", "input_checks", "model", "padding"},
+    "code_edits": BASE | {"core", "evaluation", "image_model", "input_checks", "model"},
     "warmup": BASE | {"evaluation", "padding"},
     "api": BASE
     | {"compilation_cache", "evaluation", "image_model", "input_checks", "loading", "model", "padding"}

@@ -74,6 +74,13 @@ class ImageSets(NamedTuple):
         """Which entries of `index` are real."""
         return np.arange(self.index.shape[1])[None] < np.asarray(self.count)[:, None]
 
+    @property
+    def labels(self) -> Int32[np.ndarray, " num_images"]:
+        """The label of every image."""
+        labels = np.empty(len(self.images), np.int32)
+        labels[np.asarray(self.index)[self.exists]] = np.repeat(np.asarray(self.class_ids), np.asarray(self.count))
+        return labels
+
 
 class DataSet(NamedTuple):
     """An entry of the table of data sets."""

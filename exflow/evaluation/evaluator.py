@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from exflow.data.registry import ImageSets
 from exflow.evaluation.encoding import Encodings, Transform
-from exflow.model import FittedBy, Model
+from exflow.model import FittedCodes, Model
 from exflow.typing import Params, PRNGKey
 
 Entries = dict[str, dict[str, Any]]  # of `results.json`, by name, each from `results.result`
@@ -28,7 +28,7 @@ class Task(NamedTuple):
     key: PRNGKey  # of all that is drawn
     encodings: Encodings  # of a noise draw, shared by all evaluators
     say: Say
-    fitted: FittedBy | None = None  # what the model's `sampler` is fitted to after training
+    fitted: FittedCodes | None = None  # what the model's `sampler` is fitted to after training
 
     @property
     def count(self) -> np.ndarray:

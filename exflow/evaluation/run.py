@@ -17,7 +17,7 @@ from exflow.evaluation.encoding import Encodings, Transform
 from exflow.evaluation.evaluator import Entries, Say, Task
 from exflow.evaluation.registry import chosen
 from exflow.evaluation.scoring import few_shot, likelihood
-from exflow.model import FittedBy, Model
+from exflow.model import FittedCodes, Model
 from exflow.typing import Element, Params, PRNGKey
 
 SEED = 0x6576616C  # separates the noise and the episodes of evaluation from those of training
@@ -34,7 +34,7 @@ def evaluate(
     transform: Transform | None = None,
     info: Mapping[str, Any] | None = None,
     notify: Say = print,
-    fitted: FittedBy | None = None,
+    fitted: FittedCodes | None = None,
 ) -> dict[str, Any]:
     """Evaluate, write `results.json`, then draw `samples/*.png`, and print the closing table.
 
@@ -97,7 +97,7 @@ def evaluate_split(
     split: str,
     transform: Transform | None,
     say: Say,
-    fitted: FittedBy | None = None,
+    fitted: FittedCodes | None = None,
 ) -> Entries:
     """Entries of `results.json` of all evaluators for one split, whose images are encoded once per noise draw."""
     task = closing_task(config, model, placement.replicate(params), image_sets, split, transform, say, fitted)
@@ -147,7 +147,7 @@ def closing_task(
     split: str,
     transform: Transform | None,
     say: Say,
-    fitted: FittedBy | None = None,
+    fitted: FittedCodes | None = None,
 ) -> Task:
     """The task after training: encodings of all noise draws, in all rotations where few-shot episodes use them."""
     options, key = config.evaluation, evaluation_key(config)

@@ -1,18 +1,24 @@
-"""What a model's sampler is fitted to after training: kept in the working directory, bound to its checkpoint."""
+"""What a model's sampler is fitted to after training: kept in the working directory, bound to its checkpoint.
+
+Codes of the training images come from one clean pass with that checkpoint and are kept as well, bits packed.
+"""
 
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from exflow.core.binary.codes import PackedBits, pack, unpack
 from exflow.errors import UserError
-from exflow.model import Fitted, FittedBy, Model
+from exflow.model import Fitted, FittedCodes, Model, TrainingCodes
 from exflow.training.array_names import digest_of, named_leaves
 from exflow.training.hosts import on_first_host
 from exflow.typing import Params
 
 OF = "of"  # besides the arrays: digest of step and parameters
+CODES = "codes.npz"
 
 
 def file_of(workdir: Path, method: str) -> Path:
@@ -20,46 +26,74 @@ def file_of(workdir: Path, method: str) -> Path:
     return Path(workdir) / f"fitted-{method}.npz"
 
 
-def fitted_by(
-    workdir: Path, model: Model, params: Params, step: int, training_codes: Callable[[], np.ndarray] | None
-) -> FittedBy | None:
-    """What the sampler is fitted to by each method: as it was stored for this checkpoint, else fitted and stored.
+def fitted_codes(
+    workdir: Path, model: Model, params: Params, step: int, encode: Callable[[], TrainingCodes] | None
+) -> FittedCodes | None:
+    """The training codes and what the sampler is fitted to: as stored for this checkpoint, else found now and stored.
 
     Args:
       workdir: Working directory.
       model: A model.
       params: Its parameters, of a checkpoint.
       step: Step of the checkpoint.
-      training_codes: Called where something is fitted; codes [num, length] of all training images. None: nothing can be
-        fitted any more.
+      encode: Called where codes are not stored. None: nothing can be encoded or fitted any more.
 
     Returns:
-      Function of the name of a method, "" for the first; None for a model without a sampler. It raises UserError where
-      there is no such method, nothing is stored and nothing can be fitted, or the directory cannot be written.
+      Functions that raise UserError where there is no such method, where nothing is stored and nothing can be found, or
+      where the directory cannot be written. None for a model without a sampler.
     """
-    sampler, known, found = model.sampler, _checkpoint(params, step), {}
+    sampler, known = model.sampler, _checkpoint(params, step)
     if sampler is None:
         return None
+    found: dict[str, Fitted] = {}
+    codes: list[TrainingCodes] = []
 
-    def fitted(method: str) -> Fitted:
+    def stored(path: Path, make: Callable[[], Fitted] | None, what: str) -> Fitted:
+        arrays = _read(path, known)
+        if arrays is not None:
+            return arrays
+        if make is None:
+            raise UserError(
+                f"{model.name}: {what}. Use --mode=sample on its directory, {workdir}, with --config.sampling.method."
+            )
+        made = make()
+        on_first_host(lambda: _write(path, made | {OF: np.array(known)}))
+        return made
+
+    def by(method: str) -> Fitted:
         method = method or sampler.methods[0]
         if method not in sampler.methods:
             raise UserError(f"sampling method: expected one of {', '.join(sampler.methods)}, got {method!r}.")
         if method not in found:
-            found[method] = _read(file_of(workdir, method), known) or fit(method)
+            fit = None if encode is None else lambda: sampler.fit(training().codes, method)
+            what = f"its sampler has not been fitted by method {method}"
+            found[method] = stored(file_of(workdir, method), fit, what)
         return found[method]
 
-    def fit(method: str) -> Fitted:
-        if training_codes is None:
-            raise UserError(
-                f"{model.name}: its sampler has not been fitted by method {method}. Use --mode=sample "
-                f"--config.sampling.method={method} on its directory, {workdir}."
-            )
-        arrays = sampler.fit(training_codes(), method)
-        on_first_host(lambda: _write(file_of(workdir, method), arrays | {OF: np.array(known)}))
-        return arrays
+    def training() -> TrainingCodes:
+        if not codes:
+            make = None if encode is None else partial(_packed, encode)
+            codes.append(_unpacked(stored(Path(workdir) / CODES, make, "its training codes are not stored")))
+        return codes[0]
 
-    return fitted
+    return FittedCodes(by, training)
+
+
+def _packed(encode: Callable[[], TrainingCodes]) -> Fitted:
+    training = encode()
+    codes, names = training.codes, np.array(training.attribute_names, dtype=str)
+    bits = {} if codes.dtype != bool else {"num_bits": np.array(codes.shape[-1])}
+    array = pack(codes).packed if bits else codes
+    facts = {"labels": training.labels, "attributes": training.attributes, "attribute_names": names}
+    return {"codes": array} | bits | facts
+
+
+def _unpacked(arrays: Fitted) -> TrainingCodes:
+    codes = arrays["codes"]
+    if "num_bits" in arrays:
+        codes = unpack(PackedBits(codes, int(arrays["num_bits"])))
+    names = tuple(map(str, arrays["attribute_names"]))
+    return TrainingCodes(codes, arrays["labels"], arrays["attributes"], names)
 
 
 def _read(path: Path, known: str) -> Fitted | None:

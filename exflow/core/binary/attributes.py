@@ -4,6 +4,7 @@
 bits whose means with and without the attribute differ significantly, so that it does not push towards the average.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -94,3 +95,9 @@ def moments_of_group(codes: Codes, members: Labels, which: str) -> Float64[np.nd
     if not members.any():
         raise UserError(f"labels: expected codes {which} the attribute, got none. Choose an attribute that varies.")
     return moments_of(codes[members]).mean
+
+
+DIRECTIONS: dict[str, Callable[[Codes, Labels], Direction]] = {
+    "contrast": contrast_direction,
+    "mean": conditional_direction,
+}

@@ -2,27 +2,20 @@
 
 from pathlib import Path
 
-import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from exflow.data.registry import ImageSets
-from exflow.errors import UserError
 from exflow.evaluation import encoding
-from exflow.evaluation.code_passes import sample_fitted
 from exflow.evaluation.encoding import Transform
 from exflow.evaluation.evaluator import Say
-from exflow.evaluation.pictures.grids import grid_picture, looks_inverted, save
+from exflow.evaluation.pictures.code_pictures import write_code_pictures
 from exflow.evaluation.pictures.image_pictures import write_image_samples
 from exflow.evaluation.pictures.imputations import write_imputations
 from exflow.evaluation.pictures.set_pictures import write_set_samples
 from exflow.evaluation.pictures.vector_pictures import write_vector_samples
 from exflow.evaluation.pictures.view_pictures import write_view_samples
-from exflow.model import FittedBy, Model
+from exflow.model import FittedCodes, Model
 from exflow.typing import Params
-
-COLUMNS = 12  # of samples that nothing is given to
-SEED = 0x66697474  # separates these samples from other random numbers
 
 
 def write_samples(
@@ -33,7 +26,7 @@ def write_samples(
     image_sets: ImageSets,
     transform: Transform | None = None,
     notify: Say = print,
-    fitted: FittedBy | None = None,
+    fitted: FittedCodes | None = None,
 ) -> list[Path]:
     """Draw samples and write them to `samples/*.png`.
 
@@ -41,8 +34,7 @@ def write_samples(
     files of `image_pictures.write_image_samples`, those that know the context of every
     image the files of `view_pictures.write_view_samples`, and models of vectors those of
     `vector_pictures.write_vector_samples`. Models that impute hidden pixels give the file of
-    `imputations.write_imputations`. Of a model with a sampler that is fitted after training, and no sets:
-    `<method>.png`, a grid of samples by `config.sampling.method`.
+    `imputations.write_imputations`, models of codes those of `code_pictures.write_code_pictures`.
 
     Args:
       config: Complete configuration.
@@ -64,7 +56,7 @@ def write_samples(
     if model.imputation is not None:
         return write_imputations(config, workdir, model, params, image_sets, transform, notify)
     if model.sets is None:
-        return write_fitted_samples(config, workdir, model, params, image_sets, fitted, notify)
+        return write_code_pictures(config, workdir, model, params, image_sets, transform, fitted, notify)
     if model.context_dim:
         return write_view_samples(config, workdir, model, params, image_sets, transform, notify)
     if model.of_vectors:
@@ -72,34 +64,3 @@ def write_samples(
     alone = model.latents is not None and model.latents.num_set_latents == 0
     write = write_image_samples if alone else write_set_samples
     return write(config, workdir, model, params, image_sets, transform, notify)
-
-
-def write_fitted_samples(
-    config: ConfigDict,
-    workdir: Path,
-    model: Model,
-    params: Params,
-    image_sets: ImageSets,
-    fitted: FittedBy | None,
-    notify: Say,
-) -> list[Path]:
-    """Draw `config.evaluation.num_sample_rows` rows of images from what was fitted, to `samples/<method>.png`.
-
-    Raises:
-      UserError: The model has no sampler, or nothing was fitted.
-    """
-    if model.sampler is None:
-        raise UserError(f"{model.name}: draws no samples. Choose a model of sets, or one with a sampler.")
-    if fitted is None:
-        raise UserError(f"{model.name}: its sampler is not fitted. Finish training first: --mode=train.")
-    rows = config.evaluation.num_sample_rows
-    if rows == 0:
-        return []
-    key = jax.random.fold_in(jax.random.key(config.training.seed), SEED)
-    method = config.sampling.method or model.sampler.methods[0]
-    images = sample_fitted(model, params, fitted(method), key, rows * COLUMNS, method)
-    grid = images.reshape(rows, COLUMNS, *images.shape[1:])
-    invert = looks_inverted(np.asarray(image_sets.images))
-    written = [save(Path(workdir) / "samples" / f"{method}.png", grid_picture(grid, None, invert))]
-    notify(f"{len(written)} pictures in {written[0].parent}")
-    return written

@@ -12,8 +12,10 @@ from jaxtyping import Bool, Float
 
 from exflow.core.binary.model import BinaryModel, from_arrays, to_arrays
 from exflow.core.binary.registry import binary_model
+from exflow.errors import UserError
 from exflow.model import Fitted, Sampler
 from exflow.models.lbae import gaussian_mixture
+from exflow.models.lbae.interpolation import draw_paths, fit_paths, interpolate_bits, interpolate_numbers
 from exflow.models.lbae.networks.plan import AutoencoderPlan
 from exflow.typing import PRNGKey
 
@@ -24,7 +26,7 @@ KINDS = {
     "mixture": ("mixture", "higham88"),
     "autoregressive": ("autoregressive", "higham88"),
 }
-BITS = (*KINDS, "random")
+BITS = (*KINDS, "random", "int")
 COMPONENTS = 10  # of a mixture of Gaussians
 
 
@@ -37,15 +39,17 @@ def binary_kind(method: str) -> BinaryModel:
 def sampler(plan: AutoencoderPlan) -> Sampler:
     """The distributions that suit the latents of a plan."""
     if plan.latent == "bits":
-        return Sampler(BITS, fit_bits, draw_bits)
+        return Sampler(BITS, fit_bits, draw_bits, interpolate_bits, complete_bits)
     methods = ("prior", "gaussian", "mixture") if plan.latent == "gaussian" else ("mixture", "gaussian")
-    return Sampler(methods, fit_numbers, draw_numbers)
+    return Sampler(methods, fit_numbers, draw_numbers, interpolate_numbers)
 
 
 def fit_bits(codes: Bool[np.ndarray, "num bits"], method: str) -> Fitted:
     """What a method is fitted to; of `random` only the number of bits."""
     if method == "random":
         return {"num_bits": np.array(codes.shape[1])}
+    if method == "int":
+        return fit_paths(codes, to_arrays(binary_kind("cov").fit(codes)))
     return to_arrays(binary_kind(method).fit(codes))
 
 
@@ -53,8 +57,24 @@ def draw_bits(fitted: Fitted, key: PRNGKey, num: int, method: str) -> Bool[np.nd
     """Codes."""
     if method == "random":
         return np.asarray(jax.random.bernoulli(key, 0.5, (num, int(fitted["num_bits"]))))
+    if method == "int":
+        return draw_paths(fitted, key, num)
     kind = binary_kind(method)
     return np.asarray(kind.sample(from_arrays(kind, fitted), key, num))
+
+
+def complete_bits(
+    fitted: Fitted, codes: Bool[np.ndarray, "num bits"], known: Bool[np.ndarray, " bits"], seed: int, method: str
+) -> Bool[np.ndarray, "num bits"]:
+    """The codes with the bits that are not known drawn given those that are.
+
+    Raises:
+      UserError: The method has no such conditional distribution.
+    """
+    if method not in KINDS:
+        raise UserError(f"complete: expected one of {', '.join(KINDS)}, got {method!r}.")
+    kind = binary_kind(method)
+    return kind.complete(from_arrays(kind, fitted), codes, known, seed)
 
 
 def fit_numbers(codes: Float[np.ndarray, "num dim"], method: str) -> Fitted:

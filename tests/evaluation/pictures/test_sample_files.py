@@ -8,8 +8,9 @@ from PIL import Image
 
 from exflow.config import base_config
 from exflow.errors import UserError
-from exflow.evaluation.pictures.sample_files import COLUMNS, write_samples
-from exflow.model import CodeFunctions, Sampler
+from exflow.evaluation.pictures.code_pictures import COLUMNS
+from exflow.evaluation.pictures.sample_files import write_samples
+from exflow.model import CodeFunctions, FittedCodes, Sampler
 from tests.evaluation.toy import toy_model, toy_params
 from tests.evaluation.toy_data import image_sets
 
@@ -31,13 +32,13 @@ MODEL = toy_model()._replace(sets=None, process=None, codes=CODES, sampler=SAMPL
 def test_samples_of_what_was_fitted(tmp_path):
     config, lines = base_config("bruno"), []
     config.evaluation.num_sample_rows = 3
-    fitted, params = (lambda method: {"brightness": np.array(200)}), toy_params(4)
-    (path,) = write_samples(config, tmp_path, MODEL, params, image_sets([2]), None, lines.append, fitted)
+    fitted, params = FittedCodes(lambda method: {"brightness": np.array(200)}, None), toy_params(4)
+    (path, _) = write_samples(config, tmp_path, MODEL, params, image_sets([2]), None, lines.append, fitted)
     assert path == tmp_path / "samples" / "uniform.png"
     with Image.open(path) as image:
         assert image.size == (COLUMNS * 57 + 1, 3 * 57 + 1)
         assert {200, 201} <= set(np.unique(np.asarray(image)))
-    assert lines == [f"1 pictures in {tmp_path / 'samples'}"]
+    assert lines == [f"uniform.png, reconstructions.png in {tmp_path / 'samples'}"]
     with pytest.raises(UserError, match="toy: its sampler is not fitted. Finish training first"):
         write_samples(config, tmp_path, MODEL, params, image_sets([2]))
     with pytest.raises(UserError, match="toy: draws no samples"):
