@@ -20,7 +20,7 @@ from exflow.typing import PRNGKey
 
 PSEUDO_COUNT = 1.0
 NUM_RESTARTS, SHORT_STEPS, MAX_STEPS = 4, 20, 500  # runs of so many steps, of which the best goes on
-TOLERANCE = 1e-6  # nats per code that a step must gain
+TOLERANCE = 1e-5  # nats per code that a step must gain
 
 
 class BernoulliMixture(NamedTuple):

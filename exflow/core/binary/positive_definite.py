@@ -112,10 +112,10 @@ def _jittered(matrix: Matrix, max_tries: int = 100) -> Matrix:
     """
     spacing = np.spacing(np.linalg.norm(matrix))
     for k in range(1, max_tries + 1):
-        if _has_cholesky(matrix):
-            return matrix
         if not np.isfinite(matrix).all():
             break
+        if _has_cholesky(matrix):
+            return matrix
         lowest = np.linalg.eigvalsh(matrix)[0]
         matrix = matrix + (max(-lowest, 0.0) + spacing) * k**2 * np.eye(len(matrix))
     raise UserError("matrix: expected finite entries, got some that are not. Check the codes that its moments are of.")
