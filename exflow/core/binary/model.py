@@ -1,18 +1,17 @@
 """What a model of binary vectors is: a fit, and pure functions of what was fitted.
 
 A code is a vector of bits, as booleans: True is +1, False is -1 (`codes.as_bits` takes other forms). What is fitted is
-a flat NamedTuple of arrays: names and dtypes are those of the kind alone, shapes follow from the number of bits and the
+a flat NamedTuple of float64 arrays: names are those of the kind alone, shapes follow from the number of bits and the
 options of the kind, so that it is a pytree, and with `to_arrays` and `from_arrays` a flat dictionary.
 
 Fits, densities and completions run once, on the host, in float64: NumPy and SciPy have the special functions and
-factorisations that they need, without a flag of the whole program. Draws are JAX, because a decoder follows them in one
-compiled program; they take what was fitted in float64 or float32, where rounding is far below what any sample shows.
+factorisations that they need, without a flag of the whole program. Draws are JAX: they take a key as all draws of
+exflow do, may be part of a compiled program with a decoder after them, and need no more than float32.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float64
 
@@ -22,7 +21,6 @@ from exflow.typing import PRNGKey
 
 Codes = Bool[np.ndarray, "num bits"]
 FittedBits = Any  # a NamedTuple of arrays
-AnyFitted = TypeVar("AnyFitted", bound=tuple)
 
 
 @runtime_checkable
@@ -82,11 +80,6 @@ class BinaryModel(NamedTuple):
     log_prob: LogProbOfBits | None = None  # None: it has no closed form
     expected_moments: MomentsOfFitted | None = None  # None: they have no closed form
 
-    def structure(self, num_bits: int) -> FittedBits:
-        """What is fitted to codes of so many bits: `jax.ShapeDtypeStruct`s of float32 in place of arrays."""
-        shapes = self.shapes(num_bits)
-        return self.fitted_type(**{name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in shapes.items()})
-
 
 def to_arrays(fitted: FittedBits) -> dict[str, np.ndarray]:
     """What was fitted as a flat dictionary of arrays."""
@@ -104,17 +97,3 @@ def from_arrays(model: BinaryModel, arrays: dict[str, np.ndarray]) -> FittedBits
     if found != expected:
         raise UserError(f"arrays: expected those of {model.kind}, {expected} (axes), got {found}. Name the right kind.")
     return model.fitted_type(**arrays)
-
-
-def as_float32(fitted: AnyFitted) -> AnyFitted:
-    """What was fitted, as `structure` says and as a `Sampler` keeps it."""
-    return jax.tree.map(lambda array: np.asarray(array, np.float32), fitted)
-
-
-def fit_in_program(model: BinaryModel, codes: Bool[Array, "num bits"], seed: int = 0) -> FittedBits:
-    """`as_float32(model.fit(codes, seed))` inside a compiled program, which calls the host for it."""
-
-    def on_host(codes):
-        return as_float32(model.fit(np.asarray(codes), seed))
-
-    return jax.pure_callback(on_host, model.structure(codes.shape[-1]), codes)

@@ -3,12 +3,11 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from exflow.core.binary import files
-from exflow.core.binary.model import as_float32, fit_in_program, from_arrays, to_arrays
+from exflow.core.binary.model import from_arrays, to_arrays
 from exflow.core.binary.moments import moments_of
 from exflow.core.binary.registry import KINDS, binary_model
 from exflow.errors import UserError
@@ -29,7 +28,7 @@ def fitted_case(kind):
 def test_draws_have_the_probabilities_of_the_model(kind):
     model, fitted, probability = fitted_case(kind)
     np.testing.assert_allclose(probability.sum(), 1.0, atol=1e-4)
-    draws = np.asarray(model.sample(as_float32(fitted), jax.random.key(1), NUM_DRAWS))
+    draws = np.asarray(model.sample(fitted, jax.random.key(1), NUM_DRAWS))
     found = np.bincount(index_of(draws), minlength=2**NUM_BITS) / NUM_DRAWS
     error = np.sqrt(probability * (1 - probability) / NUM_DRAWS)
     assert (np.abs(found - probability) < 5 * error + 1e-4).all()
@@ -67,27 +66,15 @@ def test_all_known_and_none_known(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_structure_files_and_dictionaries(kind, tmp_path):
+def test_shapes_files_and_dictionaries(kind, tmp_path):
     model, fitted, _ = fitted_case(kind)
-    structure = model.structure(NUM_BITS)
-    assert type(structure) is type(fitted) is model.fitted_type
-    single = as_float32(fitted)
-    for like, array, precise in zip(structure, single, fitted, strict=True):
-        assert (like.shape, like.dtype) == (array.shape, array.dtype) == (precise.shape, np.float32)
-        assert precise.dtype == np.float64
+    assert {name: array.shape for name, array in to_arrays(fitted).items()} == model.shapes(NUM_BITS)
+    assert {array.dtype for array in fitted} == {np.dtype(np.float64)}
     files.save(tmp_path / "model.npz", model, fitted)
     for stored in (files.load(tmp_path / "model.npz", model), from_arrays(model, to_arrays(fitted))):
         assert type(stored) is model.fitted_type
         for array, same in zip(stored, fitted, strict=True):
             np.testing.assert_array_equal(array, same)
-
-
-def test_fits_inside_programs_have_shapes_before_values():
-    model, fitted, _ = fitted_case("threshold")
-    in_program = jax.jit(lambda codes: fit_in_program(model, codes))
-    assert jax.eval_shape(in_program, jnp.asarray(CODES)) == model.structure(NUM_BITS)
-    for array, same in zip(in_program(jnp.asarray(CODES)), as_float32(fitted), strict=True):
-        np.testing.assert_array_equal(array, same)
 
 
 def test_what_is_of_another_kind_is_refused(tmp_path):
