@@ -39,6 +39,7 @@ def get_config() -> ConfigDict:
     config.training.checkpoint_every = 10 * EPOCH
     config.training.best_metric = "reconstruction"
     config.evaluation.settings = ()
+    config.sampling.densities = ("independent", "mixture", "autoregressive")
     return config
 
 
@@ -46,6 +47,7 @@ WIDE = {"model.lbae.decoder_input_channels": 128}
 VAE = {
     "model.lbae.latent": "gaussian",
     "model.lbae.latent_dim": 20,
+    "sampling.densities": (),
     "objective.kl_weight": 10.0,
     "optimizer.groups.encoder.l2": 1e-4,
     "optimizer.groups.decoder.l2": 1e-4,
@@ -53,6 +55,7 @@ VAE = {
 RAE = WIDE | {
     "model.lbae.latent": "continuous",
     "model.lbae.latent_dim": 16,
+    "sampling.densities": (),
     "objective.code_weight": 1e-2,
     "optimizer.groups.decoder.l2": 1e-4,
 }

@@ -109,6 +109,8 @@ class CodeEdits(ImageModel):
         if sampler.complete is None:
             raise UserError(f"{self.name}: completes no codes. Choose latent=bits.")
         known, method = np.asarray(known, bool), method or sampler.methods[0]
+        if known.shape != codes.shape[-1:]:
+            raise ValueError(f"known: expected {list(codes.shape[-1:])}, got {list(known.shape)}. Say it of every bit.")
         flat = codes.reshape(-1, codes.shape[-1])
         return sampler.complete(self._fitted().by(method), flat, known, seed, method).reshape(codes.shape)
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 from exflow.errors import UserError
 from exflow.typing import Images, Params, PRNGKey
 
-Codes = Bool[np.ndarray, "*lead length"] | Float[np.ndarray, "*lead length"]
+Codes = Bool[np.ndarray, "... length"] | Float[np.ndarray, "... length"]
 
 
 class CodeFunctions(NamedTuple):
@@ -68,3 +68,7 @@ class Sampler(NamedTuple):
     interpolate: Callable[[FittedCodes, np.ndarray, np.ndarray, int, int, str], np.ndarray] | None = None
     # (fitted, codes [num, length], known [length], seed, method) -> the codes, what is not known drawn given the rest
     complete: Callable[[Fitted, np.ndarray, np.ndarray, int, str], np.ndarray] | None = None
+    densities: tuple[str, ...] = ()  # methods with ...
+    log_prob: Callable[[Fitted, np.ndarray, str], np.ndarray] | None = (
+        None  # (fitted, codes [num, length], method): nats
+    )

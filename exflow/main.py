@@ -13,7 +13,7 @@ from exflow.config import available_configs, load_config
 from exflow.errors import UserError
 from exflow.program import as_program, reported
 
-MODES = ("train_and_evaluate", "train", "evaluate", "sample", "impute", "finetune")  # the names in exflow.modes.MODES
+MODES = ("train_and_evaluate", "train", "evaluate", "sample", "impute", "interpolate", "edit", "finetune")
 FLAGS = ("--config", "--workdir", "--mode", "--debug", "--help")
 USAGE = "python -m exflow.main --config=FILE[:VARIANT] [--workdir=DIR] [--mode=MODE] [--config.SECTION.KEY=VALUE ...]"
 

@@ -174,6 +174,7 @@ def _sampling() -> dict:
     """Of models of codes, whose samples come from what is fitted to the training codes after training."""
     return {
         "method": "",  # one of the model's sampler, such as cov or threshold; "": its first
+        "densities": (),  # methods by which the evaluation says how many bits codes need, such as autoregressive
         "num_images": 0,  # of --mode=sample: images that are written one by one besides the mosaic
         "steps": 10,  # of --mode=interpolate and --mode=edit: images from the first to the last
         "interpolation": "orthant",  # how codes become ends of a path: orthant (exact) | hyperplane (published)

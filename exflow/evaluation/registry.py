@@ -4,6 +4,7 @@ from ml_collections import ConfigDict
 
 from exflow.errors import UserError
 from exflow.evaluation.evaluator import Evaluator
+from exflow.evaluation.evaluators.compression import COMPRESSION
 from exflow.evaluation.evaluators.few_shot import FEW_SHOT
 from exflow.evaluation.evaluators.importance import IMPORTANCE
 from exflow.evaluation.evaluators.imputation import IMPUTATION
@@ -18,7 +19,18 @@ from exflow.model import Model
 # In the order of the closing table
 EVALUATORS: dict[str, Evaluator] = {
     one.name: one
-    for one in (LIKELIHOOD, FEW_SHOT, VIEWS, IMPORTANCE, IMPUTATION, LATENT_USAGE, MIXTURE, RECONSTRUCTION, SAMPLES)
+    for one in (
+        LIKELIHOOD,
+        FEW_SHOT,
+        VIEWS,
+        IMPORTANCE,
+        IMPUTATION,
+        LATENT_USAGE,
+        MIXTURE,
+        RECONSTRUCTION,
+        COMPRESSION,
+        SAMPLES,
+    )
 }
 
 

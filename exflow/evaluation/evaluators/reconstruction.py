@@ -35,7 +35,7 @@ def evaluate(task: Task) -> Entries:
     found = {MSE: (mean_squared_error(decoded, images), "(pixel/255)^2")}
     if codes.distortion is not None:
         found[LOSS] = distortion, f"{codes.distortion_unit}/image"
-        found[SSIM] = structural_similarity(decoded, images), "in [-1, 1]"
+        found[SSIM] = structural_similarity(decoded, images), "SSIM"
     entries = {}
     for name, (values, unit) in found.items():
         estimate = detection.mean_estimate(values)

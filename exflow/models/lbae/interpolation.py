@@ -14,6 +14,7 @@ from jaxtyping import Bool
 from exflow.core.binary.codes import PackedBits, pack, unpack
 from exflow.core.binary.gaussian_signs import GaussianSigns
 from exflow.core.binary.interpolation import interpolate_hyperplane, interpolate_orthant
+from exflow.errors import UserError
 from exflow.model import Codes, Fitted, FittedCodes
 from exflow.typing import PRNGKey
 
@@ -22,7 +23,13 @@ PAIRS, STEPS = 1_000, 10  # of training codes, and of codes between the two of a
 
 
 def interpolate_bits(fitted: FittedCodes, begin: Codes, end: Codes, num_steps: int, seed: int, form: str) -> Codes:
-    """Codes from `begin` to `end`, [steps, num, bits]."""
+    """Codes from `begin` to `end`, [steps, num, bits].
+
+    Raises:
+      UserError: No such form.
+    """
+    if form not in FORMS:
+        raise UserError(f"form: expected one of {', '.join(FORMS)}, got {form!r}.")
     found = GaussianSigns(**fitted.by(FORMS[form]))
     if form == "hyperplane":
         return interpolate_hyperplane(found, begin, end, num_steps)

@@ -27,6 +27,7 @@ KINDS = {
     "autoregressive": ("autoregressive", "higham88"),
 }
 BITS = (*KINDS, "random", "int")
+DENSITIES = ("independent", "mixture", "autoregressive")  # methods with exact probabilities
 COMPONENTS = 10  # of a mixture of Gaussians
 
 
@@ -39,7 +40,7 @@ def binary_kind(method: str) -> BinaryModel:
 def sampler(plan: AutoencoderPlan) -> Sampler:
     """The distributions that suit the latents of a plan."""
     if plan.latent == "bits":
-        return Sampler(BITS, fit_bits, draw_bits, interpolate_bits, complete_bits)
+        return Sampler(BITS, fit_bits, draw_bits, interpolate_bits, complete_bits, DENSITIES, log_prob_of_bits)
     methods = ("prior", "gaussian", "mixture") if plan.latent == "gaussian" else ("mixture", "gaussian")
     return Sampler(methods, fit_numbers, draw_numbers, interpolate_numbers)
 
@@ -75,6 +76,13 @@ def complete_bits(
         raise UserError(f"complete: expected one of {', '.join(KINDS)}, got {method!r}.")
     kind = binary_kind(method)
     return kind.complete(from_arrays(kind, fitted), codes, known, seed)
+
+
+def log_prob_of_bits(fitted: Fitted, codes: Bool[np.ndarray, "num bits"], method: str) -> Float[np.ndarray, " num"]:
+    """Log probabilities of codes by one of `DENSITIES`, nats."""
+    kind = binary_kind(method)
+    assert kind.log_prob is not None
+    return kind.log_prob(from_arrays(kind, fitted), codes)
 
 
 def fit_numbers(codes: Float[np.ndarray, "num dim"], method: str) -> Fitted:

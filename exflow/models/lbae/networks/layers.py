@@ -14,6 +14,7 @@ DEVIATION = 0.02  # of initial kernels
 
 Mask = Bool[Array, " batch"] | None  # False where an image does not exist; None: all do
 Maps = Float[Array, "batch height width channels"]
+OtherMaps = Float[Array, "batch out_height out_width features"]
 
 
 def activated(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -36,7 +37,7 @@ class Convolution(nn.Module):
     compute_dtype: str = "float32"
 
     @nn.compact
-    def __call__(self, x: Maps) -> Maps:
+    def __call__(self, x: Maps) -> OtherMaps:
         """Convolve."""
         size, up = (4 if self.resampling else 3), self.resampling == "up"
         channels = (self.features, x.shape[-1]) if up else (x.shape[-1], self.features)
@@ -59,7 +60,7 @@ class Normalized(nn.Module):
     compute_dtype: str = "float32"
 
     @nn.compact
-    def __call__(self, x: Maps, mask: Mask, train: bool) -> Maps:
+    def __call__(self, x: Maps, mask: Mask, train: bool) -> OtherMaps:
         """Apply both."""
         convolved = Convolution(self.features, self.resampling, self.compute_dtype)(x)
         return Normalization("batch")(convolved, mask, train)
