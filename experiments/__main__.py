@@ -34,6 +34,7 @@ EXPERIMENTS = {
     "robustness": "what outliers in training batches do: Gaussian against Student-t process",
     "comparison": "models of any family on the same test sets: likelihood, few-shot accuracy, speed of sampling",
     "single_images": "models with latents of any family: importance-weighted bounds of the same single images",
+    "sample_quality": "models of any family: Frechet and kernel distances, precision and recall of what they make",
     "cardinality": "set VAEs: evidence lower bound and its parts against the number of images in a set",
     "marginal": "set VAEs: importance-weighted and nested bounds, and predictions of the next image",
     "transfer": "set VAEs: bounds on another data set",

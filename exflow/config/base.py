@@ -167,6 +167,15 @@ def _evaluation() -> dict:
         "finetune_epochs": 0,
         "finetune_learning_rate": 3e-5,  # the highest; a third of it first, halved twice
         "num_sample_rows": 8,  # sets in the sample figures
+        "sample_quality": {  # distances of samples and reconstructions to real images, see docs/sample_quality.md
+            "num_images": 0,  # of each kind, and as many real ones, at least 20, at most those of the split; 0: off
+            # 28x28 (comes with exflow, grey) | a path of Inception's classify_image_graph_def.pb | module:function
+            "extractor": "28x28",
+            "metrics": ("fid", "kid", "prd", "manifolds"),  # some of these; prd needs scikit-learn
+            "given": (1, 5),  # samples given so many images of a class, of models of sets
+            "methods": (),  # of a sampler fitted after training, such as ("cov", "random"); (): sampling.method
+            "jpeg_quality": 0,  # all images through JPEG files, to compare with numbers made so (75); 0: none
+        },
     }
 
 

@@ -29,6 +29,7 @@ class Task(NamedTuple):
     encodings: Encodings  # of a noise draw, shared by all evaluators
     say: Say
     fitted: FittedCodes | None = None  # what the model's `sampler` is fitted to after training
+    train: ImageSets | None = None  # the training split, where another one is evaluated
 
     @property
     def count(self) -> np.ndarray:

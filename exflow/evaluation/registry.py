@@ -12,6 +12,7 @@ from exflow.evaluation.evaluators.latent_usage import LATENT_USAGE
 from exflow.evaluation.evaluators.likelihood import LIKELIHOOD
 from exflow.evaluation.evaluators.mixture import MIXTURE
 from exflow.evaluation.evaluators.reconstruction import RECONSTRUCTION
+from exflow.evaluation.evaluators.sample_quality import SAMPLE_QUALITY
 from exflow.evaluation.evaluators.samples import SAMPLES
 from exflow.evaluation.evaluators.views import VIEWS
 from exflow.model import Model
@@ -29,6 +30,7 @@ EVALUATORS: dict[str, Evaluator] = {
         MIXTURE,
         RECONSTRUCTION,
         COMPRESSION,
+        SAMPLE_QUALITY,
         SAMPLES,
     )
 }

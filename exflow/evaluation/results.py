@@ -20,7 +20,14 @@ from exflow.models.registry import num_parameters
 
 PACKAGES = ("exflow", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 PROTOCOL_WIDTH = 100  # characters of the closing table
-DIGITS = {"bits/dim": 4, "SSIM": 4, "R^2": 4, "(pixel/255)^2": 5}  # decimals in the closing table; 2 for other units
+DIGITS = {  # decimals in the closing table, by unit; 2 for other units
+    "bits/dim": 4,
+    "SSIM": 4,
+    "R^2": 4,
+    "(pixel/255)^2": 5,
+    "MMD^2": 6,
+    "share": 4,
+}
 
 
 def result(

@@ -65,7 +65,8 @@ def evaluate(
     params, evaluators = placement.replicate(params), chosen(config, model)
     entries: Entries = {}
     for split in config.evaluation.splits:
-        entries |= evaluate_split(config, model, params, image_sets[split], split, transform, say, fitted)
+        train = image_sets.get("train") if split != "train" else None
+        entries |= evaluate_split(config, model, params, image_sets[split], split, transform, say, fitted, train)
     facts = {**(info or {}), "evaluation_seconds": round(time.perf_counter() - start, 1)}
     content = results.document(config, step, params, entries, facts)
     if not first:
@@ -98,9 +99,11 @@ def evaluate_split(
     transform: Transform | None,
     say: Say,
     fitted: FittedCodes | None = None,
+    train: ImageSets | None = None,
 ) -> Entries:
     """Entries of `results.json` of all evaluators for one split, whose images are encoded once per noise draw."""
-    task = closing_task(config, model, placement.replicate(params), image_sets, split, transform, say, fitted)
+    params = placement.replicate(params)
+    task = closing_task(config, model, params, image_sets, split, transform, say, fitted)._replace(train=train)
     entries: Entries = {}
     for evaluator in chosen(config, model):
         entries |= evaluator.evaluate(task)

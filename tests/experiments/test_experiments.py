@@ -154,6 +154,15 @@ def test_samples_of_all_classes_show_a_few(workdir, tmp_path, monkeypatch):
     assert content["results"]["consistency/coherent"]["protocol"].endswith("of 6 classes")
 
 
+def test_sample_quality(workdir, tmp_path, capsys):
+    content = run("sample_quality", workdir, tmp_path, "--images=40", "--given=1", "--metrics=fid,kid")
+    kinds = {name.split("[")[0].removeprefix("tiny/test_") for name in content["results"]}
+    assert kinds == {"floor/fid", "prior/fid", "prior/kid", "given_1/fid", "given_1/kid", "given_1/class_fid"}
+    assert content["series"]["table"][0].split() == ["fid", "kid", "class_fid"]
+    assert "40 test images against 40 samples given nothing; floor" in str(content["results"])
+    assert "tiny/test_given_1" in capsys.readouterr().out
+
+
 def test_prior_samples(workdir, tmp_path):
     content = run("prior_samples", workdir, tmp_path, "--rows=6", "--columns=4", "--grids=2")
     assert value(content, "gain/coherent") > value(content, "gain/independent")

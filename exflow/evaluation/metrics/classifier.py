@@ -9,6 +9,7 @@ import hashlib
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,9 +46,8 @@ class FeatureClassifier(nn.Module):
 @functools.partial(jax.jit, inline=True)
 def features_and_logits(params: Params, x: UInt8[Array, "images 28 28 1"]) -> tuple[Array, Array]:
     """What the network makes of images."""
-    out = FeatureClassifier().apply({"params": params}, x)
-    assert isinstance(out, tuple)
-    return out
+    found: Any = FeatureClassifier().apply({"params": params}, x)
+    return found
 
 
 def save(params: Params, path: Path = FILE) -> Path:

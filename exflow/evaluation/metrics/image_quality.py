@@ -1,4 +1,4 @@
-"""How close predicted images are to true ones: mean squared error and structural similarity."""
+"""How close predicted images are to true ones: squared error, signal-to-noise ratio and structural similarity."""
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -12,6 +12,14 @@ def mean_squared_error(
 ) -> Float[np.ndarray, "*lead"]:
     """Mean over the pixels of ((first - second) / 255)^2, in [0, 1]."""
     return (((first.astype(np.float64) - second) / 255) ** 2).mean(axis=(-3, -2, -1))
+
+
+def peak_signal_to_noise(
+    first: UInt8[np.ndarray, "*lead height width channels"], second: UInt8[np.ndarray, "*lead height width channels"]
+) -> Float[np.ndarray, "*lead"]:
+    """-10 log10 of the mean squared error of pixels in [0, 1], in decibels; infinite for equal images."""
+    with np.errstate(divide="ignore"):
+        return -10 * np.log10(mean_squared_error(first, second))
 
 
 def structural_similarity(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from exflow.evaluation.metrics.image_quality import mean_squared_error, structural_similarity
+from exflow.evaluation.metrics.image_quality import mean_squared_error, peak_signal_to_noise, structural_similarity
 
 
 def by_loops(first, second, size=7):
@@ -49,3 +49,12 @@ def test_limits():
     np.testing.assert_allclose(structural_similarity(black, black), 1.0)  # flat windows
     small = images[:, :4, :5]
     np.testing.assert_allclose(structural_similarity(small, 255 - small)[0], by_loops(small[0], 255 - small[0], 4))
+
+
+def test_signal_to_noise_in_decibels():
+    black = np.zeros((1, 2, 2, 1), np.uint8)
+    one = black.copy()
+    one[0, 0, 0, 0] = 255
+    np.testing.assert_allclose(peak_signal_to_noise(black, black + 255), [0.0], atol=1e-12)
+    np.testing.assert_allclose(peak_signal_to_noise(black, one), [10 * np.log10(4.0)])
+    assert np.isposinf(peak_signal_to_noise(one, one)).all()
