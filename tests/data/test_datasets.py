@@ -234,7 +234,12 @@ def test_without_tensorflow_the_cache_is_enough(module, cache_dir, monkeypatch) 
 def test_a_wrong_resize_is_refused_before_anything_is_read(cache_dir, monkeypatch) -> None:
     monkeypatch.setattr(tfds, "open_builder", lambda *arguments: pytest.fail("opened"))
     for name in ("omniglot", "mnist", "cifar100_classes"):
-        fails("resize: expected one of bilinear, area, nearest, box, got 'cubic'", datasets.load, name, resize="cubic")
+        fails(
+            "resize: expected one of bilinear, area, nearest, box, pad, got 'cubic'",
+            datasets.load,
+            name,
+            resize="cubic",
+        )
         fails("image_size: expected at least 1", datasets.load, name, image_size=0)
 
 

@@ -58,7 +58,16 @@ def test_shapes_and_no_change_at_the_same_size(method) -> None:
 
 
 def test_unknown_methods_and_sizes_are_refused() -> None:
-    with pytest.raises(UserError, match="resize: expected one of bilinear, area, nearest, box, got 'cubic'"):
+    with pytest.raises(UserError, match="resize: expected one of bilinear, area, nearest, box, pad, got 'cubic'"):
         resize(IMAGES, 4, "cubic")
     with pytest.raises(UserError, match="image_size: expected at least 1, got 0"):
         resize(IMAGES, 0)
+
+
+def test_padding_puts_zeros_around():
+    x = np.arange(1, 13, dtype=np.uint8).reshape(1, 3, 4, 1)
+    padded = resize(x, 7, "pad")
+    np.testing.assert_array_equal(padded[:, 2:5, 1:5], x)  # 2 above and below, 1 left, 2 right
+    assert padded.sum() == x.sum()
+    with pytest.raises(UserError, match="image_size: pictures of 3x4 cannot be padded to 3. Enlarge it"):
+        resize(x, 3, "pad")

@@ -101,7 +101,7 @@ def celeba_identities(image_size: int = 64, crop: int = 148) -> LabelledImages:
             f"{place}: expected at least 10 persons with {FEWEST} to {MOST} pictures, got {len(persons)}. Complete it."
         )
     used = np.isin(person, persons)
-    images, labels = _resized(source.pictures_of(used), int(used.sum()), image_size), person[used]
+    images, labels = resized(source.pictures_of(used), int(used.sum()), image_size, "area"), person[used]
     return LabelledImages(
         images=images,
         labels=labels,
@@ -137,10 +137,12 @@ def _from_tfds(crop: int) -> Source:
     return Source(np.array(person, np.int32), pictures_of, values, names)
 
 
-def _resized(pictures: Iterator[np.ndarray], number: int, image_size: int) -> UInt8[np.ndarray, "number h w 3"]:
+def resized(
+    pictures: Iterator[np.ndarray], number: int, image_size: int, method: str
+) -> UInt8[np.ndarray, "number h w 3"]:
     """So many pictures of one size, brought to another one a chunk at a time."""
     images = np.empty((number, image_size, image_size, 3), np.uint8)
     for start in tqdm(range(0, number, CHUNK), desc="reading CelebA", unit=f" x {CHUNK} images", disable=None):
         chunk = np.stack([next(pictures) for _ in range(min(CHUNK, number - start))])
-        images[start : start + len(chunk)] = resize(chunk, image_size, "area")
+        images[start : start + len(chunk)] = resize(chunk, image_size, method)
     return images
