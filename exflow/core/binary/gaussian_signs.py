@@ -73,11 +73,13 @@ def gaussian_signs(kind: str, repair: str) -> BinaryModel:
         return signs[:, :-1] == signs[:, -1:] if flip else signs
 
     def expected_moments(fitted: GaussianSigns) -> BinaryMoments:
-        correlation, thresholds = correlation_of(fitted), np.asarray(fitted.thresholds, np.float64)
+        correlation = correlation_of(fitted)
         if flip:
             signs = arcsine_law.sign_moments(correlation)
             np.fill_diagonal(signs, 1.0)
             return arcsine_law.moments_of_augmented(signs)
+        spread = np.linalg.norm(np.asarray(fitted.factor, np.float64), axis=1)
+        thresholds = np.asarray(fitted.thresholds, np.float64) / spread
         return BinaryMoments(2.0 * ndtr(thresholds) - 1.0, tetrachoric.pair_moments(thresholds, correlation))
 
     def complete(

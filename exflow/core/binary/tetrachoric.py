@@ -61,13 +61,12 @@ def solve_pairs(h: Pairs, k: Pairs, both: Pairs) -> Pairs:
     """Correlations r with P(a <= h, b <= k) = `both`, by Newton's method in arcsin r, safeguarded by bisection.
 
     The probability rises with r from max(Phi(h) + Phi(k) - 1, 0) to min(Phi(h), Phi(k)); where it is flat to 1e-14, any
-    of the correlations that give it is returned.
+    of the correlations that give it is returned: 0 where all do, as with a bit that never changes.
     """
     both = np.clip(both, np.maximum(ndtr(h) - ndtr(-k), 0.0), np.minimum(ndtr(h), ndtr(k)))
-    constant = (np.abs(h) >= FAR) | (np.abs(k) >= FAR)
     angle = np.zeros_like(h)
     low, high = np.full_like(h, -np.pi / 2), np.full_like(h, np.pi / 2)
-    active = np.flatnonzero(~constant)
+    active = np.arange(len(h))
     last_step = np.full_like(h, np.pi)
     for _ in range(MAX_STEPS):
         if not len(active):

@@ -70,6 +70,8 @@ def test_repairs_err_on_the_means_of_flips_and_never_on_those_of_thresholds(num,
     assert 0.01 < nearest_mean < original_mean < 0.1
     assert original_mean > 2 * original_pair
     assert threshold_mean < 1e-15
+    factor = binary_model("threshold").fit_moments(moments).factor  # of unit variances, in spite of jitter
+    np.testing.assert_allclose(np.linalg.norm(factor, axis=1), 1.0, rtol=0, atol=1e-15)
     assert threshold_pair < 2 * max(original_pair, nearest_pair)
 
 

@@ -1,5 +1,7 @@
 """Gaussian vectors of known signs against rejection sampling, and ways between codes."""
 
+import operator
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -79,6 +81,39 @@ def test_normals_of_hyperplanes_are_means_corrected_by_copies():
     np.testing.assert_allclose(hyperplane_normal(rows, code), expected / np.linalg.norm(expected), atol=1e-15)
     for same in (np.ones(4, bool), np.zeros(4, bool)):
         np.testing.assert_allclose(np.linalg.norm(hyperplane_normal(rows, same)), 1.0)
+
+
+def mean_by_lists(rows, max_rounds, worse):
+    """Direction of the mean, with copies in a list as the original describes them."""
+
+    def direction_of(working):
+        mean = np.mean(working, axis=0)
+        return mean / np.linalg.norm(mean)
+
+    working = list(rows)
+    best = direction_of(working)
+    fewest = sum(row @ best < 0 for row in working)
+    for _ in range(max_rounds):
+        direction = best if len(working) == len(rows) else direction_of(working)
+        working += [row for row in working if row @ direction < 0]
+        direction = direction_of(working)
+        count = sum(row @ direction < 0 for row in working)
+        if fewest == 0 or worse(count, fewest):
+            break
+        best, fewest = direction, count
+    return best
+
+
+def test_means_with_copies_are_those_of_lists():
+    """Random rows in few dimensions, of which some need several rounds."""
+    rng, several = np.random.default_rng(0), 0
+    for _ in range(40):
+        rows = rng.normal(size=(12, 6)) + 0.3
+        for max_rounds, most, worse in ((None, 100, operator.ge), (10, 10, operator.gt)):
+            found = interpolation._mean_direction(rows, max_rounds)
+            np.testing.assert_allclose(found, mean_by_lists(rows, most, worse), rtol=0, atol=1e-12)
+            several += not np.allclose(found, mean_by_lists(rows, 1, worse))
+    assert several > 0
 
 
 @pytest.mark.parametrize("max_rounds", [None, 10])
