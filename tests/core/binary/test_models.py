@@ -88,3 +88,16 @@ def test_what_is_of_another_kind_is_refused(tmp_path):
         binary_model("gauss")
     with pytest.raises(UserError, match="repair: expected one of higham88, .*, got clip"):
         binary_model("flip", repair="clip")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_bit_and_one_code(kind):
+    model = binary_model(kind, num_components=3)
+    for codes in (CODES[:200, :1], CODES[:1]):
+        fitted = model.fit(codes)
+        assert {name: array.shape for name, array in to_arrays(fitted).items()} == model.shapes(codes.shape[1])
+        assert all(np.isfinite(array).all() for array in fitted)
+        assert model.sample(fitted, jax.random.key(0), 2).shape == (2, codes.shape[1])
+    if model.log_prob is not None:
+        found = np.exp(model.log_prob(model.fit(CODES[:200, :1]), np.ones((1, 1), bool)))
+        np.testing.assert_allclose(found, CODES[:200, 0].mean(), atol=0.01)  # priors add a few observations
