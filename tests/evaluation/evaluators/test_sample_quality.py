@@ -144,7 +144,7 @@ def test_entries(drawn):
 
 def test_what_cannot_be_made_is_left_out_and_said():
     lines = []
-    entries = SAMPLE_QUALITY.evaluate(task_of(lines=lines, metrics=("kid",), given=(1, 7), num_images=20))
+    entries = SAMPLE_QUALITY.evaluate(task_of(lines=lines, given=(1, 7), num_images=20))
     kinds = {name.split("/")[0] for name in entries}
     assert kinds == {"test_floor", "test_prior", "test_given_1", "test_reconstruction"}
     assert "samples given 7: skipped, a class of test has no 7 images besides the reference" in lines
