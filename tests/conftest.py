@@ -15,7 +15,8 @@ from pathlib import Path
 
 import jax
 import pytest
-from jaxtyping import install_import_hook
+
+from tests import typechecking
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -36,7 +37,7 @@ if os.environ["JAX_PLATFORMS"] != "cpu":  # accelerators round the operands of f
     jax.config.update("jax_default_matmul_precision", "highest")
 
 # Decorates the functions and dataclasses of exflow as they are imported; NamedTuples are left alone.
-install_import_hook("exflow", "beartype.beartype")
+typechecking.install("exflow")
 
 # Prepared arrays go to a folder of this run, unless the caller names one (which saves preparing real data every time).
 _OWN_CACHE = None if "EXFLOW_CACHE_DIR" in os.environ else tempfile.mkdtemp(prefix="exflow-test-cache-")

@@ -322,5 +322,5 @@ def test_no_folder_of_one_machine_is_named():
 
 def test_the_checks_see_the_package():
     assert {part_of(path) for path in EXFLOW} == set(LAYERS)
-    assert packages(imports(Path("tests/conftest.py"))) == {"exflow", "jax", "jaxtyping", "pytest"}
+    assert packages(imports(Path("tests/typechecking.py"))) == {"beartype", "jaxtyping"}
     assert MACHINE_FOLDER.findall("see " + "/ho" + "me/somebody/data") == ["/ho" + "me/somebody/data"]
