@@ -40,6 +40,7 @@ SIZES = {
     "conv": Size("matnet_mnist_conv", 20, 16, TINY_CONVOLUTIONAL_MATNET),
 }
 DTYPES = {"fc": ("float32", "bfloat16_products"), "conv": ("float32",)}
+QUICK_DTYPES = {"fc": ("bfloat16_products",), "conv": ("float32",)}
 
 
 def measure(size: Size, compute_dtype: str, at_once: bool, quick: bool) -> dict[str, float]:
@@ -48,7 +49,8 @@ def measure(size: Size, compute_dtype: str, at_once: bool, quick: bool) -> dict[
     config = configuration(size.spec, {"model.compute_dtype": compute_dtype} | (size.tiny if quick else {}))
     configure_devices(config)
     model = build_model(config)
-    latents, params = latents_of(model), model.init(jax.random.key(0), random_batch(2, 1, model.image_shape))
+    batch = random_batch(2, 1, model.image_shape)
+    latents, params = latents_of(model), jax.jit(model.init)(jax.random.key(0), batch)
     values = np.asarray(random_batch(images, 1, model.image_shape).x_set >= 128, np.float32)
     key, mask = jax.random.key(0), np.ones((images, 1), bool)
 
@@ -78,16 +80,17 @@ def measure(size: Size, compute_dtype: str, at_once: bool, quick: bool) -> dict[
 def run(quick: bool) -> Result:
     """Images times draws per second; memory by which the process grows while it compiles and computes."""
     medians: Table = {}
+    dtypes = QUICK_DTYPES if quick else DTYPES
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as pool:
         for name, size in SIZES.items():
-            for dtype in DTYPES[name]:
+            for dtype in dtypes[name]:
                 for how in ("streamed", "at once"):
                     found = pool.submit(measure, size, dtype, how == "at once", quick).result()
                     medians[f"{name}, {dtype}, {how}"] = found
     ratios: Table = {}
     for name in SIZES:
-        for dtype in DTYPES[name]:
+        for dtype in dtypes[name]:
             streamed, at_once = (medians[f"{name}, {dtype}, {how}"] for how in ("streamed", "at once"))
             rate = streamed["images x draws per CPU s"] / at_once["images x draws per CPU s"]
             ratios[f"{name}, {dtype}"] = {"draws per CPU s, streamed / at once": rate}

@@ -46,6 +46,7 @@ SHORT = schedule((10, 20), 30, 30, BATCH, 18_000) | {
     "model.matnet.levels": "8-32-2,16-24-2,32-16-2",
     "objective.annealing_steps": 5 * 180,
 }
+SMALL = {"data.image_size": 16, "model.matnet.levels": "8-8-1,16-8-1"}  # 32x32 whiten for half a minute
 
 VARIANTS = {
     "logistic": LOGISTIC,
@@ -53,8 +54,9 @@ VARIANTS = {
     "cpu": SHORT,
     "cpu_logistic": SHORT | LOGISTIC,
     "cpu_autoregressive": SHORT | AUTOREGRESSIVE | {"model.matnet.head_filters": 16},
-    "smoke": SMOKE | {"model.matnet.levels": "8-8-1,16-8-1,32-8-1"},
+    "smoke": SMOKE | SMALL,
     "smoke_autoregressive": AUTOREGRESSIVE
     | SMOKE
-    | {"model.matnet.levels": "8-8-1,16-8-1,32-8-1", "model.matnet.head_filters": 8, "evaluation.num_sample_rows": 1},
+    | SMALL
+    | {"model.matnet.head_filters": 8, "evaluation.num_sample_rows": 1},
 }

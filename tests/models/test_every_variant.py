@@ -11,8 +11,12 @@ from tests.models.parameters import random_params
 from tests.models.registry import MODELS, image_shape
 from tests.models.test_set_models import contexts, images
 
+# Between vectors, maps and streams, means and attention, one level and all, each way is gone once without these
+SLOW = ("ns", "ns_lag", "hfsgm", "cns_lag", "chfsgm", "scha_vae")
+NAMES = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in MODELS]
 
-@pytest.mark.parametrize("name", MODELS)
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_joint_density_does_not_depend_on_the_order(name):
     model = build(MODELS[name], image_shape(name))
     x_set = images(1, 2, shape=model.image_shape)

@@ -35,26 +35,29 @@ def test_pixels_of_every_law_add_up(name):
     law = likelihood(name)
     x = jnp.asarray(RNG.integers(0, 256, (2, 3, 4, 3), dtype=np.uint8))
     outputs = jnp.asarray(RNG.normal(size=(2, 3, 4, law.num_outputs(3))).astype(np.float32))
-    values = law.to_values(None, x)
-    np.testing.assert_allclose(
-        pixel_log_probs(law, outputs, values).sum((1, 2)), law.log_prob(outputs, values), rtol=1e-5
-    )
+
+    @jax.jit
+    def both(outputs, x):
+        values = law.to_values(None, x)
+        return pixel_log_probs(law, outputs, values).sum((1, 2)), law.log_prob(outputs, values)
+
+    np.testing.assert_allclose(*both(outputs, x), rtol=1e-5)
 
 
 def test_values_carry_the_mask_that_was_drawn():
     law = of_hidden_pixels(likelihood("bernoulli"), quadrant_mask)
-    x = jnp.asarray(RNG.choice(np.array([0, 255], np.uint8), (5, 4, 4, 1)))
-    for key in (jax.random.key(0), None):
-        image, observed = split_mask(law.to_values(key, x))
-        np.testing.assert_array_equal(image, x / 255)
+    x = RNG.choice(np.array([0, 255], np.uint8), (5, 4, 4, 1))
+    split = jax.jit(lambda key, x: split_mask(law.to_values(key, x)))
+    first, second, fixed = (jax.device_get(split(key, x)) for key in (jax.random.key(0), jax.random.key(1), None))
+    for image, observed in (first, second, fixed):
+        np.testing.assert_array_equal(image, x / np.float32(255))
         np.testing.assert_array_equal((~observed).sum((1, 2, 3)), 4)
-    other = split_mask(law.to_values(jax.random.key(1), x))[1]
-    assert (other != split_mask(law.to_values(jax.random.key(0), x))[1]).any()
+    assert (first[1] != second[1]).any()
 
 
 def test_without_a_key_a_mask_is_a_function_of_its_image():
-    images = jnp.asarray(RNG.random((40, 2, 2, 1)).astype(np.float32))
-    masks = content_mask(ONE_PIXEL, images)
-    np.testing.assert_array_equal(masks[::-1], content_mask(ONE_PIXEL, images[::-1]))
-    np.testing.assert_array_equal(masks[7], content_mask(ONE_PIXEL, images[7]))
+    images, of = RNG.random((40, 2, 2, 1)).astype(np.float32), jax.jit(functools.partial(content_mask, ONE_PIXEL))
+    masks = np.asarray(of(images))
+    np.testing.assert_array_equal(masks[::-1], of(images[::-1]))
+    np.testing.assert_array_equal(masks[7], of(images[7]))
     assert (np.asarray(~masks).sum(0) > 0).sum() == 4

@@ -75,7 +75,7 @@ def shapes_of(module):
 def random_variables(module, seed=0):
     """Random parameters, in NumPy, and positive running averages where there are any."""
     found = random_like(shapes_of(module), seed)
-    averages = jax.tree.map(lambda leaf: jnp.abs(leaf) + 0.5, found.get("batch_stats", {}))
+    averages = jax.tree.map(lambda leaf: jnp.asarray(np.abs(leaf) + 0.5), found.get("batch_stats", {}))
     return {"params": found["params"], "batch_stats": averages}
 
 

@@ -7,7 +7,6 @@ import pytest
 from scipy import stats
 
 from exflow.config.validation import validate
-from exflow.core.likelihoods.hidden_pixels import split_mask
 from exflow.core.observed import beside
 from exflow.errors import UserError
 from exflow.models import latent_bounds
@@ -43,8 +42,20 @@ def encode(model):
     return jax.jit(model.latents.encode_values)
 
 
+@pytest.fixture(scope="module")
+def terms(model):
+    """Of images under masks: terms of the bound of each alone."""
+
+    @jax.jit
+    def found(params, values):
+        elements = jax.tree.map(lambda leaf: leaf[:, None], model.latents.encode_values(params, values))
+        return latent_bounds.elbo_terms(model.latents, params, jax.random.key(1), elements, jnp.ones((5, 1), bool))
+
+    return found
+
+
 def with_mask(images, observed=OBSERVED):
-    return beside(jnp.asarray(images / np.float32(255)), jnp.asarray(observed))
+    return np.concatenate([images / np.float32(255), np.asarray(observed, np.float32)], axis=-1)
 
 
 def test_the_prior_sees_no_hidden_pixel(params, sample, encode):
@@ -52,6 +63,7 @@ def test_the_prior_sees_no_hidden_pixel(params, sample, encode):
     changed = np.where(OBSERVED, IMAGES, 255 - IMAGES)
     one, other = encode(params, with_mask(IMAGES)), encode(params, with_mask(changed))
     jax.tree.map(np.testing.assert_array_equal, one.features.prior, other.features.prior)
+    one, other = jax.tree.map(np.asarray, (one, other))
     different = jax.tree.map(lambda a, b: (a != b).any(), one.features.posterior, other.features.posterior)
     assert all(jax.tree.leaves(different))
     mask = jnp.asarray(OBSERVED)
@@ -60,13 +72,14 @@ def test_the_prior_sees_no_hidden_pixel(params, sample, encode):
     np.testing.assert_array_equal(drawn[0][hidden], drawn[1][hidden])
 
 
-def test_the_prior_sees_every_observed_pixel(params, encode):
-    def weighted(image):
-        values = jnp.concatenate([image, jnp.asarray(OBSERVED[:1], jnp.float32)], axis=-1)
-        top = encode(params, values).features.prior.top
+def test_the_prior_sees_every_observed_pixel(model, params):
+    @jax.jit
+    @jax.grad
+    def gradient_of(image):
+        top = model.latents.encode_values(params, beside(image, jnp.asarray(OBSERVED[:1]))).features.prior.top
         return (top * RNG.normal(size=top.shape)).sum()
 
-    gradient = jax.grad(weighted)(jnp.asarray(IMAGES[:1] / np.float32(255)))
+    gradient = gradient_of(jnp.asarray(IMAGES[:1] / np.float32(255)))
     np.testing.assert_array_equal(gradient != 0, OBSERVED[:1])
 
 
@@ -82,7 +95,7 @@ def test_imputations(params, sample):
 
 
 @pytest.mark.slow
-def test_loss_is_the_bound_of_hidden_pixels(model, params, encode):
+def test_loss_is_the_bound_of_hidden_pixels(model, params, encode, terms):
     """Reconstruction against SciPy, from the outputs of a pass whose latents are means."""
     elements, mask = jax.tree.map(lambda leaf: leaf[:, None], encode(params, with_mask(IMAGES))), jnp.ones((5, 1), bool)
     outputs = model.latents.infer(params, elements, mask, None)[1]
@@ -90,26 +103,20 @@ def test_loss_is_the_bound_of_hidden_pixels(model, params, encode):
     law = stats.bernoulli(jax.nn.sigmoid(np.asarray(outputs, np.float64)[:, 0]))
     expected = np.where(OBSERVED, 0, law.logpmf(IMAGES / 255)).sum((1, 2, 3))
     np.testing.assert_allclose(found[:, 0], expected, rtol=1e-5)
-    parts = latent_bounds.elbo_terms(model.latents, params, jax.random.key(1), elements, mask)
+    parts = terms(params, with_mask(IMAGES))
     assert parts.kl_examples.shape == (3, 5)
     assert (parts.kl_examples > 0).all()
-    everything = encode(params, with_mask(IMAGES, np.ones_like(OBSERVED)))
-    alone = jax.tree.map(lambda leaf: leaf[:, None], everything)
-    np.testing.assert_array_equal(
-        latent_bounds.elbo_terms(model.latents, params, jax.random.key(1), alone, mask).log_prob, 0
-    )
+    np.testing.assert_array_equal(terms(params, with_mask(IMAGES, np.ones_like(OBSERVED))).log_prob, 0)
 
 
-def test_equal_networks_have_no_divergence(model, params, encode):
+def test_equal_networks_have_no_divergence(params, terms):
     """The inference network with the prior's weights, and none for what only it sees."""
 
     def padded(own, prior):
-        return jnp.zeros_like(own).at[tuple(map(slice, prior.shape))].set(prior)
+        return np.pad(prior, [(0, more - size) for more, size in zip(own.shape, prior.shape, strict=True)])
 
     equal = {**params, "inference": jax.tree.map(padded, params["inference"], params["prior"])}
-    elements, mask = jax.tree.map(lambda leaf: leaf[:, None], encode(equal, with_mask(IMAGES))), jnp.ones((5, 1), bool)
-    found = latent_bounds.elbo_terms(model.latents, equal, jax.random.key(1), elements, mask)
-    np.testing.assert_allclose(found.kl_examples, 0, atol=1e-9)
+    np.testing.assert_allclose(terms(equal, with_mask(IMAGES)).kl_examples, 0, atol=1e-9)
 
 
 @pytest.mark.slow
@@ -149,15 +156,15 @@ def test_hidden_pixels_are_filled_with_the_mean_of_the_training_images(model, pa
 
 def _prior_of_filled(params, filled, encode):
     """What the prior makes of images that hold the mean already."""
-    return encode(params, beside(jnp.asarray(filled, jnp.float32), jnp.asarray(OBSERVED))).features.prior
+    return encode(params, with_mask(255 * filled)).features.prior
 
 
 def test_masks_are_drawn_anew_from_the_key(model, params, encode):
-    to_values = model.latents.likelihood.to_values
-    first, second = (encode(params, to_values(jax.random.key(seed), jnp.asarray(IMAGES))).values for seed in (0, 1))
-    assert (split_mask(first)[1] != split_mask(second)[1]).any()
-    fixed = to_values(None, jnp.asarray(IMAGES))
-    np.testing.assert_array_equal(fixed[::-1], to_values(None, jnp.asarray(IMAGES[::-1])))
+    to_values = jax.jit(model.latents.likelihood.to_values)
+    first, second = (np.asarray(encode(params, to_values(jax.random.key(seed), IMAGES)).values) for seed in (0, 1))
+    assert (first[..., -1] != second[..., -1]).any()
+    fixed = np.asarray(to_values(None, IMAGES))
+    np.testing.assert_array_equal(fixed[::-1], to_values(None, IMAGES[::-1]))
 
 
 def test_what_a_conditional_network_has_no_use_for():

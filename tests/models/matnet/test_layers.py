@@ -14,8 +14,12 @@ U = np.random.default_rng(0).normal(2.0, 3.0, (6, 2, 2, 4))
 
 def norm(style, mode, params, averages=None, mutable=(), rngs=None, u=U):
     variables = jax.tree.map(jnp.asarray, {"params": params} | ({} if averages is None else {"batch_stats": averages}))
-    found = Norm(style).apply(variables, jnp.asarray(u), mode, mutable=list(mutable), rngs=rngs)
-    return jax.tree.map(np.asarray, found)
+
+    @jax.jit
+    def apply(variables, u, mask, rngs):
+        return Norm(style).apply(variables, u, mode._replace(mask=mask), mutable=list(mutable), rngs=rngs)
+
+    return jax.tree.map(np.asarray, apply(variables, jnp.asarray(u), mode.mask, rngs))
 
 
 PARAMS = {"gain": np.linspace(0.5, 2.0, 4), "bias": np.linspace(-1.0, 1.0, 4)}
@@ -66,8 +70,8 @@ def test_noise_is_added_before_the_gain_and_in_training_alone(kind, factor, x64)
 )
 def test_orthogonal_kernels(taps, resampling, widths, x64):
     """Parts of a kernel, for inputs side by side, are those of one orthogonal matrix times 1.1."""
-    inputs = [jnp.zeros((1, *((4, 4) if taps else ()), width)) for width in widths]
-    params = Map(5, STYLE, taps, resampling).init(jax.random.key(0), *inputs)["params"]
+    inputs = [np.zeros((1, *((4, 4) if taps else ()), width)) for width in widths]
+    params = jax.jit(Map(5, STYLE, taps, resampling).init)(jax.random.key(0), *inputs)["params"]
     kernel = np.concatenate([params["kernel"], params["kernel1"]], axis=-1 if resampling == "up" else -2)
     flat = kernel.reshape(-1, kernel.shape[-1])
     np.testing.assert_allclose(flat.T @ flat, 1.21 * np.eye(flat.shape[1]), atol=1e-6)
@@ -75,9 +79,9 @@ def test_orthogonal_kernels(taps, resampling, widths, x64):
 
 def test_normal_kernels_gains_and_biases():
     normal = STYLE._replace(initialization="normal")
-    kernel = Map(200, normal).init(jax.random.key(0), jnp.zeros((1, 100)))["params"]["kernel"]
-    params = Norm(normal).init(jax.random.key(1), jnp.zeros((2, 20_000)), Mode())["params"]
-    gain, bias = params["gain"], params["bias"]
+    kernel = jax.jit(Map(200, normal).init)(jax.random.key(0), np.zeros((1, 100), np.float32))["params"]["kernel"]
+    params = jax.jit(lambda key: Norm(normal).init(key, jnp.zeros((2, 20_000)), Mode()))(jax.random.key(1))["params"]
+    kernel, gain, bias = map(np.asarray, (kernel, params["gain"], params["bias"]))
     for values, mean in ((kernel, 0.0), (gain, 1.0)):
         assert abs(values.std() - 0.02) < 5 * 0.02 / np.sqrt(2 * values.size)
         assert abs(values.mean() - mean) < 5 * 0.02 / np.sqrt(values.size)
@@ -87,8 +91,10 @@ def test_normal_kernels_gains_and_biases():
 def test_weight_normalisation(x64):
     """Kernels of length g per output, which is their own length at the start."""
     layer, x = Map(5, STYLE._replace(normalization="weight"), (3, 3)), jnp.asarray(U)
-    params = layer.init(jax.random.key(0), x)["params"]
-    bare = Map(5, STYLE, (3, 3)).apply({"params": {"kernel": params["kernel"]}}, x)
-    np.testing.assert_allclose(layer.apply({"params": params}, x), bare, rtol=1e-9, atol=1e-12)
+    layers = layer, Map(5, STYLE, (3, 3))
+    apply, plain = (jax.jit(lambda params, one=one: one.apply({"params": params}, x)) for one in layers)
+    params = jax.tree.map(np.asarray, jax.jit(layer.init)(jax.random.key(0), x)["params"])
+    bare = np.asarray(plain({"kernel": params["kernel"]}))
+    np.testing.assert_allclose(apply(params), bare, rtol=1e-9, atol=1e-12)
     other = {"kernel": 3.0 * params["kernel"], "weight_gain": 2.0 * params["weight_gain"]}
-    np.testing.assert_allclose(layer.apply({"params": other}, x), 2.0 * bare, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(apply(other), 2.0 * bare, rtol=1e-9, atol=1e-12)
