@@ -127,5 +127,11 @@ VARIANTS = {
         "model.bruno.dense_units": 32,
         "model.bruno.dense_couplings": 2,
     },
-    "smoke_bundled": CPU | FEW_STEPS,
+    "smoke_bundled": {
+        **CPU,
+        **FEW_STEPS,
+        "evaluation.splits": ("test",),
+        "evaluation.settings": ((5, 1),),
+        "evaluation.num_sample_rows": 2,
+    },
 }

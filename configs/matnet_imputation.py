@@ -39,5 +39,5 @@ VARIANTS = {
     "patches": PATCHES,
     "cpu": SHORT | SMALL,
     "cpu_patches": SHORT | SMALL | PATCHES,
-    "smoke": SMOKE | {"model.matnet.levels": "7-8-1,14-8-1,28-8-0", "model.matnet.top_hidden": 16},
+    "smoke": SMOKE | {"model.matnet.levels": "14-8-1,28-8-0", "model.matnet.top_hidden": 16},
 }

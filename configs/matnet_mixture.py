@@ -57,6 +57,6 @@ VARIANTS = {
     "omniglot": OMNIGLOT,
     "cpu": DENSE,
     "cpu_entropy": DENSE | {"objective.mixture_divergence": "surrogate", "objective.entropy_weight": 0.4},
-    "smoke": SMOKE | {"model.matnet.levels": "7-8-1,14-8-1,28-8-0", "objective.sleep_start_step": 6},
+    "smoke": SMOKE | {"model.matnet.levels": "14-8-1,28-8-0", "objective.sleep_start_step": 6},
     "smoke_omniglot": OMNIGLOT | SMOKE | {"model.matnet.levels": "7-8-1,14-8-1,28-8-0"},
 }

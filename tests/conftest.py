@@ -57,6 +57,14 @@ def pytest_unconfigure() -> None:
         shutil.rmtree(_OWN_CACHE, ignore_errors=True)
 
 
+_LONGEST = ("test_benchmarks.py", "test_smoke.py")  # of the slow tests
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the longest files, so that at the end no process works alone."""
+    items.sort(key=lambda item: item.path.name not in _LONGEST)
+
+
 # A compiled program takes several memory maps, of which Linux gives a process 65,530; past that the compiler crashes.
 _MAPS_ALLOWED, _TESTS_BETWEEN_COUNTS = 20_000, 5
 _tests_run = itertools.count(1)

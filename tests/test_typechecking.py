@@ -1,5 +1,7 @@
 """The annotations of exflow are checked while tests run."""
 
+from typing import NoReturn
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,6 +57,18 @@ def test_dimensions_that_are_computed_from_arguments():
     assert ones(3, False).shape == (3, 2)
     with pytest.raises(TypeCheckError, match="checking the return value"):
         ones(3, True)
+
+
+def test_functions_that_never_return():
+    @checked
+    def stop(returns: bool) -> NoReturn:
+        if not returns:
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        stop(False)
+    with pytest.raises(Exception, match="NoReturn"):
+        stop(True)
 
 
 def test_functions_without_annotations_stay_as_they_are():

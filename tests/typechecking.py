@@ -44,11 +44,13 @@ def _checkers(fn) -> tuple[Callable, Callable]:
 def checked(fn):
     """The function, whose arguments and result are checked.
 
-    Classes are left to jaxtyping, and so are functions whose dimensions are computed from arguments.
+    Classes are left to jaxtyping, and so are functions that never return or whose dimensions depend on arguments.
     """
-    if inspect.isclass(fn) or any("{" in getattr(hint, "dim_str", "") for hint in fn.__annotations__.values()):
+    hints = () if inspect.isclass(fn) else fn.__annotations__.values()
+    computed = any("{" in getattr(hint, "dim_str", "") for hint in hints)
+    if inspect.isclass(fn) or computed or typing.NoReturn in hints:
         return _jaxtyped(fn, typechecker=beartype.beartype)
-    if not fn.__annotations__:
+    if not hints:
         return fn
 
     @functools.wraps(fn)

@@ -29,7 +29,7 @@ def test_outputs_depend_on_earlier_pixels_and_all_features_alone(x64):
     rng = np.random.default_rng(0)
     features = jnp.asarray(rng.normal(size=(1, height, width, NUM_FEATURES)))
     values = jnp.asarray(rng.normal(size=(1, height, width, channels)))
-    params = head.init(jax.random.key(0), features, values)
+    params = jax.jit(head.init)(jax.random.key(0), features, values)
     of_features, of_values = jax.jit(jax.jacrev(lambda *inputs: head.apply(params, *inputs), argnums=(0, 1)))(
         features, values
     )
@@ -51,7 +51,7 @@ def law_of(name, channels, scale):
     head = network(AutoregressiveHead(base.num_outputs(channels), filters=4, sizes=(3, 3)))
     own = autoregressive(base, head, NUM_FEATURES, channels)
     assert (own.num_outputs(channels), own.fit) == (NUM_FEATURES, None)
-    learned, statistics = own.init(jax.random.key(1), (2, 2, channels))
+    learned, statistics = jax.jit(own.init, static_argnums=1)(jax.random.key(1), (2, 2, channels))
     learned = jax.tree.map(lambda leaf: (scale if leaf.ndim > 1 else 0.0) * leaf, learned)
     return own.law(learned, statistics), lambda *inputs: head.apply(learned["head"], *inputs)
 

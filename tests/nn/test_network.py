@@ -25,7 +25,7 @@ class Doubled(nn.Module):
 def test_equal_modules_are_traced_once_and_each_has_its_own_parameters():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 2)), jnp.float32)
     nets = [network(Doubled(2.0)), network(Doubled(2.0)), network(Doubled(-1.0))]
-    params = [net.init(jax.random.key(at), x) for at, net in enumerate(nets)]
+    params = [jax.jit(net.init)(jax.random.key(at), x) for at, net in enumerate(nets)]
     TRACED.clear()
     outputs = jax.jit(lambda params: [net.apply(own, x) for net, own in zip(nets, params, strict=True)])(params)
     assert sorted(TRACED) == [-1.0, 2.0]
@@ -36,5 +36,5 @@ def test_equal_modules_are_traced_once_and_each_has_its_own_parameters():
 
 def test_inputs_may_be_missing():
     net, x = network(Doubled(2.0)), jnp.ones((4, 2))
-    params = net.init(jax.random.key(0), x)
+    params = jax.jit(net.init)(jax.random.key(0), x)
     np.testing.assert_allclose(net.apply(params, x, 1.0), net.apply(params, x, None) + 1.0, rtol=1e-6)

@@ -50,7 +50,7 @@ COUNTS = {  # of the original code, by config variant and width
 
 
 # These hold every kind of module but the stream's: two or more levels, vectors and maps, averages and attention
-COUNTED_BY_DEFAULT = (("ns", 512), ("hfsgm_lag", 512), ("chfsgm_lag", 128))
+COUNTED_BY_DEFAULT = (("ns", 512), ("chfsgm_lag", 128))
 
 
 @pytest.mark.parametrize(
