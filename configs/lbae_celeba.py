@@ -31,6 +31,7 @@ def get_config() -> ConfigDict:
             "data.image_size": 64,
             "data.resize": "bilinear",
             "data.pipeline": "tfdata",
+            "evaluation.sample_quality.crop": 0,
             "model.lbae.latent_dim": 1_500,
             "model.lbae.encoder_channels": (64, 128, 256, 256),
             "model.lbae.decoder_channels": (256, 128, 64, 64),

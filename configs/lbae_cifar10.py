@@ -26,6 +26,7 @@ def get_config() -> ConfigDict:
         {
             "data.dataset": "cifar10",
             "data.resize": "bilinear",
+            "evaluation.sample_quality.crop": 0,
             "model.lbae.latent_dim": 600,
             "model.lbae.decoder_input_channels": 128,
             "objective.distortion": "squared_error",

@@ -39,6 +39,7 @@ def get_config() -> ConfigDict:
     config.training.checkpoint_every = 10 * EPOCH
     config.training.best_metric = "reconstruction"
     config.evaluation.settings = ()
+    config.evaluation.sample_quality.crop = 28
     config.sampling.densities = ("independent", "mixture", "autoregressive")
     return config
 

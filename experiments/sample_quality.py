@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--given", type=int, nargs="*", default=[1, 5], help="sizes of given sets; default: 1 5")
     parser.add_argument("--methods", nargs="*", default=[], help="of a fitted sampler; default: that of the config")
     parser.add_argument("--metrics", action=CommaSeparated, words=ALL, default=list(ALL), help="default: all")
+    parser.add_argument("--crop", type=int, default=0, help="side of the centre that is compared; default: 0, all")
     parser.add_argument("--jpeg_quality", type=int, default=0, help="all images through JPEG files; default: 0, none")
 
 
@@ -66,6 +67,7 @@ def measured(subject: Subject, flags: argparse.Namespace) -> dict[str, dict[str,
         metrics=tuple(flags.metrics),
         given=tuple(flags.given),
         methods=tuple(flags.methods),
+        crop=flags.crop,
         jpeg_quality=flags.jpeg_quality,
     )
     sets, split = subject.image_sets, flags.split

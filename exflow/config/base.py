@@ -174,6 +174,7 @@ def _evaluation() -> dict:
             "metrics": ("fid", "kid", "prd", "manifolds"),  # some of these; prd needs scikit-learn
             "given": (1, 5),  # samples given so many images of a class, of models of sets
             "methods": (),  # of a sampler fitted after training, such as ("cov", "random"); (): sampling.method
+            "crop": 0,  # side of the centre that features are of, such as 28 of digits padded to 32; 0: all
             "jpeg_quality": 0,  # all images through JPEG files, to compare with numbers made so (75); 0: none
         },
     }

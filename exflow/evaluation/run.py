@@ -16,6 +16,7 @@ from exflow.evaluation import encoding, placement, results
 from exflow.evaluation.encoding import Encodings, Transform
 from exflow.evaluation.evaluator import Entries, Say, Task
 from exflow.evaluation.registry import chosen
+from exflow.evaluation.results_line import append_line
 from exflow.evaluation.scoring import few_shot, likelihood
 from exflow.model import FittedCodes, Model
 from exflow.typing import Element, Params, PRNGKey
@@ -73,6 +74,7 @@ def evaluate(
         return content
     try:
         results.write_results(Path(workdir) / "results.json", content)  # a picture that fails takes no number with it
+        append_line(Path(workdir), entries, _epoch(config, step, image_sets))
     except OSError as error:
         say(results.table(entries))
         raise UserError(
@@ -88,6 +90,12 @@ def evaluate(
     finally:
         say(results.table(entries))
     return content
+
+
+def _epoch(config: ConfigDict, step: int, image_sets: Mapping[str, ImageSets]) -> int:
+    """How often training has seen every image of its split, rounded down; 0 where that is not at hand."""
+    seen = step * config.data.sets_per_batch * config.data.set_size
+    return seen // max(int(np.sum(image_sets["train"].count)), 1) if "train" in image_sets else 0
 
 
 def evaluate_split(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from exflow.evaluation.results_line import LineScores, results_line
+from exflow.evaluation.results_line import LineScores, append_line, line_of, results_line
 
 
 def test_the_line():
@@ -18,3 +18,27 @@ def test_names_are_words():
     for name in ("two words", "a:b", ""):
         with pytest.raises(ValueError, match=f"expected names without spaces and colons, got '{name}'"):
             results_line(0, 0.0, 1, {name: LineScores(1, 0.0, 0.0, 0.0)})
+
+
+def test_the_line_of_an_evaluation(tmp_path):
+    def scores(value):
+        return {
+            "fid[28x28-ab]": {"value": value, "num_images": 500},
+            "kid[28x28-ab]": {"value": value / 100, "deviation": 0.25},
+            "prd_f8[28x28-ab]": {"value": 0.5},
+            "prd_f1_8[28x28-ab]": {"value": 0.75},
+        }
+
+    found = {"sampler_cov": scores(3.0), "reconstruction": scores(1.0)}
+    entries = {"test_reconstruction": {"value": 80.5}}
+    entries |= {f"test_{source}/{name}": entry for source, of in found.items() for name, entry in of.items()}
+    line = (
+        "e:7 loss_eval:80.5 nref:500 samples_cov ntest:500 fid:3 kid_mean:0.03 kid_std:0.25 "
+        "reco ntest:500 fid:1 kid_mean:0.01 kid_std:0.25 samples_cov f8/18:0.5/0.75 reco f8/18:0.5/0.75"
+    )
+    assert line_of(entries, 7) == line
+    for _ in range(2):
+        append_line(tmp_path, entries, 7)
+    assert (tmp_path / "results.txt").read_text() == f"{line}\n{line}\n"
+    assert line_of({"test_reconstruction": {"value": 80.5}}, 7) is None
+    assert line_of({name: entry for name, entry in entries.items() if "/" in name}, 7) is None

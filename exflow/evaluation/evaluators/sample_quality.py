@@ -61,7 +61,8 @@ def evaluate(task: Task) -> Entries:
         task.say("sample_quality: skipped, set config.evaluation.sample_quality.num_images")
         return {}
     check(task.config, task.model)
-    setting = report.Setting(find(options.extractor), seed, options.jpeg_quality, tuple(options.metrics))
+    metrics, crop = tuple(options.metrics), options.crop
+    setting = report.Setting(find(options.extractor), seed, options.jpeg_quality, metrics, crop=crop)
     reference = draw_reference(task.image_sets, options.num_images, seed, task.transform)
     number = len(reference.images)
     if number < MIN_IMAGES:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from exflow.errors import UserError
 from exflow.evaluation import results
 from exflow.evaluation.metrics.distances import Features
 from exflow.evaluation.metrics.extractor import Extractor, feature_batches, features_of
@@ -38,6 +39,7 @@ class Setting(NamedTuple):
     jpeg_quality: int = 0  # > 0: all images go through JPEG files of this quality first
     metrics: tuple[str, ...] = ALL
     floor: float | None = None  # Frechet distance of real training to real test images, as many as are compared
+    crop: int = 0  # side of the centre of all images that is compared; 0: all
 
     def named(self, metric: str) -> str:
         """A metric with its extractor, such as "fid[28x28-a1b2c3d4]"; JPEG makes another number of it."""
@@ -108,7 +110,7 @@ def compare(real: Compared, generated: Compared, setting: Setting) -> Report:
     if "fid" in setting.metrics:
         known = x.shape[1] <= MAX_DIM and least >= 20
         value = fid_estimate(x, y) if known else Estimate(fid(x, y), float("nan"))
-        report["fid"] = _entry(value, FRECHET, f"Frechet distance; {how}")
+        report["fid"] = _entry(value, FRECHET, f"Frechet distance; {how}") | {"num_images": len(y)}
     if "kid" in setting.metrics:
         found = kid(x, y, subset_size=usual_subset_size(least), seed=setting.seed)
         subsets = f"{found.num_subsets} subsets of {found.subset_size}, deviation {found.deviation:.3g}"
@@ -163,13 +165,29 @@ def protocol(setting: Setting, num_real: int, real: str, num_generated: int, gen
     if setting.floor is not None:
         parts.append(f"floor (real train to real test) {setting.floor:.4g}")
     parts.append(f"features {setting.extractor.name}, resize {setting.extractor.resize}")
+    if setting.crop:
+        parts.append(f"centres of {setting.crop}x{setting.crop}")
     if setting.jpeg_quality:
         parts.append(f"all images through JPEG of quality {setting.jpeg_quality}")
     return "; ".join([*parts, f"sample seed {setting.seed}"])
 
 
 def _seen(setting: Setting, images: UInt8[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
+    if setting.crop:
+        images = centre(images, setting.crop)
     return through_jpeg(images, setting.jpeg_quality) if setting.jpeg_quality else images
+
+
+def centre(images: UInt8[np.ndarray, "num height width channels"], side: int) -> UInt8[np.ndarray, "num s s channels"]:
+    """The centre of images, where `data.resize=pad` has put them.
+
+    Raises:
+      UserError: They are smaller.
+    """
+    above, left = ((length - side) // 2 for length in images.shape[1:3])
+    if min(above, left) < 0:
+        raise UserError(f"sample_quality.crop: expected at most the side of {images.shape[1:3]} images, got {side}.")
+    return images[:, above : above + side, left : left + side]
 
 
 def _entry(estimate: Estimate, unit: str, how: str) -> dict[str, Any]:

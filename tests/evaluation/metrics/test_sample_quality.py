@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from exflow.errors import UserError
 from exflow.evaluation.metrics.extractor import Extractor
 from exflow.evaluation.metrics.fid import fid
 from exflow.evaluation.metrics.jpeg import through_jpeg
@@ -95,3 +96,15 @@ def test_distance_within_classes():
     np.testing.assert_allclose(entry["standard_error"], np.std(values, ddof=1) / 2**0.5, rtol=1e-9)
     assert "mean over 2 classes of 10 to 28 images; 50 test images against 40 samples" in entry["protocol"]
     assert class_distance(real, generated, labels[0], labels[1] + 5, SETTING) == {}
+
+
+def test_the_centre_alone_is_compared():
+    wide = [np.pad(images, ((0, 0), (2, 2), (3, 3), (0, 0)), constant_values=9) for images in (REAL, GENERATED)]
+    setting = SETTING._replace(metrics=("fid",))
+    plain = sample_quality(REAL, GENERATED, setting)
+    cropped = sample_quality(*wide, setting._replace(crop=REAL.shape[1]))
+    (entry,), (whole,) = cropped.values(), plain.values()
+    assert entry["value"] == whole["value"]
+    assert f"centres of {REAL.shape[1]}x{REAL.shape[1]}" in entry["protocol"]
+    with pytest.raises(UserError, match="sample_quality.crop: expected at most the side of"):
+        sample_quality(*wide, setting._replace(crop=99))
