@@ -53,10 +53,14 @@ def checked(fn):
     if not hints:
         return fn
 
+    own: list[Callable] = []
+
     @functools.wraps(fn)
     def wrapped(*args, **kwargs):
         __tracebackhide__ = True
-        of_arguments, of_result = _checkers(fn)
+        if not own:
+            own.extend(_checkers(fn))
+        of_arguments, of_result = own
         with _dimensions:  # one letter is one number in arguments and result
             try:
                 of_arguments(*args, **kwargs)
