@@ -23,6 +23,7 @@ TINY = {  # changes that make any model quick to compile; "full" or "small" no l
     "data.set_size": 6,
 }
 ALWAYS = {"training.compilation_cache": False}
+COLOURED = ("cifar10", "celeba_faces", "solids")  # data sets of three channels
 
 
 def configuration(spec: str, overrides: dict[str, Any] | None = None) -> ConfigDict:
@@ -32,9 +33,9 @@ def configuration(spec: str, overrides: dict[str, Any] | None = None) -> ConfigD
 
 
 def build_model(config: ConfigDict) -> Model:
-    """The model of the configuration, for images of one channel."""
+    """The model of the configuration, for images of one channel, or three if those of its data set have as many."""
     size = config.data.image_size // config.data.downscale
-    return registry.build(config, (size, size, 1))
+    return registry.build(config, (size, size, 3 if config.data.dataset in COLOURED else 1))
 
 
 def loss_with_aux(model: Model) -> Callable[[Params, PRNGKey, Batch], tuple[Any, Any]]:

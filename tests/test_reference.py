@@ -9,10 +9,17 @@ import numpy as np
 import pytest
 
 from benchmarks.cases import TINY, build_model, configuration, random_batch, random_params
-from benchmarks.reference.cases import TINY_CONVOLUTIONAL_MATNET, TINY_DENSE_MATNET, TINY_SET_VAE, TINY_STREAM
+from benchmarks.reference.cases import (
+    TINY_CONVOLUTIONAL_MATNET,
+    TINY_DENSE_MATNET,
+    TINY_LBAE,
+    TINY_SET_VAE,
+    TINY_STREAM,
+)
 from exflow.core.likelihoods.likelihood import likelihood
 from exflow.core.quantization import dequantize
 from exflow.models.bruno import image_flow
+from exflow.models.lbae import objective as lbae_objective
 from exflow.models.matnet.networks import matnet
 from exflow.models.matnet.networks.plan import plan
 from exflow.models.matnet.objective import Objective
@@ -135,3 +142,31 @@ def test_matnet_agrees(spec, overrides, x64, monkeypatch):
     weight = config.objective.annealing_start if config.objective.annealing_steps else 1.0
     loss = reference(torch.tensor(values[:, 0]), lambda shape: torch.tensor(normals(shape)), weight)
     assert_reference_agrees(reference, loss, value, joined(gradients))
+
+
+@pytest.mark.parametrize("spec", ["lbae_mnist", "lbae_cifar10"])
+def test_lbae_agrees(spec, x64, monkeypatch):
+    from benchmarks.reference.lbae import Lbae
+
+    config = configuration(spec, TINY_LBAE)
+    model, key = build_model(config), jax.random.key(0)
+    batch = jax.tree.map(jnp.asarray, random_batch(4, 1, model.image_shape))
+    with jax.enable_x64(False):
+        random = random_params(model, batch)
+    params = jax.tree.map(lambda leaf: leaf.astype(np.float64) * 4, random)
+    monkeypatch.setattr(lbae_objective, "pixels", lambda x: x.astype(np.float64) / 255.0)
+    value, gradients = loss_and_gradients(model, params, key, batch)
+    reference = Lbae(config, model.image_shape).double()
+    convert.copy_into(reference, params)
+    loss = reference(torch.from_numpy(np.asarray(batch.x_set[:, 0], np.float64) / 255.0))
+    assert_reference_agrees(reference, loss, value, gradients)
+    assert {name.split(".")[0] for name, _ in reference.named_parameters()} == {"encoder", "decoder"}
+
+
+@pytest.mark.parametrize(("spec", "number"), [("lbae_mnist", 2_483_160), ("lbae_cifar10", 5_611_992)])
+def test_published_lbae_has_its_parameters(spec, number):
+    from benchmarks.reference.lbae import Lbae
+
+    config = configuration(spec)
+    reference = Lbae(config, build_model(config).image_shape)
+    assert sum(parameter.numel() for parameter in reference.parameters()) == number

@@ -15,6 +15,7 @@ FROM_TFDS |= {"mnist": "mnist", "mnist_even_odd": "mnist", "spatial_mnist": "mni
 SET_VAES = ("vae", "ns", "ns_lag", "hfsgm", "hfsgm_lag", "cns", "cns_lag", "chfsgm", "chfsgm_lag", "scha", "scha_lag")
 SMOKE = [(name, "smoke") for name in available_configs()]
 SMOKE += [("set_vae_omniglot", f"smoke_{name}") for name in SET_VAES]
+SMOKE += [("lbae_mnist", "smoke_vae"), ("lbae_mnist", "smoke_rae")]
 SMOKE += [("bruno_omniglot_finetune", "smoke_bundled")]
 MODES = {"smoke_bundled": ["--mode=finetune", "--config.training.init_from=bruno_omniglot"]}
 

@@ -35,6 +35,13 @@ TINY_MATNET = {
 }
 TINY_DENSE_MATNET = TINY_MATNET | {"model.matnet.levels": "6-2", "model.matnet.shortcut_encoder": (5, 4)}
 TINY_CONVOLUTIONAL_MATNET = TINY_MATNET | {"model.matnet.levels": "7-4-1,14-4-2,28-3-0"}
+TINY_LBAE = {
+    "data.image_size": 16,
+    "data.sets_per_batch": 4,
+    "model.lbae.latent_dim": 6,
+    "model.lbae.encoder_channels": (4, 5, 6),
+    "model.lbae.decoder_channels": (6, 5, 4),
+}
 
 
 def _few_sets(number: int) -> dict[str, Any]:
@@ -50,6 +57,10 @@ CASES = {
     "scha": Case("set_vae_omniglot:scha", _few_sets(4), TINY_STREAM),
     "matnet_fc": Case("matnet_mnist_fc", NO_SLEEP | {"training.num_devices": 1}, TINY_DENSE_MATNET),
     "matnet_conv": Case("matnet_mnist_conv", NO_SLEEP, TINY_CONVOLUTIONAL_MATNET),
+    "lbae": Case("lbae_mnist", _few_sets(64), TINY_LBAE),
+    "lbae_512": Case("lbae_mnist", {}, TINY_LBAE),
+    "lbae_cifar10": Case("lbae_cifar10", _few_sets(64), TINY_LBAE),
+    "lbae_cpu": Case("lbae_mnist:cpu", {}, TINY_LBAE),
 }
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from benchmarks.reference.bruno import Bruno
 from benchmarks.reference.convert import copy_into, with_couplings
+from benchmarks.reference.lbae import Lbae
 from benchmarks.reference.matnet import MatNet, joined
 from benchmarks.reference.set_vae import SetVae
 from benchmarks.reference.set_vae_layers import standard_noise
@@ -54,6 +55,10 @@ def _built(
         copy_into(matnet, joined(params))
         start = objective.annealing_start if objective.annealing_steps else 1.0
         return matnet, lambda pixels: matnet(torch.bernoulli(pixels.flatten(0, 1) / 255), torch.randn, start)
+    if config.model.family == "lbae":
+        lbae = Lbae(config, image_shape)
+        copy_into(lbae, params)
+        return lbae, lambda pixels: lbae(pixels.flatten(0, 1) / 255)
     model = set_vae(config, image_shape)
     copy_into(model, params["networks"])
     weight = 1 + config.objective.alpha
