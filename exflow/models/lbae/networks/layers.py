@@ -6,6 +6,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
 from exflow.nn.convolution import convolution, fastest_gradient
+from exflow.nn.few_channels import FEW, convolution_to_few
 from exflow.nn.normalization import Normalization
 from exflow.nn.transposed_convolution import transposed_convolution
 
@@ -47,6 +48,8 @@ class Convolution(nn.Module):
             x, kernel = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
         if up:
             out: Array = transposed_convolution(x, kernel, 2, (1, 1), fastest_gradient())
+        elif not self.resampling and self.features <= FEW and jax.default_backend() == "cpu":
+            out = convolution_to_few(x, kernel, (1, 1))
         else:
             out = convolution(x, kernel, 2 if self.resampling else 1, (1, 1), fastest_gradient())
         return out.astype(jnp.promote_types(given, jnp.float32))
