@@ -23,7 +23,7 @@ TINY = {  # changes that make any model quick to compile; "full" or "small" no l
     "data.set_size": 6,
 }
 ALWAYS = {"training.compilation_cache": False}
-COLOURED = ("cifar10", "celeba_faces", "solids")  # data sets of three channels
+COLOURED = ("cifar10", "celeba_faces")  # data sets of three channels
 
 
 def configuration(spec: str, overrides: dict[str, Any] | None = None) -> ConfigDict:

@@ -7,7 +7,7 @@
 1,500 bits, 18,938,204 parameters, 3,900 epochs. Pictures are the centre of 64x64 after the shorter side has been
 brought to 64, which keeps the background, in the official splits. `:vae` is the published variational baseline (64
 latents).
-`:smoke` shows that everything runs and is not of faces: it takes coloured solids, since CelebA may not be passed on.
+`:smoke` shows that everything runs and is not of faces: it takes grey solids, since CelebA may not be passed on.
 """
 
 from lbae_mnist import SMOKE
