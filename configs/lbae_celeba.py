@@ -53,6 +53,7 @@ VARIANTS = {
     "smoke": SMOKE
     | {
         "data.dataset": "solids",
+        "data.options": "num_train=20, num_validation=4, num_test=4",
         "model.lbae.encoder_channels": (8, 8, 8, 16),
         "model.lbae.decoder_channels": (16, 8, 8, 8),
     },
