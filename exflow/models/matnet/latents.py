@@ -18,6 +18,7 @@ from exflow.core.likelihoods.learned import LearnedLikelihood
 from exflow.model import LatentFunctions
 from exflow.models.matnet.networks.layers import Mode
 from exflow.models.matnet.networks.matnet import Draw, Law, MatNet
+from exflow.models.matnet.networks.plan import Resolution
 from exflow.models.matnet.observation import NAME, law_of
 from exflow.typing import Params, PRNGKey
 
@@ -140,8 +141,17 @@ def latent_functions(network: MatNet, learned: LearnedLikelihood) -> LatentFunct
         num_set_latents=0,
         num_components=network.plan.num_components,
         regenerate=regenerate,
-        work_bytes=16 * max(level.width * max(level.size, 1) ** 2 for level in network.plan.levels),
+        work_bytes=max(map(_work_bytes, network.plan.levels)),
     )
+
+
+def _work_bytes(level: Resolution) -> int:
+    """Of an image, see `LatentFunctions`: of four states that are maps, of sixteen vectors, which are small.
+
+    On a CPU the bound of the published dense network with products of bfloat16 operands takes 7 to 9 % less time with
+    2,000 images times draws per call than with 8,000 (float32: as much), and with a few hundred more again.
+    """
+    return 16 * level.width * level.size**2 if level.size else 64 * level.width
 
 
 def _no_set_posteriors(params: Params, state: SeenElements) -> list[DiagonalGaussian]:

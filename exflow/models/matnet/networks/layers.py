@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
@@ -67,21 +68,16 @@ class Map(nn.Module):
         shape = (*self.taps, self.features, sum(widths)) if up else (*self.taps, sum(widths), self.features)
         axis = -1 if up else -2
 
-        whole: list[Array] = []  # drawn once: Flax gives every parameter a key of its own
-
-        def part(key: Array, start: int, width: int) -> Array:
-            if not whole:
-                whole.append(_kernel(self.style, key, shape))
-            return jax.lax.slice_in_dim(whole[0], start, start + width, axis=axis % len(shape))
-
+        # All parts are drawn as one, with one key; once there are parameters, only the shapes of initial ones matter
+        whole = _kernel(self.style, self.make_rng("params"), shape) if self.is_initializing() else jnp.zeros(shape)
+        gain = self.param("gain", _gains, (self.features,)) if self.gain else None
+        parts = jnp.split(whole, np.cumsum(widths)[:-1], axis=axis)
         outputs = []
-        for number, (x, width) in enumerate(zip(inputs, widths, strict=True)):
-            kernel: Array = self.param(f"kernel{number or ''}", part, sum(widths[:number]), width)
+        for number, (x, part) in enumerate(zip(inputs, parts, strict=True)):
+            kernel: Array = self.param(f"kernel{number or ''}", lambda _, part=part: part)
             outputs.append(self._apply(x, self._normalized(kernel, number)))
         out = sum(outputs[1:], outputs[0])
-        if self.gain:
-            out = out * _beside(self.param("gain", _gains, (self.features,)), out)
-        return out
+        return out if gain is None else out * _beside(gain, out)
 
     def _normalized(self, kernel: Array, number: int) -> Array:
         """V g / |V| with |V| of each output of this part of the kernel; g is |V| at the start."""

@@ -15,7 +15,7 @@ from exflow.models.matnet.networks.generator import Generator
 from exflow.models.matnet.networks.inference import Inference
 from exflow.models.matnet.networks.layers import Mode
 from exflow.models.matnet.networks.observed import Observed, Seen
-from exflow.models.matnet.networks.plan import Plan, Resolution
+from exflow.models.matnet.networks.plan import Plan
 
 Law = DiagonalGaussian | GaussianMixture
 Draw = Callable[[Law, Array | int], Array]  # (law of a group, its number from the top) -> values
@@ -102,14 +102,14 @@ class MatNet(nn.Module):
             None,
         )
         pick = pick._replace(beside=top.value if self.plan.top_everywhere else None)
-        latents, number = [top], 1
+        way, latents, number = _Way(seen, scale, pick, given, mode), [top], 1
         for index, level in enumerate(self.plan.levels):
             h = self.generator.enter(index, states.h, mode)
             s = states.s if seen.posterior is None else self.inference.enter(index, states.s, mode)
             r = states.r if seen.prior is None else self.prior.enter(index, states.r, mode)
             states = States(h, s, r, None)
             run = self._recurrent if level.block == "gru" and level.groups else self._groups
-            states, found = run(states, index, level, number, seen, scale, pick, given, mode)
+            states, found = run(way, states, index, number)
             latents += found
             number += level.groups
         outputs = self.generator.decode(states.h, mode) if states.outputs is None else states.outputs
@@ -121,86 +121,63 @@ class MatNet(nn.Module):
         owner = owners.get(self.plan.scale_owner)
         return self.plan.initial_scale if owner is None else owner.dist_scale
 
-    def _groups(
-        self,
-        states: States,
-        index: int,
-        level: Resolution,
-        number: int,
-        seen: Seen,
-        scale: Array | float,
-        pick: "_Picker",
-        given: tuple[Array, ...],
-        mode: Mode,
-    ) -> tuple[States, list[Latent]]:
-        """The groups of a level one after the other, each with modules of its own."""
+    def _groups(self, way: "_Way", states: States, index: int, number: int) -> tuple[States, list[Latent]]:
+        """The groups of a level one after the other, each with modules of its own; the first has this number."""
         found = []
-        for group in range(level.groups):
+        for group in range(self.plan.levels[index].groups):
 
             def step(module: "MatNet", states: States, seen: Seen, group: int = group) -> tuple[States, Latent]:
-                fixed = _fixed(given, number + group)
-                return module.one_group(states, index, group, number + group, seen, scale, pick, fixed, mode)
+                fixed = _fixed(way.given, number + group)
+                return module.one_group(way._replace(seen=seen), states, index, group, number + group, fixed)
 
             step = nn.remat(step) if self.plan.remat else step
-            states, latent = step(self, states, seen)
+            states, latent = step(self, states, way.seen)
             found.append(latent)
         return states, found
 
-    def _recurrent(
-        self,
-        states: States,
-        index: int,
-        level: Resolution,
-        number: int,
-        seen: Seen,
-        scale: Array | float,
-        pick: "_Picker",
-        given: tuple[Array, ...],
-        mode: Mode,
-    ) -> tuple[States, list[Latent]]:
+    def _recurrent(self, way: "_Way", states: States, index: int, number: int) -> tuple[States, list[Latent]]:
         """The groups of a level as a loop over one set of modules."""
+        groups = self.plan.levels[index].groups
         summed = self.plan.summed_outputs and index == len(self.plan.levels) - 1
         shape = (states.h.shape[0], *self.plan.image_shape[:2], self.plan.num_outputs)
         states = states._replace(outputs=jnp.zeros(shape, states.h.dtype) if summed else None)
 
-        own = given[number : number + level.groups]
-        values = jnp.stack([*own, *(jnp.zeros_like(own[0]) for _ in range(level.groups - len(own)))]) if own else None
+        own = way.given[number : number + groups]
+        values = jnp.stack([*own, *(jnp.zeros_like(own[0]) for _ in range(groups - len(own)))]) if own else None
 
         def step(module: "MatNet", states: States, inputs: tuple[Array, Array | None]) -> tuple[States, Latent]:
             group, value = inputs
             fixed = value, False if value is None else group < len(own)
-            states, latent = module.one_group(states, index, 0, number + group, seen, scale, pick, fixed, mode)
+            states, latent = module.one_group(way, states, index, 0, number + group, fixed)
             if states.outputs is not None:
-                states = states._replace(outputs=states.outputs + module.generator.decode(states.h, mode))
+                states = states._replace(outputs=states.outputs + module.generator.decode(states.h, way.mode))
             return states, latent
 
         if self.is_initializing():  # a loop cannot create running averages
             states, latent = step(self, states, (jnp.zeros((), jnp.int32), None))
-            return states, [latent] * level.groups
+            return states, [latent] * groups
         learns = self.is_mutable_collection("batch_stats")  # what a loop carries has to be mutable
         loop = nn.scan(
             nn.remat(step) if self.plan.remat else step,
             variable_broadcast="params" if learns else ("params", "batch_stats"),
             variable_carry="batch_stats" if learns else False,
             split_rngs={"params": False, "noise": True},
-            length=level.groups,
+            length=groups,
         )
-        states, stacked = loop(self, states, (jnp.arange(level.groups), values))
-        return states, [jax.tree.map(lambda leaf, g=group: leaf[g], stacked) for group in range(level.groups)]
+        states, stacked = loop(self, states, (jnp.arange(groups), values))
+        return states, [jax.tree.map(lambda leaf, g=group: leaf[g], stacked) for group in range(groups)]
 
     def one_group(
         self,
+        way: "_Way",
         states: States,
         index: int,
         group: int,
         number: int | Array,
-        seen: Seen,
-        scale: Array | float,
-        pick: "_Picker",
         fixed: tuple[Array | None, Array | bool],
-        mode: Mode,
     ) -> tuple[States, Latent]:
         """One latent group: its prior, its posterior, its values, and the states below it."""
+        seen, scale, mode = way.seen, way.scale, way.mode
         h, s, r, q = states.h, states.s, states.r, None
         if seen.prior is None:
             p = self.generator.prior(index, group, h, scale, mode)
@@ -210,8 +187,8 @@ class MatNet(nn.Module):
         if seen.posterior is not None:
             moments, s = self.inference.merge(index, group, h, seen.posterior, s, mode)
             q = _scaled(scale, moments)
-        latent = pick.latent(p, q, number, *fixed)
-        z = latent.value if pick.beside is None else _with_beside(latent.value, pick.beside)
+        latent = way.pick.latent(p, q, number, *fixed)
+        z = latent.value if way.pick.beside is None else _with_beside(latent.value, way.pick.beside)
         return states._replace(h=self.generator.step(index, group, h, z, mode), s=s, r=r), latent
 
 
@@ -239,6 +216,16 @@ class _Picker(NamedTuple):
             lambda: _choose(idle, lambda: _mean(p, law), lambda: self.draw(law, number)),
         )
         return Latent(value, p, q)
+
+
+class _Way(NamedTuple):
+    """What is the same for all groups on the way down."""
+
+    seen: Seen
+    scale: Array | float  # see `MatNet._scale`
+    pick: _Picker
+    given: tuple[Array, ...]  # values of the first groups
+    mode: Mode
 
 
 def _mean(p: Law, law: Law) -> Array:

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from exflow.models.matnet.networks.gated import gated
 from exflow.models.matnet.networks.layers import Bias, Map, Mode, Norm, Plain, activated
 from exflow.models.matnet.networks.plan import Style
 
@@ -57,7 +58,7 @@ class StatelessMerge(nn.Module):
 
 
 class GruMerge(nn.Module):
-    """u, r = sigmoid(norm(map([h; b; s])) + 1), n = tanh(norm(map([h; b; r s]))), s' = u s + (1 - u) n, map(s') + bias.
+    """s' is the gated step of s whose maps see [h; b; s], moments map(s') + bias.
 
     Attributes as of `StatefulMerge`; there is no difference.
     """
@@ -70,13 +71,7 @@ class GruMerge(nn.Module):
     @nn.compact
     def __call__(self, h: State, features: Seen, s: State, mode: Mode) -> tuple[Moments, State]:
         """Moments before the scale, and the next state."""
-        width = s.shape[-1]
-        own = jnp.concatenate([h, s], axis=-1)
-        gates = Norm(self.style)(Map(2 * width, self.style, self.taps)(own, features), mode)
-        keep, reset = jnp.split(nn.sigmoid(gates + 1.0), 2, axis=-1)
-        own = jnp.concatenate([h, reset * s], axis=-1)
-        new = activated(self.style, Norm(self.style)(Map(width, self.style, self.taps)(own, features), mode))
-        s = keep * s + (1.0 - keep) * new
+        s = gated(s, lambda s: (jnp.concatenate([h, s], axis=-1), features), self.style, self.taps, mode)
         return Bias()(Map(self.num_moments, self.style, self.taps)(s)), s
 
 

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from exflow.models.matnet.networks.gated import gated
 from exflow.models.matnet.networks.layers import Map, Mode, Norm, Plain, activated
 from exflow.models.matnet.networks.plan import Style
 
@@ -60,10 +61,7 @@ class ProjectionBlock(nn.Module):
 
 
 class GruBlock(nn.Module):
-    """u, r = sigmoid(norm(map([h; z])) + 1), n = tanh(norm(map([r h; z]))), u h + (1 - u) n.
-
-    The published code takes the kernel of r for n as well, and never uses the one made for it; here n has its own.
-    """
+    """The gated step whose maps see [h; z]; the state keeps its features."""
 
     features: int
     style: Style
@@ -74,11 +72,7 @@ class GruBlock(nn.Module):
         self, h: Float[Array, "batch ... features"], z: Float[Array, "batch ... latent"], mode: Mode
     ) -> Float[Array, "batch ... features"]:
         """The next state."""
-        gates = Norm(self.style)(Map(2 * self.features, self.style, self.taps)(jnp.concatenate([h, z], axis=-1)), mode)
-        keep, reset = jnp.split(nn.sigmoid(gates + 1.0), 2, axis=-1)
-        inputs = jnp.concatenate([reset * h, z], axis=-1)
-        new = activated(self.style, Norm(self.style)(Map(self.features, self.style, self.taps)(inputs), mode))
-        return keep * h + (1.0 - keep) * new
+        return gated(h, lambda h: (jnp.concatenate([h, z], axis=-1),), self.style, self.taps, mode)
 
 
 TOP_DOWN_BLOCKS = {"residual": TopDownResidual, "projection": ProjectionBlock, "gru": GruBlock}
