@@ -1,16 +1,20 @@
 """Imputation through the Python API, the evaluator, the mode and its picture."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from exflow import modes
 from exflow.api import TrainedModel
+from exflow.core.observed import beside
 from exflow.errors import UserError
 from exflow.evaluation import evaluate_split, validate
+from exflow.evaluation.evaluators.imputation import errors
 from exflow.evaluation.pictures.imputations import write_imputations
 from exflow.evaluation.registry import chosen
+from exflow.evaluation.run import closing_task
 from exflow.models.registry import build
 from tests.evaluation.toy import toy_model, toy_params
 from tests.evaluation.toy_data import image_sets
@@ -70,12 +74,56 @@ def test_results_say_what_was_hidden(config, model):
     options = config.copy_and_resolve_references()
     options.evaluation.evaluators = ("imputation",)
     entries = evaluate_split(options, model.core, model.params, SETS, "test", None, lambda line: None)
-    assert list(entries) == ["test_imputation_nelbo", "test_imputation_nll"]
-    for entry in entries.values():
-        assert "-log p(hidden pixels | observed ones), a random quadrant hidden; 6 test images" in entry["protocol"]
-        assert entry["unit"] == "nats/image"
+    assert list(entries) == ["test_imputation_nelbo", "test_imputation_mse", "test_imputation_nll"]
+    for name, entry in entries.items():
+        error = name == "test_imputation_mse"
+        what = "mean of 32 imputations against the hidden pixels" if error else "-log p(hidden pixels | observed ones)"
+        assert f"{what}, a random quadrant hidden; 6 test images" in entry["protocol"]
+        assert entry["unit"] == ("(pixel/255)^2" if error else "nats/image")
         assert entry["standard_error"] > 0
+        assert not error or 0 < entry["value"] < 1
     assert set(validate(options, model.core, model.params, SETS)) == {"imputation_nelbo"}
+
+
+def test_squared_errors_are_of_hidden_pixels(config, model):
+    """Of a model every second draw of which is the negative of a binary image, the mean is wrong by a half there."""
+    rng = np.random.default_rng(0)
+    images, observed = rng.choice(np.array([0, 255], np.uint8), (6, *SHAPE)), rng.random((6, 4, 4, 1)) < 0.7
+
+    def sample(params, key, x, observed, num_samples):
+        negative = (jnp.arange(num_samples) % 2 == 0).reshape(-1, 1, 1, 1, 1)
+        return jnp.where(negative & ~observed[None], 255 - x[None], x[None])
+
+    core = model.core._replace(imputation=model.core.imputation._replace(sample=sample))
+    sets = SETS._replace(images=images)
+    task = closing_task(config, core, model.params, sets, "test", None, lambda line: None)
+    values = np.asarray(beside(jnp.asarray(images / np.float32(255)), jnp.asarray(observed)))[:, None]
+    np.testing.assert_allclose(errors(task, values), 0.25, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_the_mode_opens_a_trained_directory(tmp_path):
+    config = config_of(BARE | {"levels": "4-3-1,8-4-0", "conditional": "quadrants", "likelihood": "bernoulli"})
+    run = {"steps_per_call": 1, "num_steps": 1, "checkpoint_every": 1, "evaluate_every": 1, "num_devices": 1}
+    config.update_from_flattened_dict(
+        {f"training.{key}": value for key, value in run.items()}
+        | {
+            "data.dataset": "glyphs",
+            "data.options": "num_train=4, num_validation=2, num_test=2",
+            "data.image_size": 8,
+            "data.pipeline": "device",
+            "data.rotate": False,
+            "data.sets_per_batch": 4,
+            "data.set_size": 1,
+            "evaluation.settings": (),
+            "evaluation.num_sample_rows": 2,
+            "training.best_metric": "imputation_nelbo",
+            "training.quick_compilation": True,
+        }
+    )
+    modes.MODES["train"](config, tmp_path)
+    modes.MODES["impute"](config, tmp_path)
+    assert (tmp_path / "samples" / "imputations.png").stat().st_size > 0
 
 
 def test_pictures_show_image_mask_draws_and_mean(config, model, tmp_path):

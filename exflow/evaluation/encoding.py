@@ -159,6 +159,17 @@ def _num_bytes(tree: Element) -> int:
     return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
 
 
+@functools.cache
+def values_only(model: Model) -> Model:
+    """A model whose elements are nothing but what the likelihood scores; the encoder is then not computed."""
+
+    def encode(params: Params, key: PRNGKey | None, x: Array, context: Array | None = None) -> Array:
+        known = () if context is None else (context,)
+        return model.encode(params, key, x, *known).values
+
+    return model._replace(encode=encode)
+
+
 def downscaling(factor: int) -> Transform | None:
     """Transform of square images to the rounded means of factor x factor pixels; None for factor 1."""
     if factor == 1:

@@ -27,6 +27,7 @@ class Task(NamedTuple):
     transform: Transform | None  # of images [n, H, W, C] to those that the model sees
     key: PRNGKey  # of all that is drawn
     encodings: Encodings  # of a noise draw, shared by all evaluators
+    values: Encodings  # likewise, of models with latents: what the likelihood scores of elements, no features
     say: Say
     fitted: FittedCodes | None = None  # what the model's `sampler` is fitted to after training
     train: ImageSets | None = None  # the training split, where another one is evaluated

@@ -141,13 +141,15 @@ def validate(
     """
     transform, key = transform or encoding.downscaling(config.data.downscale), evaluation_key(config)
     title = "validation" if show_progress else None
-    encode = _encoder(config, model, params, image_sets, transform, (0,), lambda draw: (key, title))
-    encodings, values = Encodings(encode, 1), {}
-    params = placement.replicate(params)
-    task = Task(config, model, params, image_sets, "validation", transform, key, encodings, lambda line: None)
+    encodings, values = (
+        Encodings(_encoder(config, one, params, image_sets, transform, (0,), lambda draw: (key, title)), 1)
+        for one in (model, encoding.values_only(model))
+    )
+    params, found = placement.replicate(params), {}
+    task = Task(config, model, params, image_sets, "validation", transform, key, encodings, values, lambda line: None)
     for evaluator in chosen(config, model):
-        values |= evaluator.validate(task)
-    return values
+        found |= evaluator.validate(task)
+    return found
 
 
 def closing_task(
@@ -172,9 +174,11 @@ def closing_task(
             say(title)  # where there is no progress bar
         return None if draw is None else jax.random.fold_in(key, draw), title
 
-    encode = _encoder(config, model, params, image_sets, transform, rotations, of_draw)
-    encodings = Encodings(encode, max(options.noise_draws, 1))
-    return Task(config, model, params, image_sets, split, transform, key, encodings, say, fitted)
+    encodings, values = (
+        Encodings(_encoder(config, one, params, image_sets, transform, rotations, of_draw), max(options.noise_draws, 1))
+        for one in (model, encoding.values_only(model))
+    )
+    return Task(config, model, params, image_sets, split, transform, key, encodings, values, say, fitted)
 
 
 def evaluation_key(config: ConfigDict) -> PRNGKey:

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from exflow.evaluation import results
 from exflow.evaluation.evaluator import Entries, Evaluator, Task, plural
-from exflow.evaluation.evaluators.likelihood import describe_shape
+from exflow.evaluation.evaluators.likelihood import describe_shape, scored
 from exflow.evaluation.metrics import detection
 from exflow.evaluation.scoring import likelihood
 from exflow.evaluation.scoring.importance import SetBounds, importance
@@ -91,12 +91,6 @@ def evaluate(task: Task) -> Entries:
 def num_draws(config: ConfigDict) -> int:
     """Draws of the latents."""
     return config.evaluation.marginal_samples or config.evaluation.importance_samples
-
-
-def scored(task: Task, sets: likelihood.Sets) -> Float[np.ndarray, "sets set h w c"]:
-    """What the likelihood scores of sets of unrotated images, under the first noise draw."""
-    upright = np.asarray(task.encodings(0).values)[:, 0]
-    return upright.reshape(-1, *upright.shape[2:])[sets.rows]
 
 
 def measure(

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 from exflow.core.latents.elements import EncodedElement
 from exflow.evaluation import results
 from exflow.evaluation.evaluator import Entries, Evaluator, Task
+from exflow.evaluation.evaluators.likelihood import of_single_images
 from exflow.evaluation.metrics import detection
 from exflow.evaluation.scoring import likelihood
 from exflow.evaluation.scoring.latents import elbo_terms, pieces_of_sets
@@ -25,7 +26,7 @@ ACTIVE = 0.01  # variance over images of the posterior mean of a unit, from whic
 
 def evaluate(task: Task) -> Entries:
     """Entries `<split>_kl_group_<n>`, nats, and `<split>_active_units_group_<n>`, group 0 at the top."""
-    values = np.asarray(task.encodings(0).values)[:, 0][task.image_sets.exists][:, None]
+    values = np.asarray(task.values(0))[:, 0][task.image_sets.exists][:, None]
     noun, split = likelihood.noun(task.model), task.split
     task.say(f"measuring what the latents say of {len(values)} {split} {noun}s")
     terms = elbo_terms(task.model, task.params, values, [jax.random.fold_in(task.key, USAGE)])
@@ -82,7 +83,7 @@ def _posterior_means(
 LATENT_USAGE = Evaluator(
     name="latent_usage",
     needs="latent variables of single images",
-    requires=lambda model: model.latents is not None and model.latents.num_set_latents == 0,
+    requires=of_single_images,
     metrics=lambda config, model: {},
     validate=lambda task: {},
     evaluate=evaluate,

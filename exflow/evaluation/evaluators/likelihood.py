@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from exflow.evaluation import published, results
@@ -14,16 +15,17 @@ from exflow.model import Model, sets_of
 
 
 def metrics(config: ConfigDict, model: Model) -> dict[str, str]:
-    """`nll` and `nll_prior` in nats, and `bits_per_dim` of images."""
-    del config
-    names = ["nll", "nll_prior", *(["bits_per_dim"] if has_pixels(model) else [])]
-    return dict.fromkeys(names, "min")
+    """`nll` in nats, of sets of several elements `nll_prior`, and of images `bits_per_dim`."""
+    prior = [] if config.evaluation.nll_set_size == 1 else ["nll_prior"]
+    return dict.fromkeys(["nll", *prior, *(["bits_per_dim"] if has_pixels(model) else [])], "min")
 
 
 def validate(task: Task) -> dict[str, float]:
     """Of unrotated images, with one fixed draw of the noise; nats per image or vector."""
     summary = measure(task)
-    values = {"nll": summary.nll.value, "nll_prior": summary.nll_prior.value}
+    values = {"nll": summary.nll.value}
+    if task.config.evaluation.nll_set_size != 1:
+        values["nll_prior"] = summary.nll_prior.value
     if has_pixels(task.model):
         values["bits_per_dim"] = likelihood.bits_per_dim(summary.nll.value, task.model.image_shape)
     return values
@@ -35,6 +37,12 @@ def measure(task: Task) -> LikelihoodSummary:
     max_count = task.image_sets.index.shape[1]
     sets = likelihood.draw_sets(task.count, 1, max_count, options.nll_set_size, task.config.training.seed)
     for draw in range(task.encodings.num_draws):
+        if of_single_images(task.model):
+            alone = likelihood.log_probs_alone(
+                task.model, task.params, scored(task, sets, draw), sets.mask, options.importance_samples
+            )
+            log_probs.append((alone, alone))
+            continue
         upright = jax.tree.map(lambda leaf: leaf[:, :1], task.encodings(draw))
         log_probs.append(
             likelihood.set_log_probs(task.model, task.params, upright, sets, draws=options.importance_samples)
@@ -44,7 +52,10 @@ def measure(task: Task) -> LikelihoodSummary:
 
 
 def evaluate(task: Task) -> Entries:
-    """Entries `<split>_nll` and so on; with several noise draws also bounds that average the density over them."""
+    """Entries `<split>_nll` and so on; with several noise draws also bounds that average the density over them.
+
+    Of sets of one `nll` says it all: there is no `nll_prior`.
+    """
     model, options, split = task.model, task.config.evaluation, task.split
     summary = measure(task)
     noun, pixels = likelihood.noun(model), has_pixels(model)
@@ -67,22 +78,28 @@ def evaluate(task: Task) -> Entries:
         drawn.append(f"{plural(options.importance_samples, 'draw')} of the latents")
         joint, single = "bound on -log p(X) / set size", f"bound on -log p(x), every {noun} on its own"
     draws = ", ".join(drawn)
-    entries = {
-        f"{split}_nll": entry("nll", summary.nll, joint, draws),
-        f"{split}_nll_prior": entry("nll_prior", summary.nll_prior, single, draws),
-    }
+    how = f"importance-weighted bound of {draws}"
+    entries = {"nll": entry("nll", summary.nll, joint, draws)}
+    entries["nll_prior"] = entry("nll_prior", summary.nll_prior, single, draws)
     if pixels:
-        entries |= {
-            f"{split}_bits_per_dim": entry("bits_per_dim", summary.nll, joint, draws, bits=True),
-            f"{split}_bits_per_dim_prior": entry("bits_per_dim_prior", summary.nll_prior, single, draws, bits=True),
-        }
+        entries["bits_per_dim"] = entry("bits_per_dim", summary.nll, joint, draws, bits=True)
+        entries["bits_per_dim_prior"] = entry("bits_per_dim_prior", summary.nll_prior, single, draws, bits=True)
     if summary.num_draws > 1:
-        how = f"importance-weighted bound of {draws}"
-        entries |= {
-            f"{split}_nll_bound": entry("nll_bound", summary.nll_bound, joint, how),
-            f"{split}_nll_prior_bound": entry("nll_prior_bound", summary.nll_prior_bound, single, how),
-        }
-    return entries
+        entries["nll_bound"] = entry("nll_bound", summary.nll_bound, joint, how)
+        entries["nll_prior_bound"] = entry("nll_prior_bound", summary.nll_prior_bound, single, how)
+    alone = options.nll_set_size == 1
+    return {f"{split}_{name}": one for name, one in entries.items() if not (alone and "prior" in name)}
+
+
+def scored(task: Task, sets: likelihood.Sets, draw: int = 0) -> Float[np.ndarray, "sets set h w c"]:
+    """What the likelihood scores of sets of unrotated images, under a noise draw; of models with latents."""
+    upright = np.asarray(task.values(draw))[:, 0]
+    return upright.reshape(-1, *upright.shape[2:])[sets.rows]
+
+
+def of_single_images(model: Model) -> bool:
+    """Whether the latents of every element are its own, so that sets are scored element by element."""
+    return model.latents is not None and model.latents.num_set_latents == 0
 
 
 def has_pixels(model: Model) -> bool:

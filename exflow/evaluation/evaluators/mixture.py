@@ -64,7 +64,7 @@ def evaluate(task: Task) -> Entries:
 
 def components(task: Task) -> Components:
     """Images of a split, upright and under the first noise draw, by component."""
-    upright = np.asarray(task.encodings(0).values)[:, 0]
+    upright = np.asarray(task.values(0))[:, 0]
     exists = task.image_sets.exists
     labels = np.broadcast_to(np.arange(len(upright))[:, None], exists.shape)[exists]
     task.say(f"assigning {exists.sum()} {task.split} images to components")

@@ -14,7 +14,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from exflow.evaluation import cached, placement
 from exflow.evaluation.chunks import equal_size, in_chunks
-from exflow.model import Model, sets_of
+from exflow.evaluation.scoring.latents import encode, per_call
+from exflow.model import Model, latents_of, sets_of
 from exflow.typing import Element, Params
 
 CHUNK_BYTES = 2**26  # of gathered elements per device and call
@@ -98,6 +99,43 @@ def _log_probs(
 
     with jax.default_matmul_precision("highest"):
         return placement.data_parallel(local, 2, 2)(params, elements, rows, mask)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _log_probs_alone(model: Model, draws: int, params: Params, elements: Element, mask: Array) -> Array:
+    def local(params: Params, elements: Element, mask: Array) -> Array:
+        states = cached.empty_states(model, params, mask.shape)
+        return jnp.where(mask, sets_of(model).log_prob(params, states, elements, draws), 0.0)
+
+    with jax.default_matmul_precision("highest"):
+        return placement.data_parallel(local, 1, 2)(params, elements, mask)
+
+
+def log_probs_alone(
+    model: Model,
+    params: Params,
+    values: Float[np.ndarray, "sets set h w c"],
+    mask: Bool[np.ndarray, "sets set"],
+    draws: int = 1,
+) -> Float[np.ndarray, "sets set"]:
+    """Log-density of every element given none, of a model with latents; features are kept of no more than a call takes.
+
+    Args:
+      model: Model with latents.
+      params: Its parameters.
+      values: What the likelihood scores.
+      mask: Which elements exist.
+      draws: Of the latents.
+
+    Returns:
+      Nats, 0 where the mask is False.
+    """
+    latents, params = latents_of(model), placement.replicate(params)
+
+    def run(values: Array, mask: Array) -> Array:
+        return _log_probs_alone(model, draws, params, encode(latents, params, values), mask)
+
+    return in_chunks(run, (values, mask), per_call(model, values.shape, draws)[0])
 
 
 def _conditionals(model: Model, params: Params, element_set: Element, mask: Array, draws: int) -> Array:
