@@ -21,11 +21,10 @@ import jax
 import numpy as np
 
 from exflow import evaluation
-from exflow.errors import UserError
 from exflow.evaluation import results
-from exflow.models.registry import num_parameters
 from experiments import plots
 from experiments.report import Report
+from experiments.several import facts_of, open_subjects, scored
 from experiments.subject import Subject, add_subject_arguments, open_subject, positive
 
 SETTINGS = ((5, 1), (5, 5), (20, 1), (20, 5))
@@ -46,44 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(flags: argparse.Namespace, out: Path) -> Report:
     """One entry per model and measure, and a figure."""
     positive(flags, "set_size", "importance_samples", "trials", "samples")
-    names = [Path(model).name for model in flags.model]
-    if len(set(names)) < len(names):
-        raise UserError(f"--model: expected different names, got {', '.join(names)}. Rename a working directory.")
-    subjects = [open_subject(argparse.Namespace(**vars(flags) | {"model": [model]})) for model in flags.model]
-    check_same_data(names, subjects)
-    subjects = [with_draws(subject, flags.importance_samples) for subject in subjects]
+    subjects = open_subjects(flags, open_subject)
+    subjects = {name: with_draws(subject, flags.importance_samples) for name, subject in subjects.items()}
     entries: dict[str, dict[str, Any]] = {}
-    for name, subject in zip(names, subjects, strict=True):
+    for name, subject in subjects.items():
         print(f"{name}: {subject.model.name}")
         entries |= {f"{name}/{measure}": one for measure, one in measured(subject, flags).items()}
-    path = draw(out / "comparison.png", names, entries)
-    facts = {
-        "models": {
-            name: {"model": subject.model.name, "num_parameters": num_parameters(subject.model.params)}
-            | {"scores": scored(subject), **subject.model.info}
-            for name, subject in zip(names, subjects, strict=True)
-        }
-    }
-    return Report(subjects[0].config, facts, entries, {}, [path])
-
-
-def check_same_data(names: list[str], subjects: list[Subject]) -> None:
-    """Refuse models that were not tested on the same classes.
-
-    Raises:
-      UserError: Names the first that differs.
-    """
-
-    def classes(subject: Subject) -> tuple:
-        data = subject.config.data
-        return data.dataset, data.split, data.options
-
-    for name, subject in zip(names, subjects, strict=True):
-        if classes(subject) != classes(subjects[0]):
-            raise UserError(
-                f"--model: {name} has test classes of {classes(subject)}, {names[0]} of {classes(subjects[0])}. "
-                "Train both on one division: --config.data.dataset=... --config.data.split=..."
-            )
+    path = draw(out / "comparison.png", list(subjects), entries)
+    return Report(next(iter(subjects.values())).config, facts_of(subjects), entries, {}, [path])
 
 
 def with_draws(subject: Subject, number: int) -> Subject:
@@ -92,21 +61,6 @@ def with_draws(subject: Subject, number: int) -> Subject:
     if sets is not None and not sets.exact:
         subject.config.evaluation.importance_samples = number
     return subject
-
-
-def scored(subject: Subject) -> str:
-    """What a likelihood is of; only equal ones can be compared."""
-    model = subject.model.core
-    height, width, channels = model.image_shape
-    if model.of_vectors:
-        return f"vectors of {channels}"
-    law = None if model.latents is None else model.latents.likelihood
-    what = "gray levels" if channels == 1 else f"levels of {channels} colours"
-    if law is not None and law.name.startswith("bernoulli"):
-        what = "binarised pixels" if channels == 1 else f"binarised {what}"
-    elif law is not None and not law.discrete:
-        what += f" as real numbers ({law.name})"
-    return f"{what}, {height}x{width}"
 
 
 def measured(subject: Subject, flags: argparse.Namespace) -> dict[str, dict[str, Any]]:

@@ -15,12 +15,11 @@ import numpy as np
 
 from exflow.errors import UserError
 from exflow.evaluation.metrics import detection
-from exflow.models.registry import num_parameters
 from experiments import plots
 from experiments.cardinality import mean_per_image
-from experiments.comparison import check_same_data, scored
 from experiments.latents import bounds_of, draw_sets, open_set_vae, unit, values_of
 from experiments.report import Report, entry
+from experiments.several import facts_of, open_subjects, scored
 from experiments.subject import Subject, add_subject_arguments, positive
 
 
@@ -34,27 +33,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(flags: argparse.Namespace, out: Path) -> Report:
     """Entries of every model, and a figure."""
     positive(flags, "samples")
-    names = [Path(model).name for model in flags.model]
-    if len(set(names)) < len(names):
-        raise UserError(f"--model: expected different names, got {', '.join(names)}. Rename a working directory.")
-    subjects = [open_set_vae(argparse.Namespace(**vars(flags) | {"model": [model]})) for model in flags.model]
-    check_same_data(names, subjects)
-    if len({scored(subject) for subject in subjects}) > 1:
-        kinds = ", ".join(f"{name}: {scored(subject)}" for name, subject in zip(names, subjects, strict=True))
+    subjects = open_subjects(flags, open_set_vae)
+    if len({scored(subject) for subject in subjects.values()}) > 1:
+        kinds = ", ".join(f"{name}: {scored(subject)}" for name, subject in subjects.items())
         raise UserError(f"--model: expected models that score the same values, got {kinds}. Leave some out.")
     entries: dict[str, dict[str, Any]] = {}
-    for name, subject in zip(names, subjects, strict=True):
+    for name, subject in subjects.items():
         print(f"{name}: {subject.model.name}, {flags.samples} draws")
         entries |= {f"{name}/{measure}": one for measure, one in measured(subject, flags).items()}
-    facts = {
-        "models": {
-            name: {"model": subject.model.name, "num_parameters": num_parameters(subject.model.params)}
-            | {"scores": scored(subject), **subject.model.info}
-            for name, subject in zip(names, subjects, strict=True)
-        }
-    }
-    path = draw(out / "single_images.png", names, entries, unit(subjects[0]))
-    return Report(subjects[0].config, facts, entries, {}, [path])
+    first = next(iter(subjects.values()))
+    path = draw(out / "single_images.png", list(subjects), entries, unit(first))
+    return Report(first.config, facts_of(subjects), entries, {}, [path])
 
 
 def measured(subject: Subject, flags: argparse.Namespace) -> dict[str, dict[str, Any]]:

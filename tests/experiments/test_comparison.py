@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from exflow.models.registry import build
-from experiments.comparison import scored
+from experiments.several import scored
 from experiments.subject import Subject
 from tests.models.registry import TINY_IMAGES, small_config
 

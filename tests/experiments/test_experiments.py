@@ -19,7 +19,7 @@ from exflow.models.registry import build
 from exflow.training.checkpoint import Checkpoints
 from exflow.training.state import TrainState
 from experiments import __main__ as command
-from experiments import comparison, report, robustness, samples
+from experiments import report, robustness, samples, several
 
 pytestmark = pytest.mark.slow  # many compilations
 
@@ -285,12 +285,12 @@ def test_comparison(workdir, tmp_path):
     elsewhere = base_config("bruno")
     elsewhere.data.dataset = "glyphs"
     subjects = [argparse.Namespace(config=config) for config in (base_config("bruno"), elsewhere)]
-    comparison.check_same_data(["a", "b"], subjects[:1] * 2)
+    several.check_same_data(["a", "b"], subjects[:1] * 2)
     subjects[0].config.data.dataset = "omniglot"
     with pytest.raises(
         UserError, match=r"--model: b has test classes of \('glyphs', .*, a of \('omniglot'.* Train both"
     ):
-        comparison.check_same_data(["a", "b"], subjects)
+        several.check_same_data(["a", "b"], subjects)
 
 
 def test_the_list_names_every_experiment(capsys):
