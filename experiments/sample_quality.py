@@ -16,8 +16,8 @@ from exflow.errors import UserError
 from exflow.evaluation.evaluators.sample_quality import SAMPLE_QUALITY
 from exflow.evaluation.metrics.sample_quality import ALL
 from exflow.evaluation.run import closing_task
-from experiments.comparison import check_same_data
 from experiments.report import Report
+from experiments.several import open_subjects
 from experiments.subject import CommaSeparated, Subject, add_subject_arguments, open_subject, positive
 
 
@@ -36,19 +36,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(flags: argparse.Namespace, out: Path) -> Report:
     """Entries of every model, and one table of all."""
     positive(flags, "images", "given")
-    names = [Path(model).name for model in flags.model]
-    if len(set(names)) < len(names):
-        raise UserError(f"--model: expected different names, got {', '.join(names)}. Rename a working directory.")
-    subjects = [open_subject(argparse.Namespace(**vars(flags) | {"model": [model]})) for model in flags.model]
-    check_same_data(names, subjects)
+    subjects = open_subjects(flags, open_subject)
     entries: dict[str, dict[str, Any]] = {}
-    for name, subject in zip(names, subjects, strict=True):
+    for name, subject in subjects.items():
         print(f"{name}: {subject.model.name}")
         entries |= {f"{name}/{measure}": one for measure, one in measured(subject, flags).items()}
     rows = table(entries)
     print("\n".join(rows))
-    facts = {"models": {name: subject.facts for name, subject in zip(names, subjects, strict=True)}}
-    return Report(subjects[0].config, facts, entries, {"table": rows}, [])
+    facts = {"models": {name: subject.facts for name, subject in subjects.items()}}
+    return Report(next(iter(subjects.values())).config, facts, entries, {"table": rows}, [])
 
 
 def measured(subject: Subject, flags: argparse.Namespace) -> dict[str, dict[str, Any]]:
