@@ -77,7 +77,7 @@ def test_streaming_update_gives_the_conditionals(exact):
     model, params, elements = exact
     conditionals = sets_of(model).conditional(params, elements)
     state = sets_of(model).init_state(params, (3,))
-    for index in range(3):  # of five: every number of elements compiles two programs
+    for index in range(5):
         np.testing.assert_allclose(
             sets_of(model).log_prob(params, state, take(elements, index)), conditionals[:, index], rtol=1e-10
         )
