@@ -53,14 +53,19 @@ def checked(fn):
     if not hints:
         return fn
 
-    own: list[Callable] = []
+    own: list[tuple[Callable, Callable] | None] = []
 
     @functools.wraps(fn)
     def wrapped(*args, **kwargs):
         __tracebackhide__ = True
-        if not own:
-            own.extend(_checkers(fn))
-        of_arguments, of_result = own
+        if not own:  # perhaps in two threads at once
+            try:
+                own.append(_checkers(fn))
+            except NameError:  # a hint of another package names what only that package knows
+                own.append(None)
+        if own[0] is None:
+            return _jaxtyped(fn, typechecker=beartype.beartype)(*args, **kwargs)
+        of_arguments, of_result = own[0]
         with _dimensions:  # one letter is one number in arguments and result
             try:
                 of_arguments(*args, **kwargs)

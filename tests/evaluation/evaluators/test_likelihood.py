@@ -1,5 +1,6 @@
 """The likelihood of models of single images: encoded so many at a time, the same number as of all at once."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -32,7 +33,7 @@ def test_single_images_are_never_all_encoded(monkeypatch):
     entries = evaluate_split(config, model, PARAMS, SETS, "test", None, lambda line: None)
     (values,) = kept  # of all evaluators; pixels alone
     assert values.shape == (7, 2, 2, 1)
-    elements = model.latents.encode_values(PARAMS, values)
+    elements = model.latents.encode_values(PARAMS, jnp.asarray(values))
     expected = -np.asarray(model.sets.log_prob(PARAMS, model.sets.init_state(PARAMS, (7,)), elements))
     np.testing.assert_allclose(entries["test_nll"]["value"], expected.mean(), rtol=1e-5)
     np.testing.assert_allclose(entries["test_nll"]["standard_error"], expected.std(ddof=1) / 7**0.5, rtol=1e-5)
