@@ -131,7 +131,7 @@ VARIANTS = {
         **CPU,
         **FEW_STEPS,
         "evaluation.splits": ("test",),
-        "evaluation.settings": ((5, 1),),
+        "evaluation.settings": ((20, 1),),
         "evaluation.num_sample_rows": 2,
     },
 }
