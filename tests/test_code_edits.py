@@ -1,44 +1,18 @@
 """Codes from Python: a model whose code says which pixels are bright, with fits to made-up training codes."""
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from exflow.api import TrainedModel
-from exflow.codes import CodeFunctions, FittedCodes, Sampler, TrainingCodes
 from exflow.errors import UserError
-from exflow.model import Model
-from exflow.models.lbae.sampler import complete_bits, draw_bits, fit_bits, interpolate_bits
+from tests.evaluation.bright import CODES, bright_model, fitted_codes
 
-RNG = np.random.default_rng(0)
-LABELS = RNG.integers(0, 2, 400)
-LEFT = RNG.random(400) < 0.5
-SHARES = [0.2 + 0.6 * LABELS, 0.8 - 0.6 * LABELS, np.full(400, 0.5), 0.1 + 0.8 * LEFT]
-CODES = RNG.random((400, 4)) < np.stack(SHARES, axis=1)
-TRAINING = TrainingCodes(CODES, LABELS, LEFT[:, None], ("left",))
-IMAGES = np.where(RNG.random((5, 2, 2, 1)) < 0.5, 255, 0).astype(np.uint8)
+IMAGES = np.where(np.random.default_rng(1).random((5, 2, 2, 1)) < 0.5, 255, 0).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
 def model():
-    def decode(params, bits):
-        return jnp.where(bits, 255, 0).astype(jnp.uint8).reshape(*bits.shape[:-1], 2, 2, 1)
-
-    def encode(params, x):
-        return (x >= 128).reshape(*x.shape[:-3], 4)
-
-    core = Model(
-        name="bright",
-        image_shape=(2, 2, 1),
-        init=None,
-        loss=None,
-        encode=lambda params, key, x, context=None: encode(params, x),
-        codes=CodeFunctions(4, encode, decode),
-        sampler=Sampler(("threshold", "cov"), fit_bits, draw_bits, interpolate_bits, complete_bits),
-    )
-    fits = {method: fit_bits(CODES, method) for method in core.sampler.methods}
-    fitted = FittedCodes(lambda method: fits[method or "threshold"], lambda: TRAINING)
-    return TrainedModel(core, {}, fitted=fitted)
+    return TrainedModel(bright_model(), {}, fitted=fitted_codes())
 
 
 def test_codes_and_back(model):

@@ -8,7 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from exflow.data.registry import ImageSets
-from exflow.evaluation.encoding import Encodings, Transform
+from exflow.evaluation.encoding import Encodings, Transform, check_images
 from exflow.model import FittedCodes, Model
 from exflow.typing import Params, PRNGKey
 
@@ -36,6 +36,18 @@ class Task(NamedTuple):
     def count(self) -> np.ndarray:
         """Images of each class."""
         return np.asarray(self.image_sets.count)
+
+    def images(self, number: int | None = None) -> np.ndarray:
+        """The first images of the split, or all of them, class by class, as the model sees them.
+
+        Raises:
+          ValueError: They do not fit the model.
+        """
+        rows = np.asarray(self.image_sets.index)[self.image_sets.exists][:number]
+        images = np.asarray(self.image_sets.images)[rows]
+        images = images if self.transform is None else np.asarray(self.transform(images))
+        check_images(self.model, images)
+        return images
 
     @property
     def prefix(self) -> str:

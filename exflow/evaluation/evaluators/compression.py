@@ -1,14 +1,10 @@
 """How many bits the codes of images need, beside what is lost, for models of binary codes."""
 
-import math
-
-import numpy as np
 from ml_collections import ConfigDict
 
-from exflow.core.binary.code_length import bit_entropies
-from exflow.core.binary.moments import moments_of
+from exflow.core.binary.code_length import bitwise_length, lengths
 from exflow.errors import UserError
-from exflow.evaluation import encoding, results
+from exflow.evaluation import results
 from exflow.evaluation.code_passes import codes_of_images
 from exflow.evaluation.evaluator import Entries, Evaluator, Task
 from exflow.evaluation.metrics import detection
@@ -38,21 +34,17 @@ def evaluate(task: Task) -> Entries:
         raise UserError(f"config.sampling.densities: expected some of {known}, got {unknown[0]!r}. Correct it.")
     if task.fitted is None or sampler.log_prob is None:
         raise UserError(f"{task.model.name}: nothing was fitted to its codes. Finish training first: --mode=train.")
-    images = np.asarray(task.image_sets.images)[np.asarray(task.image_sets.index)[task.image_sets.exists]]
-    images = images if task.transform is None else np.asarray(task.transform(images))
-    encoding.check_images(task.model, images)
-    codes = codes_of_images(task.model, task.params, images, task.config.evaluation.batch_size)
+    codes = codes_of_images(task.model, task.params, task.images(), task.config.evaluation.batch_size)
     number = f"codes of {len(codes)} {task.split} images"
-    independent = float(bit_entropies(moments_of(codes).mean).sum()) / math.log(2.0)
     entries = {
-        "raw": results.result(codes.shape[1], UNIT, number),
-        "bitwise": results.result(independent, UNIT, f"sum of the entropies of single bits; {number}"),
+        "raw": results.result(float(codes.shape[1]), UNIT, number),
+        "bitwise": results.result(bitwise_length(codes), UNIT, f"sum of the entropies of single bits; {number}"),
     }
     for method in methods:
         task.say(f"bits of {task.split} codes by {method}")
-        lengths = detection.mean_estimate(-sampler.log_prob(task.fitted.by(method), codes, method) / math.log(2.0))
+        mean = detection.mean_estimate(lengths(sampler.log_prob(task.fitted.by(method), codes, method)))
         protocol = f"cross-entropy under {method}, fitted to the training codes; {number}"
-        entries[method] = results.result(lengths.value, UNIT, protocol, standard_error=lengths.standard_error)
+        entries[method] = results.result(mean.value, UNIT, protocol, standard_error=mean.standard_error)
     return {f"{task.split}_code_bits/{name}": entry for name, entry in entries.items()}
 
 

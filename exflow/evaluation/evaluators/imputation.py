@@ -81,11 +81,8 @@ def errors(task: Task, values: Values) -> Float[np.ndarray, " images"]:
       task: Of a model that imputes.
       values: The first images of the split under their masks, see `exflow.core.likelihoods.hidden_pixels`.
     """
-    images = np.asarray(task.image_sets.images)[np.asarray(task.image_sets.index)[task.image_sets.exists]]
-    images = images[: len(values)]
-    images = images if task.transform is None else np.asarray(task.transform(images))
     run = functools.partial(_squared_errors, task.model, task.params, jax.random.fold_in(task.key, ERRORS))
-    return in_chunks(run, (images, values[:, 0]), per_call(task.model, values.shape, DRAWS)[0])
+    return in_chunks(run, (task.images(len(values)), values[:, 0]), per_call(task.model, values.shape, DRAWS)[0])
 
 
 @functools.partial(jax.jit, static_argnums=0)

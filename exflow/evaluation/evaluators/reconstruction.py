@@ -3,7 +3,7 @@
 import numpy as np
 from ml_collections import ConfigDict
 
-from exflow.evaluation import encoding, results
+from exflow.evaluation import results
 from exflow.evaluation.code_passes import reconstructions
 from exflow.evaluation.evaluator import Entries, Evaluator, Task
 from exflow.evaluation.metrics import detection
@@ -46,10 +46,7 @@ def evaluate(task: Task) -> Entries:
 
 def passed(task: Task) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Images of a split, the same encoded and decoded, and what training makes small of each."""
-    images = np.asarray(task.image_sets.images)[np.asarray(task.image_sets.index)[task.image_sets.exists]]
-    if task.transform is not None:
-        images = np.asarray(task.transform(images))
-    encoding.check_images(task.model, images)
+    images = task.images()
     return images, *reconstructions(task.model, task.params, images, task.config.evaluation.batch_size)
 
 

@@ -67,9 +67,8 @@ def lbae(config: ConfigDict, image_shape: tuple[int, int, int]) -> Model:
         outputs = outputs_of(params, to_code(params, x))
         return distortion(kind, outputs, pixels(x.reshape(-1, *image_shape))).reshape(x.shape[:-3])
 
-    word = {"bits": "bits", "rounded": "rounded", "gaussian": "Gaussian", "continuous": "continuous"}[made.latent]
     return Model(
-        name=f"lbae ({made.latent_dim} {word}{'' if binary else ' latents'})",
+        name=f"lbae ({made.latent_dim} {made.latent if binary else f'{made.latent} latents'})",
         image_shape=image_shape,
         init=init,
         loss=training_loss(network, config.objective),

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
-from exflow.core.binary.model import BinaryModel, from_arrays, to_arrays
+from exflow.core.binary.model import from_arrays, to_arrays
 from exflow.core.binary.registry import binary_model
 from exflow.errors import UserError
 from exflow.model import Fitted, Sampler
@@ -20,21 +20,15 @@ from exflow.models.lbae.networks.plan import AutoencoderPlan
 from exflow.typing import PRNGKey
 
 KINDS = {
-    "threshold": ("threshold", "nearest_correlation"),
-    "cov": ("flip", "higham88"),
-    "independent": ("independent", "higham88"),
-    "mixture": ("mixture", "higham88"),
-    "autoregressive": ("autoregressive", "higham88"),
+    "threshold": binary_model("threshold", repair="nearest_correlation"),
+    "cov": binary_model("flip", repair="higham88"),
+    "independent": binary_model("independent"),
+    "mixture": binary_model("mixture"),
+    "autoregressive": binary_model("autoregressive"),
 }
 BITS = (*KINDS, "random", "int")
 DENSITIES = ("independent", "mixture", "autoregressive")  # methods with exact probabilities
 COMPONENTS = 10  # of a mixture of Gaussians
-
-
-def binary_kind(method: str) -> BinaryModel:
-    """The model of bits that a method fits."""
-    kind, repair = KINDS[method]
-    return binary_model(kind, repair=repair)
 
 
 def sampler(plan: AutoencoderPlan) -> Sampler:
@@ -50,8 +44,8 @@ def fit_bits(codes: Bool[np.ndarray, "num bits"], method: str) -> Fitted:
     if method == "random":
         return {"num_bits": np.array(codes.shape[1])}
     if method == "int":
-        return fit_paths(codes, to_arrays(binary_kind("cov").fit(codes)))
-    return to_arrays(binary_kind(method).fit(codes))
+        return fit_paths(codes, to_arrays(KINDS["cov"].fit(codes)))
+    return to_arrays(KINDS[method].fit(codes))
 
 
 def draw_bits(fitted: Fitted, key: PRNGKey, num: int, method: str) -> Bool[np.ndarray, "num bits"]:
@@ -60,7 +54,7 @@ def draw_bits(fitted: Fitted, key: PRNGKey, num: int, method: str) -> Bool[np.nd
         return np.asarray(jax.random.bernoulli(key, 0.5, (num, int(fitted["num_bits"]))))
     if method == "int":
         return draw_paths(fitted, key, num)
-    kind = binary_kind(method)
+    kind = KINDS[method]
     return np.asarray(kind.sample(from_arrays(kind, fitted), key, num))
 
 
@@ -74,13 +68,13 @@ def complete_bits(
     """
     if method not in KINDS:
         raise UserError(f"complete: expected one of {', '.join(KINDS)}, got {method!r}.")
-    kind = binary_kind(method)
+    kind = KINDS[method]
     return kind.complete(from_arrays(kind, fitted), codes, known, seed)
 
 
 def log_prob_of_bits(fitted: Fitted, codes: Bool[np.ndarray, "num bits"], method: str) -> Float[np.ndarray, " num"]:
     """Log probabilities of codes by one of `DENSITIES`, nats."""
-    kind = binary_kind(method)
+    kind = KINDS[method]
     assert kind.log_prob is not None
     return kind.log_prob(from_arrays(kind, fitted), codes)
 

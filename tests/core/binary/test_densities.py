@@ -7,12 +7,11 @@ from scipy import optimize, stats
 from exflow.core.binary import mixture
 from exflow.core.binary.autoregressive import AutoregressiveBits
 from exflow.core.binary.chunks import ROWS
-from exflow.core.binary.code_length import bit_entropies, code_length
+from exflow.core.binary.code_length import bit_entropies, bitwise_length, lengths
 from exflow.core.binary.independent import IndependentBits, fit_moments
 from exflow.core.binary.mixture import BernoulliMixture
 from exflow.core.binary.moments import moments_of
 from exflow.core.binary.registry import binary_model
-from exflow.errors import UserError
 from tests.core.binary.cases import all_codes, clustered, moments_by_enumeration
 
 DENSITIES = ["independent", "mixture", "autoregressive"]
@@ -123,12 +122,11 @@ def test_lengths_of_codes():
     entropy = -(probability * np.log2(probability)).sum()
     rng = np.random.default_rng(0)
     draws = all_codes(8)[rng.choice(256, 5000, p=probability / probability.sum())]
-    found = code_length(model, fitted, draws)
-    assert abs(found.model - entropy) < 5 * found.standard_error
-    assert found.standard_error < 0.05
-    assert (found.raw, found.model < found.independent < 8) == (8, True)
+    found = lengths(model.log_prob(fitted, draws))
+    error = found.std(ddof=1) / np.sqrt(5000)
+    assert abs(found.mean() - entropy) < 5 * error
+    assert error < 0.05
+    assert found.mean() < bitwise_length(draws) < 8
     np.testing.assert_allclose(bit_entropies(np.array([0.0, 1.0, -1.0])), [np.log(2), 0, 0], atol=1e-15)
-    held_out = code_length(model, fitted, codes[2000:])
-    assert abs(held_out.model - entropy) < 0.2
-    with pytest.raises(UserError, match="threshold: has no log probabilities"):
-        code_length(binary_model("threshold"), fitted, codes)
+    assert abs(lengths(model.log_prob(fitted, codes[2000:])).mean() - entropy) < 0.2
+    assert binary_model("threshold").log_prob is None
